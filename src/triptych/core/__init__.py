@@ -1,0 +1,59 @@
+"""The vocabulary: space, given, likelihood, model, game."""
+
+from triptych.core.config import Count, Fraction, NonNegative, Positive, config
+from triptych.core.data import Data
+from triptych.core.errors import DataError, IntegrityError, NonFiniteError, ResourceError, TriptychError, UsageError
+from triptych.core.game import Adam, Clock, Loss, Player, Stage
+from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer
+from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
+from triptych.core.model import Generative, HasLikelihood, evaluating
+from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
+from triptych.core.spaces import AnySpace, Audio, Images, Labels, Leveled, Points, Space, Tokens, Video, Voxels
+
+__all__ = [
+    "Adam",
+    "AnySpace",
+    "Audio",
+    "Batch",
+    "Clock",
+    "Count",
+    "Data",
+    "DataError",
+    "Estimate",
+    "Exact",
+    "Fraction",
+    "Generative",
+    "Given",
+    "HasLikelihood",
+    "Images",
+    "IntegrityError",
+    "ItemNoise",
+    "Label",
+    "Labels",
+    "Leveled",
+    "Likelihood",
+    "Loss",
+    "LowerBound",
+    "Noise",
+    "NonFiniteError",
+    "NonNegative",
+    "PartialLabel",
+    "Picture",
+    "Player",
+    "Points",
+    "Positive",
+    "ResourceError",
+    "Space",
+    "Stage",
+    "StepNoise",
+    "Text",
+    "Tokens",
+    "Transfer",
+    "TriptychError",
+    "UsageError",
+    "Video",
+    "Voxels",
+    "config",
+    "evaluating",
+    "mix",
+]

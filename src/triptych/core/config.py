@@ -1,0 +1,26 @@
+"""Configurations: frozen dataclasses whose leaves are JSON values, checked when they are made."""
+
+from dataclasses import field
+from typing import Annotated, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+T = TypeVar("T")
+
+Count = Annotated[int, Field(ge=1)]
+"""A whole number, one or more."""
+Positive = Annotated[float, Field(gt=0)]
+"""A number above zero."""
+NonNegative = Annotated[float, Field(ge=0)]
+"""A number, zero or more."""
+Fraction = Annotated[float, Field(ge=0, le=1)]
+"""A number from 0 to 1."""
+
+RULES = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def config(cls: type[T]) -> type[T]:
+    """Makes `cls` a frozen, keyword-only dataclass that refuses unknown fields, wrong types and values out of range."""
+    return dataclass(cls, frozen=True, kw_only=True, config=RULES)  # type: ignore[return-value]

@@ -1,0 +1,96 @@
+"""Training as a game: players take turns, each lowering its own loss over its own weights.
+
+A VAE or an autoregressive model is a game of one player; a GAN is a game of two.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from triptych.core.config import Fraction, NonNegative, Positive, config
+from triptych.core.given import Batch
+
+
+@config
+class Adam:
+    """Adam (Kingma and Ba, 2015; https://arxiv.org/abs/1412.6980), with the learning rate as a function of progress."""
+
+    lr: Positive = 1e-3
+    """The highest learning rate."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of the running mean and of the running square."""
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.0
+    """Decoupled (AdamW) when above zero."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the rate falls to zero over the stage, or does not."""
+    warmup: Fraction = 0.0
+    """The share of the stage over which the rate climbs from zero."""
+
+    def __call__(self, weights: Iterable[nn.Parameter]) -> Optimizer:
+        kind = torch.optim.AdamW if self.weight_decay else torch.optim.Adam
+        return kind(
+            list(weights), lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=True
+        )
+
+    def rate(self, progress: float) -> float:
+        """The learning rate when `progress` (0 to 1) of the stage is done."""
+        if progress < self.warmup:
+            return self.lr * progress / self.warmup
+        if self.schedule == "constant":
+            return self.lr
+        rest = (progress - self.warmup) / max(1 - self.warmup, 1e-12)
+        return self.lr * (1 - rest if self.schedule == "linear" else 0.5 + 0.5 * math.cos(math.pi * rest))
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where training stands: the round within the stage, and how much of the stage is done (0 to 1)."""
+
+    step: int
+    progress: float
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a player minimizes (averaged over the batch), and named numbers to log beside it."""
+
+    value: Tensor
+    logs: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """Who moves which weights, by which loss."""
+
+    name: str
+    owns: nn.Module
+    loss: Callable[[Batch[Any], Clock], Loss]
+    optimizer: Adam
+    turns: int = 1
+    """Updates in a row, each on a fresh batch (the critic's five in WGAN)."""
+    every: int = 1
+    """Rounds from one turn to the next (lazy regularization in StyleGAN2)."""
+    clip: float | None = None
+    """Largest gradient norm; a larger gradient is scaled down to it."""
+    project: Callable[[], None] | None = None
+    """Run after each update, without gradients (weight clipping in WGAN, moving averages)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stretch of training with fixed players. Optimizers start afresh with each stage."""
+
+    name: str
+    players: Sequence[Player]
+    steps: int | None = None
+    """Rounds; None: as many as the run asks for."""
+    batch: int | None = None
+    """Examples a turn; None: as many as the run asks for."""
+    begin: Callable[[], None] | None = None
+    """Run when the stage begins or is resumed (growing a network)."""

@@ -1,0 +1,75 @@
+"""What a model is conditioned on: one frozen dataclass of tensors for each kind of condition."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from triptych.core.noise import Noise
+
+
+class Given:
+    """A batch of conditions; every field is a tensor with the batch as its first axis."""
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> Self:
+        return type(self)(**{name: f(value) for name, value in vars(self).items()})
+
+    def to(self, device: torch.device | str) -> Self:
+        return self.map(lambda t: t.to(device))
+
+    def __getitem__(self, rows: slice | Tensor) -> Self:
+        return self.map(lambda t: t[rows])
+
+    def __len__(self) -> int:
+        return len(next(iter(vars(self).values())))
+
+
+@dataclass(frozen=True, eq=False)
+class Label(Given):
+    """A class each."""
+
+    y: Int[Tensor, " batch"]
+
+
+@dataclass(frozen=True, eq=False)
+class PartialLabel(Given):
+    """A class each, where known: -1 stands for unknown (semi-supervised learning)."""
+
+    y: Int[Tensor, " batch"]
+
+
+@dataclass(frozen=True, eq=False)
+class Text(Given):
+    """A sentence each, as tokens."""
+
+    tokens: Int[Tensor, "batch length"]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture(Given):
+    """A grid aligned with x: a label map, a low resolution, a masked image with its mask, past frames, a mel."""
+
+    grid: Float[Tensor, "batch channels *size"]
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer(Given):
+    """A picture, and where it should go: a domain or an age."""
+
+    grid: Float[Tensor, "batch channels height width"]
+    target: Int[Tensor, " batch"]
+
+
+G = TypeVar("G", bound=Given | None)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(Generic[G]):
+    """Examples, their conditions, and the randomness that this step may spend on them."""
+
+    x: Float[Tensor, "batch ..."]
+    given: G
+    noise: Noise

@@ -1,0 +1,97 @@
+"""The two questions that every model answers: draw x, and (if it can) say how likely x is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, final, overload, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from triptych.core.errors import UsageError
+from triptych.core.game import Stage
+from triptych.core.given import G, Given
+from triptych.core.likelihood import Likelihood
+from triptych.core.noise import ItemNoise, Noise
+
+GC = TypeVar("GC", bound=Given | None, contravariant=True)
+
+
+class Generative(nn.Module, ABC, Generic[G]):
+    """A model of p(x | given). `Generative[None]` models p(x).
+
+    `config.x` is the space of x; a conditional model's `config.given` is the space of its condition.
+    """
+
+    name: ClassVar[str]
+    config: Any
+
+    @overload
+    def sample(
+        self: "Generative[None]", n: int, given: None = None, *, seed: int | None = None, first: int = 0
+    ) -> Float[Tensor, "n ..."]: ...
+    @overload
+    def sample(self, n: int, given: G, *, seed: int | None = None, first: int = 0) -> Float[Tensor, "n ..."]: ...
+
+    @final
+    def sample(self, n: int, given: Any = None, *, seed: int | None = None, first: int = 0) -> Float[Tensor, "n ..."]:
+        """Draws n samples of x, in evaluation mode and without gradients.
+
+        Sample i is a function of the model, the seed, `given[i]` and first + i: not of n, nor of what is drawn beside
+        it. Without a seed, one is taken from torch's global generator.
+
+        Raises UsageError if the model needs a condition that was not given (or the other way round).
+        """
+        if n < 0 or first < 0:
+            raise UsageError(f"sample: n={n} and first={first} must not be negative")
+        self.check_given(n, given)
+        if seed is None:
+            seed = int(torch.randint(2**62, ()).item())
+        device = self.device
+        with evaluating(self), torch.no_grad():
+            return self.draw(ItemNoise(seed, range(first, first + n), device), given)
+
+    @final
+    def check_given(self, n: int, given: Given | None) -> None:
+        """Raises UsageError unless `given` is what this model is conditioned on, n of it."""
+        needs = getattr(self.config, "given", None)
+        if needs is None and given is not None:
+            raise UsageError(f"{self.name} models p(x): it takes no condition, got {type(given).__name__}")
+        if needs is not None and given is None:
+            raise UsageError(f"{self.name} models p(x | given): it needs a condition in {needs}")
+        if given is not None and len(given) != n:
+            raise UsageError(f"{n} samples need {n} conditions, got {len(given)}")
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @abstractmethod
+    def draw(self, noise: Noise, given: G) -> Float[Tensor, "n ..."]:
+        """One x for each item of `noise`: how `sample` draws. Differentiable where the model allows it."""
+
+    @abstractmethod
+    def stages(self) -> Sequence[Stage]:
+        """How the model is trained."""
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every submodule gets back the mode it had, and torch its random state."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        for m, mode in modes:
+            m.training = mode
+
+
+@runtime_checkable
+class HasLikelihood(Protocol[GC]):
+    """A model that can also say how likely x is, and how far to trust the answer."""
+
+    def log_prob(self, x: Tensor, given: GC) -> Likelihood:
+        """log p(x | given) of each example. Raises UsageError if x is not in the model's space."""

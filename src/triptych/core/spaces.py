@@ -1,0 +1,205 @@
+"""The spaces that random variables live in: x, and what x is conditioned on.
+
+A space knows its shape, its number of dimensions, which values are valid, and how stored integers become tensors
+and come back. Media of a fixed number of levels (images, voxels, video, audio) are tensors in [-1, 1]: level k of
+`levels` is the value 2 k / (levels - 1) - 1, so that a binary pixel is -1 or 1 whatever the number of levels beside it.
+"""
+
+from dataclasses import field
+from math import prod
+from typing import Annotated, TypeVar, dataclass_transform
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from triptych.core.config import RULES, Count
+from triptych.core.errors import UsageError
+
+T = TypeVar("T")
+LevelCount = Annotated[int, Field(ge=2, le=65536)]
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def space(cls: type[T]) -> type[T]:
+    """As `config`, with positional arguments: `Images(1, 28, 28)`."""
+    return dataclass(cls, frozen=True, config=RULES)  # type: ignore[return-value]
+
+
+class Space:
+    """What every space answers."""
+
+    dims: int
+    """How many numbers one element has."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one element, without the batch."""
+        raise NotImplementedError
+
+    def check(self, x: Tensor, what: str = "x") -> None:
+        """Raises UsageError unless `x` is a batch of elements of this space."""
+        if tuple(x.shape[1:]) != self.shape:
+            raise UsageError(
+                f"{what} has shape {list(x.shape)}; {self} takes [batch, {', '.join(map(str, self.shape))}]"
+            )
+
+
+class Leveled(Space):
+    """A space of `levels` evenly spaced values in [-1, 1]."""
+
+    levels: int
+
+    @property
+    def dims(self) -> int:  # type: ignore[override]
+        return prod(self.shape)
+
+    def from_index(self, index: Tensor) -> Tensor:
+        """Levels 0 ... levels-1 (any integer type) -> float32 in [-1, 1]."""
+        return index.float().mul_(2 / (self.levels - 1)).sub_(1)
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """The level nearest to each value; values outside [-1, 1] go to the ends. float -> int64."""
+        return ((x.float() + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1).long()
+
+    def index(self, x: Tensor) -> Tensor:
+        """The level of each value: the inverse of `from_index`. float -> int64.
+
+        Raises UsageError where a value lies between levels: a likelihood of such a value would be a number
+        about something that is not in the space.
+        """
+        self.check(x)
+        k = self.nearest(x)
+        # float32 keeps about 1e-7 of the value; 1e-3 of a step is far above rounding and far below a different value
+        off = ((x.float() + 1) * ((self.levels - 1) / 2) - k).abs().max().item() if x.numel() else 0.0
+        if not off <= max(1e-3, 2e-7 * self.levels):
+            raise UsageError(
+                f"x is not on {self}: a value lies {off:.3g} of a step from its nearest level (of {self.levels}); "
+                f"quantize it (space.from_index(space.nearest(x))) or describe the data with another number of levels"
+            )
+        return k
+
+    def check(self, x: Tensor, what: str = "x") -> None:
+        super().check(x, what)
+        if x.numel() and not (x.min() >= -1 - 1e-6 and x.max() <= 1 + 1e-6):
+            low, high = x.min().item(), x.max().item()
+            raise UsageError(f"{what} has values from {low:g} to {high:g}; {self} is scaled to [-1, 1]")
+
+
+@space
+class Images(Leveled):
+    """Images of any number of channels and any height and width: [batch, channels, height, width]."""
+
+    channels: Count
+    height: Count
+    width: Count
+    levels: LevelCount = field(default=256, kw_only=True)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.height, self.width)
+
+
+@space
+class Voxels(Leveled):
+    """Solids on a grid: [batch, channels, depth, height, width]."""
+
+    channels: Count
+    depth: Count
+    height: Count
+    width: Count
+    levels: LevelCount = field(default=2, kw_only=True)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (self.channels, self.depth, self.height, self.width)
+
+
+@space
+class Video(Leveled):
+    """Moving images: [batch, frames, channels, height, width]."""
+
+    frames: Count
+    channels: Count
+    height: Count
+    width: Count
+    levels: LevelCount = field(default=256, kw_only=True)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (self.frames, self.channels, self.height, self.width)
+
+
+@space
+class Audio(Leveled):
+    """Sound: [batch, channels, length]; `rate` is in samples a second."""
+
+    channels: Count
+    length: Count
+    rate: Count = field(default=16000, kw_only=True)
+    levels: LevelCount = field(default=65536, kw_only=True)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.channels, self.length)
+
+
+@space
+class Tokens(Space):
+    """Sequences of symbols: int64 [batch, length] in [0, vocabulary)."""
+
+    vocabulary: Count
+    length: Count
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.length,)
+
+    @property
+    def dims(self) -> int:  # type: ignore[override]
+        return self.length
+
+    def check(self, x: Tensor, what: str = "x") -> None:
+        super().check(x, what)
+        check_range(x, self.vocabulary, what, self)
+
+
+@space
+class Points(Space):
+    """Points in a Euclidean space: float32 [batch, dims], unscaled. Likelihoods here are densities."""
+
+    dims: Count
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.dims,)
+
+
+@space
+class Labels(Space):
+    """One class each: int64 [batch] in [0, classes)."""
+
+    classes: Count
+
+    @property
+    def shape(self) -> tuple[()]:
+        return ()
+
+    @property
+    def dims(self) -> int:  # type: ignore[override]
+        return 1
+
+    def check(self, x: Tensor, what: str = "y") -> None:
+        super().check(x, what)
+        check_range(x, self.classes, what, self)
+
+
+def check_range(x: Tensor, end: int, what: str, space: Space) -> None:
+    if x.is_floating_point():
+        raise UsageError(f"{what} holds {x.dtype} values; {space} takes whole numbers (int64)")
+    if x.numel() and not (x.min() >= 0 and x.max() < end):
+        raise UsageError(f"{what} has values from {x.min().item()} to {x.max().item()}; {space} takes 0 to {end - 1}")
+
+
+AnySpace = Images | Voxels | Video | Audio | Tokens | Points | Labels
+"""Every space, for reading one back from JSON: their fields tell them apart."""
