@@ -2,8 +2,8 @@
 
 from triptych.core.config import Count, Fraction, NonNegative, Positive, config
 from triptych.core.data import Data
-from triptych.core.errors import DataError, IntegrityError, NonFiniteError, ResourceError, TriptychError, UsageError
-from triptych.core.game import Adam, Clock, Loss, Player, Stage
+from triptych.errors import DataError, IntegrityError, NonFiniteError, ResourceError, TriptychError, UsageError
+from triptych.core.game import Adam, Clock, Loss, Player, Preset, Stage
 from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
 from triptych.core.model import Generative, HasLikelihood, evaluating
@@ -42,6 +42,7 @@ __all__ = [
     "Player",
     "Points",
     "Positive",
+    "Preset",
     "ResourceError",
     "Space",
     "Stage",

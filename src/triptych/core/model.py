@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from triptych.core.errors import UsageError
+from triptych.errors import UsageError
 from triptych.core.game import Stage
 from triptych.core.given import G, Given
 from triptych.core.likelihood import Likelihood
