@@ -29,9 +29,7 @@ ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A model or pres
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder or a saved model.")]
 Source = Annotated[
     str,
-    typer.Option(
-        "--data", metavar="SOURCE", help="mnist, mnist-binary, ..., or a folder, .npy, .npz, idx file or zip."
-    ),
+    typer.Option("--data", metavar="SOURCE", help="mnist, mnist-binary, ...; a folder, .npy, .npz, idx file or zip."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides every random draw.")]
@@ -155,10 +153,8 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Fields of the model: width=64 adam.lr=1e-4.")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Rounds of training; default: the preset's or 10000.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Examples a step; default: the preset's or 128.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Rounds of training; default: the preset's.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Examples a step; default: the preset's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Decides every random draw; default 0.")] = None,
     device: Device = "auto",
     precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Default fp32.")] = None,
@@ -208,9 +204,7 @@ def sample(
     folder: Folder,
     out: Annotated[Path, typer.Option(metavar="FILE", help=".png (a grid), .npz (arrays), or a folder (a file each).")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
-    given: Annotated[
-        str | None, typer.Option(help="The condition: a class, or several to take in turn: 0,1,2.")
-    ] = None,
+    given: Annotated[str | None, typer.Option(help="The condition: a class, or several in turn: 0,1,2.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,

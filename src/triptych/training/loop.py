@@ -154,7 +154,7 @@ def play(
     batch_rows = rows(len(data), size, run.seed, drawn)[part]
     batch = data.fetch(batch_rows, StepNoise(mix(run.seed, drawn), size, part, model.device))
     if run.channels_last and batch.x.dim() == 4:
-        batch = replace(batch, x=batch.x.contiguous(memory_format=torch.channels_last))
+        batch = replace(batch, x=channels_last(batch.x))
     autocast = torch.bfloat16 if run.precision == "bf16" else None
     try:
         return turn(model, player, optimizer, batch, clock, autocast=autocast)
@@ -164,6 +164,15 @@ def play(
             f"{e} in round {clock.step + 1}, on a batch with items {items}, ...; "
             f"no weight was changed by it. Lower the learning rate, or look at the data"
         ) from None
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """x with the channels innermost, said by its strides even where it has one channel.
+
+    `contiguous(memory_format=...)` leaves such an x as it is, and then every layer of the network falls back too.
+    """
+    n, c, h, w = x.shape
+    return torch.empty_strided(x.shape, (h * w * c, 1, w * c, c), dtype=x.dtype, device=x.device).copy_(x)
 
 
 def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
