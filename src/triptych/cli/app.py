@@ -262,12 +262,10 @@ def score(
     if as_json:
         output.dump(result.summary())
         return
-    output.say(
-        f"{result.model} on {result.data}: {result.nats:.3f} +- {result.stderr:.3f} nats, {result.bits_per_dim:.4f} bits/dim"
-    )
-    output.say(
-        f"{result.kind} ({result.how}); {result.measure}, {result.dims} dims, n = {result.n}, seed {result.seed}"
-    )
+    value = f"{result.nats:.3f} +- {result.stderr:.3f} nats, {result.bits_per_dim:.4f} bits/dim"
+    output.say(f"{result.model} on {result.data}: {value}")
+    protocol = f"{result.measure}, {result.dims} dims, n = {result.n}, seed {result.seed}"
+    output.say(f"{result.kind} ({result.how}); {protocol}")
 
 
 @app.command()

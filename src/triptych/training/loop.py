@@ -171,7 +171,7 @@ def channels_last(x: Tensor) -> Tensor:
 
     `contiguous(memory_format=...)` leaves such an x as it is, and then every layer of the network falls back too.
     """
-    n, c, h, w = x.shape
+    _, c, h, w = x.shape
     return torch.empty_strided(x.shape, (h * w * c, 1, w * c, c), dtype=x.dtype, device=x.device).copy_(x)
 
 
