@@ -1,0 +1,104 @@
+"""Trains the digit classifier that `triptych.metrics` ships.
+
+60,000 MNIST training images, each step with fresh small rotations, scalings, shears and shifts; half of every batch is
+binarized at random afterwards (each pixel white with its grey level as probability), so that the classifier judges grey
+and binary images alike. The 10,000 test images are looked at once, at the end. Prints one JSON line.
+"""
+
+import argparse
+import json
+import lzma
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+
+from triptych.core import StepNoise, mix
+from triptych.metrics.digits import DigitNet
+
+BATCH = 250
+
+
+def read_idx(path: Path) -> Tensor:
+    """An xz-compressed idx file of bytes (images or labels)."""
+    raw = lzma.decompress(path.read_bytes())
+    shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
+    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape).copy())
+
+
+def mnist(folder: Path, split: str) -> tuple[Tensor, Tensor]:
+    """Images in [-1, 1], float32 [n, 1, 28, 28], and labels, int64 [n]."""
+    images, labels = (read_idx(folder / f"{split}-{kind}-ubyte.xz") for kind in ("images.idx3", "labels.idx1"))
+    return images[:, None].float() / 127.5 - 1, labels.long()
+
+
+def warp(x: Tensor, noise: StepNoise) -> Tensor:
+    """Rotates by up to 12 degrees, scales by up to 12 %, shears by up to .15 and shifts by up to 2 pixels."""
+    angle, scale_x, scale_y, shear, dx, dy = (2 * noise.uniform(6) - 1).T
+    cos, sin = (angle * math.radians(12)).cos(), (angle * math.radians(12)).sin()
+    scale_x, scale_y, shear = 1 + 0.12 * scale_x, 1 + 0.12 * scale_y, 0.15 * shear
+    shift = 2 * 2 / x.shape[-1]
+    rows = [torch.stack([scale_x * cos, shear - sin, shift * dx], 1), torch.stack([sin, scale_y * cos, shift * dy], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return F.grid_sample(x + 1, grid, align_corners=False) - 1  # outside is black
+
+
+def binarize(x: Tensor, noise: StepNoise) -> Tensor:
+    """White with probability (x + 1) / 2, black otherwise."""
+    return (noise.uniform(*x.shape[1:]) < (x + 1) / 2).float() * 2 - 1
+
+
+def train(x: Tensor, y: Tensor, *, epochs: int, seed: int) -> DigitNet:
+    torch.manual_seed(seed)
+    model = DigitNet().to(memory_format=torch.channels_last)
+    steps = epochs * (len(x) // BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.02, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=8e-3, total_steps=steps, pct_start=0.2)
+    for step in range(steps):
+        epoch, place = divmod(step, len(x) // BATCH)
+        if place == 0:
+            order = torch.randperm(len(x), generator=torch.Generator().manual_seed(mix(seed, epoch)))
+        rows = order[place * BATCH : (place + 1) * BATCH]
+        noise = StepNoise(mix(seed, 1, step), BATCH, slice(None))
+        batch = warp(x[rows], noise)
+        batch = torch.where((torch.arange(BATCH) % 2 == 0)[:, None, None, None], batch, binarize(batch, noise))
+        loss = F.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), y[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return model.eval()
+
+
+def accuracy(model: DigitNet, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """The share of right answers, and the mean probability of the chosen answer."""
+    with torch.no_grad():
+        probs = torch.cat([model(part).softmax(1) for part in x.split(1000)])
+    return (probs.argmax(1) == y).double().mean().item(), probs.amax(1).double().mean().item()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the four MNIST idx files, .xz")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    began = time.process_time()
+    model = train(*mnist(args.data, "train"), epochs=args.epochs, seed=args.seed)
+    seconds = time.process_time() - began
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, args.out)
+    x, y = mnist(args.data, "t10k")
+    binary = [accuracy(model, binarize(x, StepNoise(mix(7, i), len(x), slice(None))), y) for i in range(5)]
+    grey = accuracy(model, x, y)
+    report = {"grey": grey, "binarized": binary, "cpu_seconds": seconds, "epochs": args.epochs, "seed": args.seed}
+    print(json.dumps(report))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
