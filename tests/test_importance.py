@@ -9,8 +9,8 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from triptych.core import Generative, Images, Label, Labels, Points, UsageError, config
 from triptych.inference.importance import importance_sampling
-from triptych.models.gan.gan import PRESETS as GANS
 from triptych.models.gan.gan import GAN
+from triptych.models.gan.gan import PRESETS as GANS
 from triptych.models.vae.vae import VAE, VAEConfig
 
 

@@ -31,15 +31,15 @@ from triptych.losses import adversarial
 from triptych.nn.ema import EMA
 
 
-def halvings(height: int, width: int) -> int | None:
-    """How often both sides can be halved until the shorter is 4 to 7 pixels; None if they cannot, even once."""
+def halvings(height: int, width: int) -> int:
+    """How often both sides can be halved until the shorter has 4 to 7 pixels; 0 if they cannot, or need not, be."""
     k = (min(height, width) // 4).bit_length() - 1
-    return k if k > 0 and height % 2**k == width % 2**k == 0 else None
+    return k if k > 0 and height % 2**k == width % 2**k == 0 else 0
 
 
 def buildable(x: Images) -> Images:
     """Raises ValueError, with sizes that would do, unless the networks can be built for images of this size."""
-    if halvings(x.height, x.width) is None:
+    if not halvings(x.height, x.width):
         around = [range(max(s - s // 8 - 4, 8), s + s // 8 + 9) for s in (x.height, x.width)]
         sizes = [(h, w) for h in around[0] for w in around[1] if halvings(h, w) and (h == w) == (x.height == x.width)]
         sizes = sorted(sizes, key=lambda s: abs(s[0] - x.height) + abs(s[1] - x.width))[:3]
@@ -70,25 +70,25 @@ def generator(c: DCGANConfig) -> nn.Sequential:
 
     Kernels are 4 pixels wide, not the figure's 5: a multiple of the stride reaches every pixel equally often.
     """
-    k = halvings(c.x.height, c.x.width) or 0
+    k = halvings(c.x.height, c.x.width)
     h, w = c.x.height >> k, c.x.width >> k
     wide = [c.width << i for i in reversed(range(k))]
     layers: list[nn.Module] = [nn.Linear(c.latent, wide[0] * h * w, bias=False), nn.Unflatten(1, (wide[0], h, w))]
-    for cin, cout in pairwise([*wide, c.x.channels]):
-        layers += [nn.BatchNorm2d(cin), nn.ReLU(), nn.ConvTranspose2d(cin, cout, 4, 2, 1, bias=cout == c.x.channels)]
-    return nn.Sequential(*layers, nn.Tanh())
+    layers += [nn.BatchNorm2d(wide[0]), nn.ReLU()]
+    for cin, cout in pairwise(wide):
+        layers += [nn.ConvTranspose2d(cin, cout, 4, 2, 1, bias=False), nn.BatchNorm2d(cout), nn.ReLU()]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(wide[-1], c.x.channels, 4, 2, 1), nn.Tanh())
 
 
 def discriminator(c: DCGANConfig) -> nn.Sequential:
     """Images -> one logit each; the generator's mirror, without normalization at the first layer."""
-    k = halvings(c.x.height, c.x.width) or 0
+    k = halvings(c.x.height, c.x.width)
+    h, w = c.x.height >> k, c.x.width >> k
     wide = [c.width << i for i in range(k)]
     layers: list[nn.Module] = [nn.Conv2d(c.x.channels, wide[0], 4, 2, 1), nn.LeakyReLU(0.2)]
     for cin, cout in pairwise(wide):
         layers += [nn.Conv2d(cin, cout, 4, 2, 1, bias=False), nn.BatchNorm2d(cout), nn.LeakyReLU(0.2)]
-    return nn.Sequential(
-        *layers, nn.Flatten(1), nn.Linear(wide[-1] * (c.x.dims // c.x.channels >> 2 * k), 1), nn.Flatten(0)
-    )
+    return nn.Sequential(*layers, nn.Flatten(1), nn.Linear(wide[-1] * h * w, 1), nn.Flatten(0))
 
 
 def initialize(layer: nn.Module) -> None:
