@@ -38,6 +38,8 @@ class Card:
     """Where the model lies, or its name on the hub."""
     given: str = ""
     """Python for the condition of a conditional model: "tt.Label(torch.arange(10))"."""
+    options: str = ""
+    """The same for the command line."""
     picture: str = ""
     """A picture in the folder: "samples/final.png"."""
     results: Row | None = None
@@ -60,7 +62,7 @@ def model_card(card: Card) -> str:
         f"![Samples]({address(card.picture)})" if card.picture else "",
         "## Use",
         fenced(use(card), "python"),
-        fenced(f"triptych sample {shlex.quote(card.folder)} -n 16 --out samples.png --seed 0", "bash"),
+        fenced(f"triptych sample {shlex.quote(card.folder)} -n 16 --out samples.png --seed 0 {card.options}", "bash"),
         f"`sample` returns {md(card.samples)}. "
         "Sample i depends on the model, the seed and i, not on how many are drawn.",
         "## Training",
@@ -90,7 +92,7 @@ def header(card: Card) -> str:
         lines += ["  - task:", "      type: generation", "    dataset:"]
         lines += [f"      name: {yaml(card.dataset)}", f"      type: {yaml(card.dataset)}", "    metrics:"]
         for name, value in found:
-            lines += [f"    - type: {yaml(name)}", f"      name: {yaml(name)}", f"      value: {value!r}"]
+            lines += [f"    - type: {yaml(name)}", f"      name: {yaml(name)}", f"      value: {yaml_float(value)}"]
     return "\n".join(["---", *lines, "---"])
 
 
@@ -109,9 +111,9 @@ def results(row: Row) -> str:
     if not row.likelihoods:
         lines.append(f"| likelihood | {md(row.no_likelihood)} | |")
     for one in row.likelihoods:
-        value = f"{one.shown()} nats, {one.bits_per_dim:.3f} bits/dim"
+        number = f"{one.shown()} nats, {one.bits_per_dim:.3f} bits/dim"
         how = f"{one.how}; {one.measure}; {one.data}, n = {one.n:,}"
-        lines.append(f"| −{md(one.quantity)}, **{one.kind}** | {md(value)} | {md(how)} |")
+        lines.append(f"| −{md(one.quantity)}, **{one.kind}** | {md(number)} | {md(how)} |")
     for value in row.values:
         shown = value.shown()
         if isinstance(value, Measurement) and value.floor is not None:
@@ -123,15 +125,24 @@ def results(row: Row) -> str:
 
 
 def use(card: Card) -> str:
-    given = f", {card.given}" if card.given else ""
+    """Python that loads the model and draws from it."""
     lines = ["import torch"] * ("torch." in card.given) + ["import triptych as tt", ""]
-    n = f"len({card.given})" if card.given else "16"
-    lines += [f"model = tt.load({card.folder!r})", f"x = model.sample({n}{given}, seed=0)  # {card.samples}"]
+    lines.append(f"model = tt.load({card.folder!r})")
+    if card.given:
+        lines += [f"given = {card.given}", "x = model.sample(len(given), given, seed=0)"]
+    else:
+        lines.append("x = model.sample(16, seed=0)")
     return "\n".join(lines)
 
 
 def yaml(text: str) -> str:
     return json.dumps(" ".join("".join(c if c.isprintable() else " " for c in text).split()), ensure_ascii=False)
+
+
+def yaml_float(value: float) -> str:
+    """A float that YAML 1.1 also takes for one: it wants a point before an exponent."""
+    text = repr(value)
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text
 
 
 def fenced(code: str, language: str) -> str:

@@ -18,7 +18,7 @@ PALETTE = ("#0a5c9e", "#d1610a", "#1a7f5a", "#a8327d", "#7a5c00", "#5b4fc4", "#b
 MOST = 280
 """Points drawn of one line: about one a pixel on most screens."""
 HUGE = 1e300
-"""Beyond this, sums of two values overflow: treated as not finite."""
+"""Beyond this sums overflow, and on a logarithmic axis below its inverse ratios do: treated as not finite."""
 
 Point = tuple[float, float]
 
@@ -69,7 +69,7 @@ class Axis:
         return math.log10(value) if self.log else value
 
     def takes(self, value: float) -> bool:
-        return math.isfinite(value) and abs(value) < HUGE and (value > 0 or not self.log)
+        return math.isfinite(value) and abs(value) < HUGE and (value > 1 / HUGE or not self.log)
 
     def ticks(self, most: int = 6) -> list[float]:
         if self.log:
@@ -103,11 +103,13 @@ def axis(values: Sequence[float], log: bool, start: float, end: float, slack: fl
     return Axis(low - slack * (high - low), high + slack * (high - low), False, start, end)
 
 
-def running_mean(y: Sequence[float], window: int) -> list[float]:
-    """The mean of the finite values among the `window` around each; NaN where y is not finite.
+def window(chart: Chart, series: Series) -> int:
+    """How many values the running mean of a series spans; 1: it is not smoothed."""
+    return chart.smooth or max(1, len(series.y) // 40)
 
-    Near the ends the window shrinks evenly on both sides, so that the line neither lags nor leads.
-    """
+
+def running_mean(y: Sequence[float], window: int) -> list[float]:
+    """The mean of the finite values among the `window` around each (fewer at the ends); NaN where y is not finite."""
     good = [math.isfinite(v) and abs(v) < HUGE for v in y]
     total, many = [0.0], [0]
     for value, ok in zip(y, good, strict=True):
@@ -115,8 +117,7 @@ def running_mean(y: Sequence[float], window: int) -> list[float]:
         many.append(many[-1] + ok)
     out = []
     for i, ok in enumerate(good):
-        reach = min(window // 2, i, len(y) - 1 - i)
-        a, b = i - reach, i + reach + 1
+        a, b = max(i - window // 2, 0), min(i + (window + 1) // 2, len(y))
         out.append((total[b] - total[a]) / (many[b] - many[a]) if ok else math.nan)
     return out
 
@@ -147,7 +148,7 @@ def thin(run: list[Point], most: int) -> list[Point]:
 
 def lines(chart: Chart) -> str:
     """The chart as an `<svg>` element. Never fails for its numbers: what cannot be drawn is counted and said."""
-    windows = [chart.smooth or max(1, len(s.y) // 40) for s in chart.series]
+    windows = [window(chart, s) for s in chart.series]
     smooth = [running_mean(s.y, w) if w > 1 else list(s.y) for s, w in zip(chart.series, windows, strict=True)]
     probe_x, probe_y = Axis(1, 10, chart.log_x, 0, 1), Axis(1, 10, chart.log_y, 0, 1)
     raw = [pieces(s.x, s.y, probe_x, probe_y) for s in chart.series]
@@ -160,7 +161,7 @@ def lines(chart: Chart) -> str:
         shown += ys[cut : len(ys) - cut]
 
     legend, legend_height = draw_legend(chart.series)
-    top, bottom, right = legend_height + (18 if chart.y_label else 8), HEIGHT - 40, WIDTH - 12
+    top, bottom, right = legend_height + (24 if chart.y_label else 8), HEIGHT - 40, WIDTH - 12
     ay = axis(shown, chart.log_y, bottom, top, 0.04)
     y_ticks = tick_labels(ay)
     left = 12 + 7 * max((len(label) for _, label in y_ticks), default=1)
@@ -168,7 +169,7 @@ def lines(chart: Chart) -> str:
 
     out = [legend]
     if chart.y_label:
-        out.append(text(left, legend_height + 8, chart.y_label, "start"))
+        out.append(text(4, legend_height + 11, chart.y_label, "start"))
     for value, label in y_ticks:
         y = ay(value)
         out.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" style="stroke:var(--line,#ddd)"/>')
@@ -185,8 +186,8 @@ def lines(chart: Chart) -> str:
         f'<svg x="{left}" y="{top}" width="{right - left}" height="{bottom - top}" '
         f'viewBox="{left} {top} {right - left} {bottom - top}">'
     )
-    for i, (runs, window) in enumerate(zip(raw, windows, strict=True)):
-        if window > 1:
+    for i, (runs, wide) in enumerate(zip(raw, windows, strict=True)):
+        if wide > 1:
             out += [draw(run, ax, ay, i, "raw") for run in runs]
     for i, runs in enumerate(fine):
         out += [draw(run, ax, ay, i, "mean") for run in runs]
@@ -197,6 +198,7 @@ def lines(chart: Chart) -> str:
     scale = {"x0": ax.low, "x1": ax.high, "y0": ay.low, "y1": ay.high}
     data = "".join(f' data-{k}="{v!r}"' for k, v in scale.items())
     data += f' data-box="{left} {top} {right} {bottom}" data-log="{int(chart.log_x)}{int(chart.log_y)}"'
+    data += f' data-x="{escape(chart.x_label)}"'
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(summary(chart))}"{data} '
         'xmlns="http://www.w3.org/2000/svg" font-size="12" font-family="system-ui, sans-serif">'
@@ -275,9 +277,9 @@ def left_out(chart: Chart) -> str:
 
 def smoothing(chart: Chart) -> str:
     """What the bold lines are, for the caption; empty if they are the values themselves."""
-    windows = sorted({w for s in chart.series if (w := chart.smooth or max(1, len(s.y) // 40)) > 1})
+    windows = sorted({w for s in chart.series if (w := window(chart, s)) > 1})
     span = f"{windows[0]}" if len(windows) == 1 else f"{windows[0]} to {windows[-1]}" if windows else ""
-    return f"Bold: running mean over {span} logged values; pale: the values." if windows else ""
+    return f"Bold: running mean over {span} logged values; pale: the values, extremes cut off." if windows else ""
 
 
 def summary(chart: Chart) -> str:

@@ -76,9 +76,10 @@ def head(page: Page) -> str:
 def cover(one: ModelSection, where: str, table: Table) -> str:
     assert one.cover is not None
     row = next((row for row in table.rows if row.model == one.name), None)
+    family = f"<span>{escape(one.family)}</span>" if one.family not in ("", one.name) else ""
     return (
         f'<a class="cover" href="{where}">{image(one.cover, LARGE)}<b>{escape(one.name)}</b>'
-        f"<span>{escape(one.family)}</span><span>{escape(in_short(row)) if row else ''}</span></a>"
+        f"{family}<span>{escape(in_short(row)) if row else ''}</span></a>"
     )
 
 
@@ -111,7 +112,7 @@ def model(one: ModelSection, where: str, ids: "count[int]") -> str:
     if one.curves:
         beside.append(f'<div class="stack">{join(titled(c.title, c, ids) for c in one.curves)}</div>')
     blocks = [
-        ("Training, step by step", one.progress),
+        ("Training progress", one.progress),
         ("Nearest training examples", one.neighbors),
         ("Interpolation", one.interpolation),
         ("Reconstructions", one.reconstructions),
@@ -221,8 +222,8 @@ def likelihoods(table: Table) -> str:
                 f'<td class="words">{escape(one.data)}</td><td>{one.n:,}</td></tr>'
             )
     heads = (
-        '<th scope="col">Model</th><th scope="col" class="words">Kind</th><th scope="col">−log p(x), nats ↓</th>'
-        '<th scope="col">bits/dim ↓</th><th scope="col" class="words">Measured</th>'
+        '<th scope="col">Model</th><th scope="col" class="words">Kind</th><th scope="col">−log p(x), nats\u00a0↓</th>'
+        '<th scope="col">bits/dim\u00a0↓</th><th scope="col" class="words">Measured</th>'
         '<th scope="col" class="words">Data</th><th scope="col">n</th>'
     )
     return framed("Likelihood: how likely is this sample?", heads, rows, tables.protocols(table, ""), wide=True)

@@ -91,7 +91,7 @@ def to_bytes(images: Array) -> Bytes:
     return np.ascontiguousarray(a.transpose(0, 2, 1, 3).reshape(n, height, channels * width))
 
 
-PAPER, TRUTH, POINT = (252, 251, 248), (176, 171, 160), (20, 82, 140)
+PAPER, FRAME, TRUTH, POINT = (255, 255, 255), (226, 222, 213), (176, 171, 160), (20, 82, 140)
 
 
 def scatter(points: Array, truth: Array | None = None, side: int = 480) -> Image.Image:
@@ -116,16 +116,18 @@ def scatter(points: Array, truth: Array | None = None, side: int = 480) -> Image
         if layer is None:
             continue
         unit = ((layer - middle) / reach).clip(-1, 1) * [1, -1]
-        at = np.rint((unit + 1) / 2 * (fine - 1)).astype(int)
-        count = np.zeros((fine, fine))
         span = int(radius)
+        at = np.rint((unit + 1) / 2 * (fine - 1 - 2 * span)).astype(int) + span
+        count = np.zeros((fine, fine))
         for dy in range(-span, span + 1):
             for dx in range(-span, span + 1):
                 if dx * dx + dy * dy <= radius * radius:
-                    np.add.at(count, ((at[:, 1] + dy).clip(0, fine - 1), (at[:, 0] + dx).clip(0, fine - 1)), 1)
+                    np.add.at(count, (at[:, 1] + dy, at[:, 0] + dx), 1)
         cover = (1 - (1 - ink) ** count)[..., None]
         sheet = sheet * (1 - cover) + np.array(color) * cover
-    return Image.fromarray(np.rint(sheet.reshape(side, 2, side, 2, 3).mean(axis=(1, 3))).astype(np.uint8))
+    picture = np.rint(sheet.reshape(side, 2, side, 2, 3).mean(axis=(1, 3))).astype(np.uint8)
+    picture[[0, -1]] = picture[:, [0, -1]] = FRAME
+    return Image.fromarray(picture)
 
 
 def plane(points: Array, what: str) -> NDArray[np.float64]:

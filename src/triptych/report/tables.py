@@ -51,6 +51,8 @@ class MeanLikelihood:
     def __post_init__(self) -> None:
         if self.kind not in SIGN:
             raise UsageError(f"likelihood kind {self.kind!r}: must be one of {', '.join(map(repr, SIGN))}")
+        if self.dims < 1 or self.n < 1:
+            raise UsageError(f"likelihood on {self.data!r}: dims={self.dims} and n={self.n} must be 1 or more")
 
     @property
     def bits_per_dim(self) -> float:
@@ -117,10 +119,14 @@ class Histogram:
     data: str = ""
     n: str = ""
 
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.shares) or len(self.expected or self.shares) != len(self.shares):
+            raise UsageError(f"histogram {self.name!r}: labels, shares and expected shares must be equally many")
+
     def shown(self) -> str:
-        """The bars as characters: "▇▅▇▇▆▇▇█▇▇"."""
+        """The bars as characters: "▇▅▇▇▆▇▇█▇▇"; a dot where there is none."""
         top = max((s for s in self.shares if math.isfinite(s)), default=0.0) or 1.0
-        return "".join("▁▂▃▄▅▆▇█"[min(int(8 * s / top), 7)] if s > 0 else "·" for s in self.shares)
+        return "".join("▁▂▃▄▅▆▇█"[min(int(8 * s / top), 7)] if 0 < s < math.inf else "·" for s in self.shares)
 
 
 Value = Measurement | Histogram
@@ -165,7 +171,7 @@ def best(entries: Sequence[tuple[Hashable, float, float | None]]) -> set[int]:
             continue
         low, winner = min(like)
         for value, i in like:
-            if value - low <= 2 * math.hypot(entries[winner][2] or 0.0, entries[i][2] or 0.0):
+            if i == winner or value - low <= 2 * math.hypot(entries[winner][2] or 0.0, entries[i][2] or 0.0):
                 marked.add(i)
     return marked
 
@@ -208,7 +214,7 @@ def heading(table: Table, group: str, name: str) -> str:
     """The column's name, with an arrow to where it gets better."""
     found = [v for r in range(len(table.rows)) if isinstance(v := value_of(table, r, group, name), Measurement)]
     directions = {v.better for v in found}
-    arrow = {"lower": " ↓", "higher": " ↑", None: ""}[directions.pop()] if len(directions) == 1 else ""
+    arrow = {"lower": "\u00a0↓", "higher": "\u00a0↑", None: ""}[directions.pop()] if len(directions) == 1 else ""
     return name + arrow
 
 
