@@ -48,7 +48,7 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the firs
 def open_data(
     source: str,
     split: str | None,
-    binary: str | None,
+    binary: Literal["dynamic", "fixed", "threshold"] | None,
     size: int | None,
     channels: int | None,
     strict: bool,

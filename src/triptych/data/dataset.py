@@ -1,7 +1,7 @@
 """A data set that is ready to be served: rows of a pack."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,8 @@ class Dataset:
     rows: range | Tensor
     dynamic: bool
     """Whether each pixel is drawn anew, -1 or 1, whenever it is fetched."""
+    opened: Mapping[str, Any] | None = None
+    """What `data` was called with, but for the split: how to open the source again. JSON values."""
 
     def __post_init__(self) -> None:
         if not self.dynamic:
@@ -39,10 +41,10 @@ class Dataset:
         check_grey(self.pack.meta.x.channels)
 
     @classmethod
-    def of(cls, pack: Pack, split: str, dynamic: bool = False) -> "Dataset":
+    def of(cls, pack: Pack, split: str, dynamic: bool = False, opened: Mapping[str, Any] | None = None) -> "Dataset":
         """The rows of a split ("all" for all of them). Raises DataError if there are none."""
         chosen, start, stop = choose(split, pack.meta.splits, pack.meta.name)
-        return cls(pack, chosen, range(start, stop), dynamic)
+        return cls(pack, chosen, range(start, stop), dynamic, opened)
 
     @property
     def name(self) -> str:
@@ -76,23 +78,23 @@ class Dataset:
         return len(self.rows)
 
     def fetch(self, rows: Int[Tensor, " batch"], noise: Noise) -> Batch[Any]:
-        """The examples numbered `rows`, on the CPU (binary ones drawn when served: where `noise` draws).
+        """The examples numbered `rows`, on the device of `noise`.
 
-        One gather from the packed array. x is float32: images in [-1, 1], points as they are.
+        One gather from the packed array; bytes are what crosses to the device. x is float32: images in [-1, 1],
+        points as they are.
         """
-        numbers = self.locate(rows)
-        k = torch.from_numpy(self.pack.x).index_select(0, numbers)
+        numbers, device = self.locate(rows), noise.device
+        k = torch.from_numpy(self.pack.x).index_select(0, numbers).to(device)
         given: Label | Text | None = None
         if self.pack.tokens is not None:
-            given = Text(torch.from_numpy(self.pack.tokens).index_select(0, numbers).long())
+            given = Text(torch.from_numpy(self.pack.tokens).index_select(0, numbers).to(device).long())
         elif self.pack.y is not None:
-            given = Label(torch.from_numpy(self.pack.y).index_select(0, numbers))
+            given = Label(torch.from_numpy(self.pack.y).index_select(0, numbers).to(device))
         space = self.x
         if isinstance(space, Points):
             return Batch(k, given, noise)
         if self.dynamic:
-            u = noise.uniform(*space.shape)
-            k = u < k.to(u.device) / 255
+            k = noise.uniform(*space.shape) < k / 255
         return Batch(space.from_index(k), given, noise)
 
     def locate(self, rows: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ import errno
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from triptych.core import DataError, ResourceError, UsageError
 from triptych.data.arrays import load_npy, load_npz, read_arrays
@@ -29,7 +28,7 @@ def data(
     split: str | None = None,
     binary: Binary | bool | None = None,
     size: Size | None = None,
-    channels: Literal[1, 3] | None = None,
+    channels: int | None = None,
     strict: bool = False,
     cache: str | Path | None = None,
 ) -> Dataset:
@@ -57,7 +56,7 @@ def data(
     binary = {True: "dynamic", False: None}.get(binary, binary) if isinstance(binary, bool) else binary
     if binary not in (None, "dynamic", "fixed", "threshold"):
         raise UsageError(f'binary={binary!r}: it is "dynamic" (or True), "fixed" or "threshold"')
-    binary = binary or found.binary
+    said, binary = binary, binary or found.binary
     if channels not in (None, 1, 3):
         raise UsageError(f"channels={channels!r}: it is 1 or 3")
     options = Options(sides, channels, None if binary == "dynamic" else binary)
@@ -67,7 +66,8 @@ def data(
         name = found.name + (f"-{options.binary}" if options.binary else "")
         pack = cached(name, found.stamp, found.read, options, cache)
     report(pack, strict)
-    return Dataset.of(pack, wanted, dynamic=binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2)
+    opened = {"source": str(place), "size": size, "channels": channels, "binary": said}
+    return Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
 
 
 def pack(
@@ -75,7 +75,7 @@ def pack(
     out: str | Path,
     *,
     size: Size | None = None,
-    channels: Literal[1, 3] | None = None,
+    channels: int | None = None,
     strict: bool = False,
 ) -> Dataset:
     """Packs a source, with all its splits, into the folder `out`, which is a source from then on.

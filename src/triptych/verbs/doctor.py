@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import triptych
-from triptych.data import cache_folder
+from triptych.data.packs import cache_folder
 
 EXTRAS = (("hub", "huggingface_hub", "from_pretrained by a Hugging Face Hub id"),)
 
@@ -28,7 +28,7 @@ def doctor() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "torch threads": torch.get_num_threads(),
         "bf16": "in hardware" if fast_bf16(cuda) else "slow here: keep --precision fp32",
-        "cache": str(cache_folder()),
+        "cache": str(cache_folder(None)),
     }
     extras = [
         {

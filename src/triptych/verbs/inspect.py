@@ -17,7 +17,7 @@ def inspect(data: Dataset, pack_to: Path | None = None) -> dict[str, Any]:
         "fingerprint": data.fingerprint,
         "problems": [{"file": p.file, "reason": p.reason} for p in data.problems],
     }
-    if pack_to is not None:
-        pack(data, pack_to)
+    if pack_to is not None and data.opened is not None:
+        pack(data.opened["source"], pack_to, size=data.opened["size"], channels=data.opened["channels"])
         about["packed"] = str(pack_to)
     return about

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from triptych.core import Data, Generative, HasLikelihood, ItemNoise, Likelihood, UsageError, evaluating, mix
+from triptych.core.likelihood import Kind, Measure
 from triptych.inference.importance import LatentVariable, importance_sampling
 from triptych.io import commit
 
@@ -17,9 +18,9 @@ class Score:
     """The mean log-likelihood of n items, and everything one needs to know to quote it."""
 
     model: str
-    kind: str
+    kind: Kind
     how: str
-    measure: str
+    measure: Measure
     data: str
     n: int
     dims: int

@@ -51,7 +51,9 @@ def train(
         yield from training.train(model, data, run)
         return
     path = Path(out)
-    state = reopen(model, data, run, path) if resume else begin(path)
+    state = reopen(model, data, run, path) if resume else None
+    if state is None:
+        begin(path)
     log = Log(path / METRICS, state["position"]["step"] if state else 0)
     total = sum(stage.steps or run.steps for stage in model.stages())
     spent, started, saved_at = state["seconds"] if state else 0.0, time.monotonic(), time.monotonic()
@@ -123,7 +125,12 @@ def reopen(model: Generative[Any], data: Data, run: Run, path: Path) -> dict[str
 def about(data: Data, run: Run) -> dict[str, Any]:
     """What config.json says about a run, beside the model and its configuration."""
     return {
-        "data": {"name": data.name, "fingerprint": data.fingerprint, "n": len(data)},
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "n": len(data),
+            "opened": getattr(data, "opened", None),
+        },
         "run": configs.to_json(run),
         "made_with": environment(),
     }
