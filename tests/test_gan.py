@@ -11,8 +11,8 @@ from triptych.models.gan.dcgan import DCGAN, DCGANConfig
 from triptych.models.gan.gan import GAN, GANConfig, Maxout
 
 TINY = [
-    gan.PRESETS["gan-tiny"],
-    dcgan.PRESETS["dcgan-tiny"],
+    gan.PRESETS["gan-tiny"].config,
+    dcgan.PRESETS["dcgan-tiny"].config,
     GANConfig(x=Points(2), latent=3, generator_width=8, discriminator_width=4),
     DCGANConfig(x=Images(3, 8, 12), latent=4, width=4),
 ]
@@ -61,7 +61,7 @@ def test_every_weight_that_learns_has_one_player():
 
 
 def test_a_discriminator_that_cannot_tell_loses_two_log_two():
-    model = GAN(gan.PRESETS["gan-tiny"])
+    model = GAN(gan.PRESETS["gan-tiny"].config)
     nn.init.zeros_(model.discriminator[-2].weight)
     nn.init.zeros_(model.discriminator[-2].bias)
     loss = model.discriminator_loss(batch(model.config), Clock(0, 0.0))
@@ -142,7 +142,7 @@ def test_dcgan_normalizes_all_layers_but_the_generators_last_and_the_discriminat
 
 
 def test_dcgan_samples_come_from_the_average():
-    model = DCGAN(dcgan.PRESETS["dcgan-tiny"])
+    model = DCGAN(dcgan.PRESETS["dcgan-tiny"].config)
     before = model.sample(4, seed=0)
     with torch.no_grad():
         for w in model.generator.parameters():
@@ -167,6 +167,6 @@ def test_dcgan_draws_z_from_the_cube():
         def uniform(self, *shape):
             return torch.stack([torch.zeros(shape), torch.full(shape, 0.75)])
 
-    model = DCGAN(dcgan.PRESETS["dcgan-tiny"]).eval()
+    model = DCGAN(dcgan.PRESETS["dcgan-tiny"].config).eval()
     z = torch.stack([torch.full((4,), -1.0), torch.full((4,), 0.5)])
     assert torch.equal(model.draw(Ends()), model.average.module(z))

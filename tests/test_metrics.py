@@ -227,7 +227,9 @@ def test_nearest_among_twins_is_finite():
 @pytest.mark.parametrize(("means", "sd"), [(GRID, 0.05), (RING, 0.01)], ids=["gaussians-25", "ring-8"])
 def test_modes_of_an_ideal_sampler(means, sd):
     draws = np.random.default_rng(0)
-    points = torch.from_numpy(np.array(means)[draws.integers(len(means), size=20_000)] + sd * draws.normal(size=(20_000, 2)))
+    points = torch.from_numpy(
+        np.array(means)[draws.integers(len(means), size=20_000)] + sd * draws.normal(size=(20_000, 2))
+    )
     found = mode_coverage(points, means, sd)
     assert found.found == found.modes == len(means)
     assert found.high_quality == pytest.approx(1 - math.exp(-4.5), abs=0.003)

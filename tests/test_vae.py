@@ -11,7 +11,7 @@ from torch.distributions import kl_divergence
 from triptych.core import Batch, Clock, Images, LowerBound, StepNoise, UsageError
 from triptych.models.vae.vae import PRESETS, VAE, VAEConfig
 
-BINARY = PRESETS["vae-tiny"]
+BINARY = PRESETS["vae-tiny"].config
 GREY = VAEConfig(x=Images(1, 1, 2, levels=5), latent=1, hidden=(8,))
 Z = torch.linspace(-9, 9, 3001, dtype=torch.float64)
 

@@ -24,6 +24,7 @@ from triptych.core import (
     Loss,
     Noise,
     Player,
+    Preset,
     Stage,
     config,
 )
@@ -132,8 +133,27 @@ class DCGAN(Generative[None]):
 
 
 PRESETS = {
-    "dcgan-64": DCGANConfig(),
-    "dcgan-mnist": DCGANConfig(x=Images(1, 28, 28), width=64),
-    "dcgan-mnist-demo": DCGANConfig(x=Images(1, 28, 28), width=32, ema=0.99),
-    "dcgan-tiny": DCGANConfig(x=Images(1, 8, 8), latent=4, width=4),
+    "dcgan-64": Preset(
+        config=DCGANConfig(),
+        steps=100_000,
+        batch=128,
+        expect="The paper's size for color images of 64 x 64; not trained by us.",
+    ),
+    "dcgan-mnist": Preset(
+        config=DCGANConfig(x=Images(1, 28, 28), width=64),
+        steps=9000,
+        batch=128,
+        expect="PENDING",
+    ),
+    "dcgan-mnist-demo": Preset(
+        config=DCGANConfig(
+            x=Images(1, 28, 28), width=32, ema=0.99, adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear")
+        ),
+        steps=1600,
+        batch=64,
+        expect="PENDING",
+    ),
+    "dcgan-tiny": Preset(
+        config=DCGANConfig(x=Images(1, 8, 8), latent=4, width=4), steps=10, batch=8, expect="For tests."
+    ),
 }

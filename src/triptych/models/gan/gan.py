@@ -22,6 +22,7 @@ from triptych.core import (
     Noise,
     Player,
     Points,
+    Preset,
     Stage,
     config,
 )
@@ -124,15 +125,25 @@ class GAN(Generative[None]):
 
 
 PRESETS = {
-    "gan-mnist": GANConfig(),
-    "gan-25-gaussians": GANConfig(
-        x=Points(2),
-        latent=2,
-        generator_width=400,
-        discriminator_width=200,
-        input_dropout=0,
-        hidden_dropout=0,
-        adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear"),
+    "gan-mnist": Preset(config=GANConfig(), steps=20_000, batch=100, expect="PENDING"),
+    "gan-25-gaussians": Preset(
+        config=GANConfig(
+            x=Points(2),
+            latent=2,
+            generator_width=400,
+            discriminator_width=200,
+            input_dropout=0,
+            hidden_dropout=0,
+            adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear"),
+        ),
+        steps=20_000,
+        batch=128,
+        expect="PENDING",
     ),
-    "gan-tiny": GANConfig(x=Images(1, 4, 4), latent=4, generator_width=8, discriminator_width=4, pieces=2),
+    "gan-tiny": Preset(
+        config=GANConfig(x=Images(1, 4, 4), latent=4, generator_width=8, discriminator_width=4, pieces=2),
+        steps=10,
+        batch=8,
+        expect="For tests.",
+    ),
 }

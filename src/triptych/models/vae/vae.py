@@ -24,6 +24,7 @@ from triptych.core import (
     LowerBound,
     Noise,
     Player,
+    Preset,
     Stage,
     config,
 )
@@ -121,7 +122,17 @@ class VAE(Generative[None]):
 
 
 PRESETS = {
-    "vae-mnist": VAEConfig(),
-    "vae-mnist-demo": VAEConfig(latent=20, hidden=(500,)),
-    "vae-tiny": VAEConfig(x=Images(1, 2, 2, levels=2), latent=1, hidden=(8,)),
+    "vae-mnist": Preset(config=VAEConfig(), steps=60_000, batch=128, expect="PENDING"),
+    "vae-mnist-demo": Preset(
+        config=VAEConfig(latent=20, hidden=(500,), adam=Adam(lr=2e-3, schedule="cosine")),
+        steps=7000,
+        batch=128,
+        expect="PENDING",
+    ),
+    "vae-tiny": Preset(
+        config=VAEConfig(x=Images(1, 2, 2, levels=2), latent=1, hidden=(8,)),
+        steps=10,
+        batch=8,
+        expect="For tests: the latent can be integrated out.",
+    ),
 }
