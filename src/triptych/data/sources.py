@@ -83,7 +83,7 @@ def pack(
     Raises what `data` does, UsageError if `out` exists and is not empty or cannot be written, and ResourceError if
     the disk is full.
     """
-    found = find(with_split(source, "all")[0], as_sides(size))
+    found = find(with_split(source, None)[0], as_sides(size))
     if found.binary == "dynamic":
         raise UsageError(f'{source} is drawn when it is served; pack {found.name} and open that with binary="dynamic"')
     out = Path(out)
@@ -116,16 +116,16 @@ def report(pack: Pack, strict: bool) -> None:
 def with_split(source: str | Path, split: str | None) -> tuple[str | Path, str]:
     """The source and the split, which may be part of its name. Raises UsageError."""
     said: str | None = None
-    if isinstance(source, str) and not Path(source).exists():
-        head, colon, tail = source.rpartition(":")
-        if colon and tail in REQUESTS:
+    if not Path(source).exists():
+        head, colon, tail = str(source).rpartition(":")
+        if colon and (tail in REQUESTS or head in BUILTIN or Path(head).exists()):
             source, said = head, tail
-    if said and split and said != split and split != "all":
+    if said and split and said != split:
         raise UsageError(f'the source says split "{said}" and split= says "{split}"')
     wanted = split or said or "train"
     if wanted not in REQUESTS:
         close = difflib.get_close_matches(wanted, REQUESTS, 1)
-        raise UsageError(f"there is no split {wanted!r}{did_you_mean(close)}; there are {', '.join(REQUESTS)}")
+        raise UsageError(f"there is no split {wanted!r}{did_you_mean(close)}: there are {', '.join(REQUESTS)}")
     return source, wanted
 
 
@@ -140,7 +140,7 @@ def as_sides(size: Size | None) -> tuple[int, int] | None:
 
 
 def did_you_mean(close: list[str]) -> str:
-    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,12 +190,9 @@ def not_found(source: str | Path, path: Path) -> str:
     if path.parent.is_dir():
         beside = [str(path.parent / n) for n in difflib.get_close_matches(path.name, names_in(path.parent), 2)]
     close = difflib.get_close_matches(str(source), BUILTIN, 2) + beside
-    said = f"there is no data source {shown(source)!r}{did_you_mean([shown(c) for c in close])}"
-    return (
-        f"{said} It is neither a path nor one of {', '.join(BUILTIN)}"
-        if close
-        else f"{said}: built in are {', '.join(BUILTIN)}"
-    )
+    suggested = did_you_mean([shown(c) for c in close])
+    known = ", ".join(BUILTIN)
+    return f"there is no data source {shown(source)!r}{suggested}: it is neither a path nor built in ({known})"
 
 
 def names_in(folder: Path) -> list[str]:
