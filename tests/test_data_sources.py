@@ -261,13 +261,16 @@ def test_faulty_rows(tmp_path: Path) -> None:
         '{"file_name": "6.png", ',
         "[1, 2]",
         {"file_name": "7.png", "text": None},
+        {"file_name": "8.png", "text": "\ud800"},
+        {"file_name": "\udc80", "text": "x"},
     )
     d = data(tmp_path, split="all")
     assert sorted(d.captions) == [f"number {i}" for i in range(4)]
     found = reasons(d)
     assert "empty" in found["metadata.jsonl:5"] and "not a string" in found["metadata.jsonl:6"]
-    assert "second row for 1.png" in found["metadata.jsonl:9"] and "no file_name" in found["metadata.jsonl:10"]
+    assert "second row for 1.png" in found["metadata.jsonl:9"] and "file_name is not" in found["metadata.jsonl:10"]
     assert "not JSON" in found["metadata.jsonl:11"] and "object" in found["metadata.jsonl:12"]
+    assert "surrogate" in found["metadata.jsonl:14"] and "surrogate" in found["metadata.jsonl:15"]
     assert "not there" in found["gone.png"] and "not there" in found["../../etc/passwd"]
     assert {f"{i}.png" for i in (4, 5, 6, 7, 8)} <= set(found)
     with pytest.raises(DataError, match="strict"):
@@ -584,6 +587,9 @@ def test_unknown_sources_and_splits(tmp_path: Path) -> None:
         str(tmp_path / "phots"): r"did you mean '.*photos'",
         "mnist:tset": r"no split 'tset' \(did you mean 'test'\?\)",
         "nothing like it": "built in",
+        "": "empty name",
+        "x" * 5000: "too long",
+        "nul\0": "no data source",
     }.items():
         with pytest.raises(UsageError, match=message) as caught:
             data(source)

@@ -54,6 +54,8 @@ def decode(data: bytes, size: tuple[int, int] | None = None, channels: int | Non
     except UnidentifiedImageError as e:
         start = data[:16].decode("latin-1")
         raise BadImage(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture (it starts with {start!r})") from e
+    except Image.DecompressionBombError as e:
+        raise BadImage(f"more than {MOST_PIXELS:,} pixels, as a decompression bomb has") from e
     except (BadImage, MemoryError):
         raise
     except Exception as e:  # damaged files make the decoders raise errors of almost every type

@@ -38,7 +38,7 @@ def diamond(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return polygon(x, y + 0.15, [(0, -1.05), (1, 0.8), (-1, 0.8)])
+    return polygon(x, y, [(0, -1.08), (1, 0.75), (-1, 0.75)])
 
 
 def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
