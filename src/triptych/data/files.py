@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from triptych.core import DataError, IntegrityError, UsageError, config
+from triptych.core import DataError, IntegrityError, config
 
 MANY_BYTES = 1 << 30
 """An archive or a compressed file that holds less than this is no bomb, however well it is compressed."""
@@ -196,11 +196,3 @@ class Archive:
 def reason_of(error: OSError) -> str:
     """What the operating system said, without the path."""
     return (error.strerror or str(error) or type(error).__name__).lower()
-
-
-def regular(path: Path) -> bool:
-    """Whether `path` is a plain file (opening a FIFO would wait for ever)."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError as e:
-        raise UsageError(f"{shown(path)} cannot be opened: {reason_of(e)}") from e

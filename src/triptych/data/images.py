@@ -6,7 +6,9 @@ what has no fixed scale (floating point, 32-bit integers) is refused. Only the f
 """
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -48,10 +50,12 @@ def decode(data: bytes, size: tuple[int, int] | None = None, channels: int | Non
                 check_sums(data)
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
             image.load()
-            pixels = fit(grey_or_rgb(ImageOps.exif_transpose(image)), size, channels)
+            pixels = fit(grey_or_rgb(ImageOps.exif_transpose(image), image), size, channels)
     except UnidentifiedImageError as e:
         start = data[:16].decode("latin-1")
         raise BadImage(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture (it starts with {start!r})") from e
+    except Image.DecompressionBombError as e:
+        raise BadImage(f"more than {MOST_PIXELS:,} pixels, as a decompression bomb has") from e
     except (BadImage, MemoryError):
         raise
     except Exception as e:  # damaged files make the decoders raise errors of almost every type
@@ -69,11 +73,14 @@ def check_sums(data: bytes) -> None:
         image.verify()
 
 
-def grey_or_rgb(image: Image.Image) -> Image.Image:
-    """The same picture with 8 bits a channel, opaque: mode "L" or "RGB". Raises BadImage."""
+def grey_or_rgb(image: Image.Image, file: Image.Image) -> Image.Image:
+    """The same picture with 8 bits a channel, opaque: mode "L" or "RGB". Raises BadImage.
+
+    `file` is the picture as it was opened: it knows its format and its tags.
+    """
     mode = image.mode
-    if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
-        return sixteen_bits(image)
+    if mode.startswith("I;16") or (mode == "I" and file.format == "PNG"):
+        return sixteen_bits(image, getattr(file, "tag_v2", {}))
     if mode in ("I", "F", "LAB"):
         kind = {"I": "32-bit or signed integer", "F": "floating-point", "LAB": "CIELAB"}[mode]
         raise BadImage(f"{kind} pixels have no agreed scale; convert to 8 or 16 bits")
@@ -83,10 +90,9 @@ def grey_or_rgb(image: Image.Image) -> Image.Image:
     return image.convert("L" if mode in ("1", "L") else "RGB")
 
 
-def sixteen_bits(image: Image.Image) -> Image.Image:
+def sixteen_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
     """Scales 16-bit grey (Pillow's own conversion clips it), honouring what TIFF and PNG say beside the pixels."""
     pixels, top = np.asarray(image).astype(np.int64), 65535
-    tags = getattr(image, "tag_v2", {})
     if 12 in np.ravel(tags.get(BITS_PER_SAMPLE, 16)):
         top = 4095
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:

@@ -48,23 +48,17 @@ def read_table(tree: Tree, name: str) -> Table:
         raise DataError(f"{where} is not UTF-8 (byte {e.start} is 0x{e.object[e.start]:02x}); save it as UTF-8") from e
     table = Table({}, [])
     columns: dict[str, None] = {}
-    broken: set[str] = set()
     for line, fields in (from_csv if name.endswith(".csv") else from_json_lines)(text):
         place = f"{shown(name)}:{line}"
         if isinstance(fields, str):
             table.problems.append(Problem(file=place, reason=fields))
             continue
         columns |= dict.fromkeys(fields)
-        file = fields.get("file_name")
-        if not isinstance(file, str) or not file:
-            table.problems.append(Problem(file=place, reason="no file_name"))
-            continue
-        file = str(PurePosixPath(name).parent / file)
         try:
+            file = str(PurePosixPath(name).parent / string(fields.get("file_name"), "file_name"))
             row = Row(text_of(fields), label_of(fields))
         except ValueError as e:
             table.problems.append(Problem(file=place, reason=str(e)))
-            broken.add(file)
             continue
         if file in table.rows:
             same = "the same" if table.rows[file] == row else "another content; the first is taken"
@@ -76,24 +70,27 @@ def read_table(tree: Tree, name: str) -> Table:
     return table
 
 
+def string(value: Any, what: str) -> str:
+    """Raises ValueError unless `value` is a string that holds something, and only characters."""
+    if not isinstance(value, str):
+        raise ValueError(f"the {what} is not a string but {value!r:.40}")
+    if not value.strip():
+        raise ValueError(f"the {what} is empty")
+    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError(f"the {what} holds half a character (a lone surrogate)")
+    return value
+
+
 def text_of(fields: dict[str, Any]) -> str | None:
     value = next((fields[c] for c in TEXT if c in fields), None)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise ValueError(f"the text is not a string but {value!r:.40}")
-    if not value.strip():
-        raise ValueError("the text is empty")
-    return value
+    return None if value is None else string(value, "text")
 
 
 def label_of(fields: dict[str, Any]) -> str | None:
     value = next((fields[c] for c in LABEL if c in fields), None)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise ValueError(f"the label is neither a word nor a whole number but {value!r:.40}")
-    return str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return None if value is None else string(value, "label")
 
 
 def from_json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:

@@ -206,7 +206,8 @@ class Pack:
     @cached_property
     def captions(self) -> list[str] | None:
         if self.spoken is None and self.folder and "captions.json" in self.meta.files:
-            return TypeAdapter(list[str]).validate_json((self.folder / "captions.json").read_bytes())
+            captions: list[str] = json.loads((self.folder / "captions.json").read_bytes())
+            return captions
         return self.spoken
 
     @cached_property
@@ -291,7 +292,7 @@ def seal(about: Any) -> str:
 
 
 def sync(path: Path) -> None:
-    with path.open("rb") as file:
+    with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 

@@ -18,6 +18,8 @@ COLORS = {
 }
 SIZES = {"small": (0.14, 0.19), "large": (0.27, 0.33)}
 """Half the extent of a shape, least and greatest, as a share of the picture's side."""
+REACH, GAP = 1.1, 0.04
+"""No shape reaches farther than so many half-extents; and it keeps that share of the side from the edge."""
 
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """How far outside of a shape of half-extent 1 a point (x to the right, y down) lies; negative inside."""
@@ -36,7 +38,7 @@ def diamond(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return polygon(x, y + 0.15, [(0, -1.05), (1, 0.8), (-1, 0.8)])
+    return polygon(x, y, [(0, -1.08), (1, 0.75), (-1, 0.75)])
 
 
 def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -60,10 +62,10 @@ def polygon(x: np.ndarray, y: np.ndarray, corners: list[tuple[float, float]]) ->
     for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
         ex, ey = bx - ax, by - ay
         along = (((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey)).clip(0, 1)
-        nearest = np.minimum(nearest, np.hypot(x - ax - along * ex, y - ay - along * ey))
+        nearest = np.minimum(nearest, (x - ax - along * ex) ** 2 + (y - ay - along * ey) ** 2)
         if ey:
             inside ^= ((ay > y) != (by > y)) & (x < ax + (y - ay) * ex / ey)
-    return np.where(inside, -nearest, nearest)
+    return np.where(inside, -1, 1).astype(x.dtype) * np.sqrt(nearest)
 
 
 SHAPES: dict[str, Distance] = {
@@ -99,17 +101,17 @@ def draw(kinds: np.ndarray, rest: np.ndarray, side: int, chunk: int = 512) -> It
 
     Edges are anti-aliased: a pixel is covered as far as the edge lies from its centre, from -1/2 to 1/2 pixel.
     """
-    pixel = ((np.arange(side, dtype=np.float64) + 0.5) / side)[None]
-    colors, extents = np.array(list(COLORS.values())), np.array(list(SIZES.values()))
+    pixel = (np.arange(side, dtype=np.float32)[None] + 0.5) / side
+    colors, extents = (np.array(list(table.values()), np.float32) for table in (COLORS, SIZES))
     for start in range(0, len(kinds), chunk):
-        kind, (u, across, down, light) = kinds[start : start + chunk], rest[start : start + chunk].T
+        kind, (u, across, down, light) = kinds[start : start + chunk], rest[start : start + chunk].T.astype(np.float32)
         size, color, shape = np.unravel_index(kind, (len(SIZES), len(COLORS), len(SHAPES)))
         half = extents[size, 0] + u * (extents[size, 1] - extents[size, 0])
-        room = 1 - 2.2 * half
-        cx, cy = 1.1 * half + across * room, 1.1 * half + down * room
+        edge = REACH * half + GAP
+        cx, cy = edge + across * (1 - 2 * edge), edge + down * (1 - 2 * edge)
         x = np.broadcast_to(((pixel - cx[:, None]) / half[:, None])[:, None, :], (len(kind), side, side))
         y = np.broadcast_to(((pixel - cy[:, None]) / half[:, None])[:, :, None], (len(kind), side, side))
-        outside = np.empty((len(kind), side, side))
+        outside = np.empty((len(kind), side, side), np.float32)
         for number, distance in enumerate(SHAPES.values()):
             these = shape == number
             outside[these] = distance(x[these], y[these])

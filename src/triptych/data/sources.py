@@ -10,7 +10,7 @@ from triptych.core import DataError, ResourceError, UsageError
 from triptych.data.arrays import load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Binary, Source, builtin
 from triptych.data.dataset import Dataset
-from triptych.data.files import Archive, Files, Folder, Tree, reason_of, regular, sha256_file, shown
+from triptych.data.files import Archive, Files, Folder, Tree, reason_of, sha256_file, shown
 from triptych.data.folders import read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.packs import CannotWrite, Content, Options, Pack, Sink, cached, install, is_pack, open_pack
@@ -83,7 +83,7 @@ def pack(
     Raises what `data` does, UsageError if `out` exists and is not empty or cannot be written, and ResourceError if
     the disk is full.
     """
-    found = find(with_split(source, "all")[0], as_sides(size))
+    found = find(with_split(source, None)[0], as_sides(size))
     if found.binary == "dynamic":
         raise UsageError(f'{source} is drawn when it is served; pack {found.name} and open that with binary="dynamic"')
     out = Path(out)
@@ -116,16 +116,16 @@ def report(pack: Pack, strict: bool) -> None:
 def with_split(source: str | Path, split: str | None) -> tuple[str | Path, str]:
     """The source and the split, which may be part of its name. Raises UsageError."""
     said: str | None = None
-    if isinstance(source, str) and not Path(source).exists():
-        head, colon, tail = source.rpartition(":")
-        if colon and tail in REQUESTS:
+    if not exists(Path(source)):
+        head, colon, tail = str(source).rpartition(":")
+        if colon and (tail in REQUESTS or head in BUILTIN or exists(Path(head))):
             source, said = head, tail
-    if said and split and said != split and split != "all":
+    if said and split and said != split:
         raise UsageError(f'the source says split "{said}" and split= says "{split}"')
     wanted = split or said or "train"
     if wanted not in REQUESTS:
         close = difflib.get_close_matches(wanted, REQUESTS, 1)
-        raise UsageError(f"there is no split {wanted!r}{did_you_mean(close)}; there are {', '.join(REQUESTS)}")
+        raise UsageError(f"there is no split {wanted!r}{did_you_mean(close)}: there are {', '.join(REQUESTS)}")
     return source, wanted
 
 
@@ -140,7 +140,7 @@ def as_sides(size: Size | None) -> tuple[int, int] | None:
 
 
 def did_you_mean(close: list[str]) -> str:
-    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,21 +168,34 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
 
 def find(source: str | Path, size: tuple[int, int] | None) -> Source:
     """What a source is: a path if it exists, or else a built-in name. Raises UsageError, DataError."""
+    if source == "":
+        raise UsageError("the data source is an empty name; for the folder here, say ./")
     path = Path(source)
     if isinstance(source, str) and source in BUILTIN:
-        if path.exists():
+        if exists(path):
             log.info('"%s" is the built-in set; for the folder here, say "./%s"', source, source)
         return builtin(source, size)
-    if not path.exists():
+    if not exists(path):
         raise UsageError(not_found(source, path))
     try:
         if path.is_dir():
             return find_in_folder(path)
-        if not regular(path):
+        if not path.is_file():  # opening a FIFO would wait for ever
             raise DataError(f"{shown(path)} is neither a file nor a folder")
         return find_in_file(path)
     except OSError as e:
         raise DataError(f"{shown(path)} cannot be read: {reason_of(e)}") from e
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at `path`. Raises DataError if that cannot be known."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as e:
+        raise DataError(f"{shown(path)} cannot be opened: {reason_of(e)}") from e
+    return True
 
 
 def not_found(source: str | Path, path: Path) -> str:
@@ -190,12 +203,9 @@ def not_found(source: str | Path, path: Path) -> str:
     if path.parent.is_dir():
         beside = [str(path.parent / n) for n in difflib.get_close_matches(path.name, names_in(path.parent), 2)]
     close = difflib.get_close_matches(str(source), BUILTIN, 2) + beside
-    said = f"there is no data source {shown(source)!r}{did_you_mean([shown(c) for c in close])}"
-    return (
-        f"{said} It is neither a path nor one of {', '.join(BUILTIN)}"
-        if close
-        else f"{said}: built in are {', '.join(BUILTIN)}"
-    )
+    suggested = did_you_mean([shown(c) for c in close])
+    known = ", ".join(BUILTIN)
+    return f"there is no data source {shown(source)!r}{suggested}: it is neither a path nor built in ({known})"
 
 
 def names_in(folder: Path) -> list[str]:
