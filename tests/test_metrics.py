@@ -11,6 +11,7 @@ from prdc import compute_prdc
 
 from triptych.core import UsageError
 from triptych.metrics import (
+    blocks,
     frechet_distance,
     frechet_distance_of_gaussians,
     kernel_distance,
@@ -19,7 +20,6 @@ from triptych.metrics import (
     nearest,
     prdc,
 )
-from triptych.metrics import blocks
 
 GRID = [(float(a), float(b)) for a in range(-4, 5, 2) for b in range(-4, 5, 2)]
 RING = [(math.cos(k * math.pi / 4), math.sin(k * math.pi / 4)) for k in range(8)]
@@ -184,6 +184,22 @@ def test_prdc_tells_poor_from_narrow():
     far, narrow = prdc(real, real + 100), prdc(real, 0.05 * normal(300, 4, 2))
     assert vars(far) == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
     assert narrow.precision == 1 and narrow.density > 1 and narrow.recall < 0.1 and narrow.coverage < 0.2
+
+
+# torch-fidelity
+
+
+def test_equals_torch_fidelity():
+    """Against numbers that torch-fidelity 0.4.0 gave for the same features (precision and recall: k = 5)."""
+    draws = np.random.RandomState(0)  # a stream that NumPy promises never to change
+    x = torch.from_numpy(draws.normal(size=(400, 16)) @ draws.normal(size=(16, 16)))
+    y = torch.from_numpy(draws.normal(0.5, 2, size=(300, 16)))
+    assert frechet_distance(x, y) == pytest.approx(125.62744034870366, rel=1e-9)
+    assert kernel_distance(x[:300], y).value == pytest.approx(117.54316777064643, rel=1e-9)
+    subsets = kernel_distance_of_subsets(x, y, subsets=20, size=100, seed=2020)
+    assert subsets == pytest.approx((110.12433238812066, 30.72257433352886), rel=1e-9)
+    found = prdc(x, y)
+    assert (found.precision, found.recall) == pytest.approx((0.9900000095367432, 0.03500000014901161), rel=1e-6)
 
 
 # Copies
