@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from triptych.core import Batch, Clock, Exact, HasLikelihood, Images, ItemNoise, StepNoise, UsageError
+from triptych.core import Adam, Batch, Clock, Exact, HasLikelihood, Images, ItemNoise, StepNoise, UsageError
 from triptych.models.autoregressive.pixelcnn import PRESETS, PixelCNN, PixelCNNConfig
 from triptych.nn.incremental import Wavefront, draw_naively, inverse_cdf
 from triptych.nn.masked import MaskedConv2d
@@ -94,17 +94,21 @@ def test_loss_is_nats_per_dim() -> None:
 def test_loss_falls() -> None:
     """On images whose second half repeats the first, the loss approaches the entropy of the first."""
     x = Images(1, 2, 4, levels=2)
-    model, noise = make(x, width=16), StepNoise(0, 64, slice(None))
+    torch.manual_seed(0)
+    model = PixelCNN(PixelCNNConfig(x=x, width=12, blocks=1, head=12, adam=Adam(lr=5e-3)))
+    noise = StepNoise(0, 64, slice(None))
     (stage,) = model.stages()
     (player,) = stage.players
     optimizer = player.optimizer(player.owns.parameters())
-    for step in range(150):
+    for step in range(60):
         half = x.from_index((noise.uniform(1, 1, 4) < 0.5).long())
-        loss = player.loss(Batch(half.expand(-1, -1, 2, -1), None, noise), Clock(step, step / 150))
+        loss = player.loss(Batch(half.expand(-1, -1, 2, -1), None, noise), Clock(step, step / 60))
         optimizer.zero_grad()
         loss.value.backward()
         optimizer.step()
-    assert 0.49 < loss.logs["bits_per_dim"].item() < 0.53
+        bits = loss.logs["bits_per_dim"].item()
+        assert bits > 0.49
+    assert bits < 0.6
 
 
 # The order

@@ -89,7 +89,8 @@ class PixelCNN(Generative[None]):
 
     def logits(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w k"]:
         """The network: the scores of each sub-pixel's levels; for two levels their log-odds (k = 1)."""
-        h = self.blocks(self.first(x))
+        # Channels last, because the 1 x 1 convolutions are then matrix products: on a CPU, steps take 2/3 of the time.
+        h = self.blocks(self.first(x).contiguous(memory_format=torch.channels_last))
         h = self.out(self.head2(self.head1(h.relu()).relu()).relu())
         return h.reshape(len(x), self.config.x.channels, self.scores, *x.shape[2:]).movedim(2, -1)
 
