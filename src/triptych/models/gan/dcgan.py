@@ -131,7 +131,7 @@ class DCGAN(Generative[None]):
         return [Stage(name="train", players=players)]
 
 
-PRESETS = {
+PRESETS: dict[str, DCGANConfig] = {
     "dcgan-64": DCGANConfig(),
     "dcgan-mnist": DCGANConfig(x=Images(1, 28, 28), width=64),
     "dcgan-mnist-demo": DCGANConfig(x=Images(1, 28, 28), width=32, ema=0.99),

@@ -123,7 +123,7 @@ class GAN(Generative[None]):
         return [Stage(name="train", players=players)]
 
 
-PRESETS = {
+PRESETS: dict[str, GANConfig] = {
     "gan-mnist": GANConfig(),
     "gan-25-gaussians": GANConfig(
         x=Points(2),

@@ -120,7 +120,7 @@ class VAE(Generative[None]):
         ]
 
 
-PRESETS = {
+PRESETS: dict[str, VAEConfig] = {
     "vae-mnist": VAEConfig(),
     "vae-mnist-demo": VAEConfig(latent=20, hidden=(500,)),
     "vae-tiny": VAEConfig(x=Images(1, 2, 2, levels=2), latent=1, hidden=(8,)),
