@@ -128,7 +128,7 @@ def test_what_cannot_be_answered_is_refused():
     with pytest.raises(UsageError, match="shape"):
         importance_sampling(model, x[:, :2], given)
     with pytest.raises(UsageError, match="gan has none"):
-        importance_sampling(GAN(GANS["gan-tiny"]), torch.zeros(1, 1, 4, 4))
+        importance_sampling(GAN(GANS["gan-tiny"].config), torch.zeros(1, 1, 4, 4))
     vae = VAE(VAEConfig(x=Images(1, 2, 2, levels=2), latent=1, hidden=(2,)))
     with pytest.raises(UsageError, match="level"):
         importance_sampling(vae, torch.zeros(1, 1, 2, 2))

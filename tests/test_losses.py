@@ -92,6 +92,7 @@ def test_uniforms_fall_on_levels_as_often_as_their_mass_says(levels):
         n = getattr(p, "levels", 2)
         k = ((p.icdf(u) + 1) * (n - 1) / 2).round().long()
         assert torch.allclose(p.icdf(u), levels_of(n, torch.float64)[k, 0, 0].to(p.icdf(u).dtype), atol=1e-6)
+        assert (k.diff() >= 0).all()
         mass = p.log_prob(levels_of(n, torch.float64).flatten()).exp()
         assert (k.bincount(minlength=n) / 20_000 - mass).abs().max() < 2e-4
 

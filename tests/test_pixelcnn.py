@@ -301,5 +301,5 @@ def test_masked_convolution_refuses_uneven_parts_and_even_kernels() -> None:
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if "tiny" in name])
 def test_tiny_presets_work(name: str) -> None:
-    model = PixelCNN(PRESETS[name])
+    model = PixelCNN(PRESETS[name].config)
     assert model.log_prob(model.sample(2, seed=0)).nats.shape == (2,)

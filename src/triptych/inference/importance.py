@@ -36,7 +36,7 @@ def importance_sampling(
     given: Any = None,
     *,
     draws: int = 5000,
-    chunk: int = 2**21,
+    chunk: int = 2**22,
     seed: int = 0,
 ) -> Estimate:
     """log p(x | given) of each example, from `draws` latents each, in evaluation mode and without gradients.

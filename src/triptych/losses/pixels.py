@@ -33,7 +33,7 @@ class Binary(Distribution):
 
     def icdf(self, value: Tensor) -> Tensor:
         """Uniforms -> levels."""
-        return torch.where(value < self.logits.sigmoid(), 1.0, -1.0)
+        return torch.where(value > (-self.logits).sigmoid(), 1.0, -1.0)
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
         return self.icdf(torch.rand(self._extended_shape(torch.Size(sample_shape)), device=self.logits.device))
