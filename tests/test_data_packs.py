@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import triptych.data.cache as cache_module
 import triptych.data.packs as packs
 from triptych.core import Data, DataError, Images, IntegrityError, ItemNoise, ResourceError, StepNoise, UsageError
 from triptych.data import Tokenizer, data, pack
@@ -141,7 +142,7 @@ def folders(cache: Path) -> list[Path]:
 
 def test_packed_once(source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = data(source)
-    monkeypatch.setattr(packs, "build", None)
+    monkeypatch.setattr(cache_module, "build", None)
     assert data(source).fingerprint == first.fingerprint
     assert len(folders(cache)) == 1 and isinstance(data(source).pack.x, np.memmap)
 
