@@ -77,6 +77,15 @@ def test_sixteen_bit_tiff_where_white_is_zero() -> None:
     close(bytes(data), 255 - deep / 257)
 
 
+def test_twelve_bit_tiff() -> None:
+    deep = np.linspace(0, 4095, 48).round().astype(np.uint16).reshape(6, 8)
+    bits = np.unpackbits(deep.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 4:]
+    strip = np.packbits(bits).tobytes()
+    tags = [(256, 8), (257, 6), (258, 12), (259, 1), (262, 1), (273, 122), (277, 1), (278, 6), (279, len(strip))]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    close(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + strip, deep * (255 / 4095))
+
+
 def test_sixteen_bit_color_and_grey_with_alpha() -> None:
     deep = random.integers(0, 65536, (9, 7, 3), np.uint16)
     close(by_hand(deep, 2), deep / 257)

@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import triptych.data.cache as cache_module
 import triptych.data.packs as packs
 from triptych.core import Data, DataError, Images, IntegrityError, ItemNoise, ResourceError, StepNoise, UsageError
 from triptych.data import Tokenizer, data, pack
@@ -117,6 +119,9 @@ def test_black_stays_black_and_white_white(tmp_path: Path) -> None:
         d = data(tmp_path / "a.npy", binary=how)
         x = d.fetch(torch.arange(len(d)), StepNoise(0, len(d), slice(0, len(d)))).x
         assert (x[..., 0] == -1).all() and (x[..., 1] == 1).all()
+    zero = SimpleNamespace(n=1, uniform=lambda *shape: torch.zeros(1, *shape))  # 0 is a possible draw
+    x = data(tmp_path / "a.npy", binary=True).fetch(torch.tensor([0]), zero).x
+    assert (x[..., 0] == -1).all() and (x[..., 1] == 1).all()
 
 
 def test_fixed_and_threshold_do_not_change(source: Path, tmp_path: Path) -> None:
@@ -137,7 +142,7 @@ def folders(cache: Path) -> list[Path]:
 
 def test_packed_once(source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = data(source)
-    monkeypatch.setattr(packs, "build", None)
+    monkeypatch.setattr(cache_module, "build", None)
     assert data(source).fingerprint == first.fingerprint
     assert len(folders(cache)) == 1 and isinstance(data(source).pack.x, np.memmap)
 

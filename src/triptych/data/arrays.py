@@ -16,7 +16,7 @@ import numpy as np
 
 from triptych.core import DataError
 from triptych.data.files import Archive, reason_of, shown
-from triptych.data.packs import CHUNK, Content, Sink
+from triptych.data.sink import CHUNK, Content, Sink
 from triptych.data.splits import SPLITS, held_out
 
 X, Y = ("x", "images", "image", "data", "arr_0"), ("y", "labels", "label", "targets")

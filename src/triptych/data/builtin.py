@@ -17,7 +17,7 @@ from triptych.data.arrays import Named, read_arrays
 from triptych.data.controlled import GAUSSIANS_25, RING_8, Mixture
 from triptych.data.files import sha256_of
 from triptych.data.idx import read_idx
-from triptych.data.packs import Content, Reader, Sink
+from triptych.data.sink import Content, Reader, Sink
 
 Binary = Literal["dynamic", "fixed", "threshold"]
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from triptych.core import Batch, Images, Label, Labels, Noise, Points, Text, Tokens, UsageError
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
-from triptych.data.packs import Pack, check_grey
+from triptych.data.packs import Pack
+from triptych.data.sink import check_grey
 from triptych.data.splits import choose
 from triptych.data.text import Tokenizer
 

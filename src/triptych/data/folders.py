@@ -15,7 +15,7 @@ from triptych.core import DataError
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
 from triptych.data.images import FORMATS, SUFFIXES, BadImage, Decoded, decode
 from triptych.data.metadata import TABLES, Row, read_table
-from triptych.data.packs import Content, Sink
+from triptych.data.sink import Content, Sink
 from triptych.data.splits import SPLITS, held_out
 
 log = logging.getLogger(__name__)

@@ -12,44 +12,24 @@ all.
 
 import hashlib
 import json
-import logging
 import os
-import shutil
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from triptych.core import Images, IntegrityError, Points, UsageError, config, mix
+from triptych.core import Images, IntegrityError, Points, config
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_file, sha256_of, shown
-from triptych.data.images import fit_array
+from triptych.data.sink import Options, Reader, Sink, writing
 from triptych.data.text import Tokenizer
-
-log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Changes when the same source would be packed into other bytes."""
-FIXED_SEED = 1
-CHUNK = 4096
-
-
-@dataclass(frozen=True)
-class Options:
-    """How x is converted before it is stored."""
-
-    size: tuple[int, int] | None = None
-    channels: int | None = None
-    binary: Literal["fixed", "threshold"] | None = None
 
 
 @config
@@ -73,122 +53,6 @@ class Meta:
     truth: Mixture | None
     """The density that x was drawn from, where it is known."""
     files: dict[str, ArrayFile]
-
-
-@dataclass(kw_only=True)
-class Content:
-    """What a source says of the rows that it has appended to a sink."""
-
-    splits: dict[str, int]
-    """Rows of each split, in the order in which they were appended."""
-    labels: np.ndarray | None = None
-    classes: tuple[str, ...] | None = None
-    captions: list[str] | None = None
-    tokenizer: Tokenizer | None = None
-    """None: one is fitted to the captions of the first split."""
-    problems: list[Problem] = field(default_factory=list)
-    truth: Mixture | None = None
-
-
-class CannotWrite(Exception):
-    """The folder for a pack cannot be written; the cause is the OSError."""
-
-
-@contextmanager
-def writing() -> Iterator[None]:
-    try:
-        yield
-    except OSError as e:
-        raise CannotWrite from e
-
-
-class Sink:
-    """Takes x a few rows at a time, converts them as the options say, and keeps them in a file or in memory."""
-
-    def __init__(self, path: Path | None, options: Options):
-        self.path, self.options = path, options
-        self.restart()
-
-    def restart(self) -> None:
-        """Forgets all rows."""
-        self.n, self.levels = 0, 256
-        self.shape: tuple[int, ...] | None = None
-        self.dtype = np.dtype(np.uint8)
-        self.kept: list[np.ndarray] = []
-        self.coins = np.random.Generator(np.random.Philox(key=mix(FIXED_SEED)))
-        if self.path:
-            with writing():
-                self.path.write_bytes(b"")
-
-    def append(self, rows: np.ndarray, levels: int = 256) -> None:
-        """uint8 [k, channels, height, width] of so many levels, or float32 [k, dims].
-
-        Raises UsageError if the options do not apply.
-        """
-        if rows.ndim == 4:
-            rows, levels = self.convert(rows, levels)
-        elif self.options != Options():
-            raise UsageError("size=, channels= and binary= are for images; this source holds points")
-        if self.shape is None:
-            self.shape, self.dtype, self.levels = rows.shape[1:], rows.dtype, levels
-            if self.path:
-                self.write(self.header(0))
-        self.n += len(rows)
-        if self.path:
-            self.write(np.ascontiguousarray(rows).data)
-        else:
-            self.kept.append(np.array(rows))
-
-    def convert(self, rows: np.ndarray, levels: int) -> tuple[np.ndarray, int]:
-        size, channels, binary = self.options.size, self.options.channels, self.options.binary
-        if levels == 2:
-            if size not in (None, rows.shape[2:]):
-                raise UsageError("size= would blur images of two levels; resize them before they are made binary")
-            return (rows.repeat(channels or 1, 1) if rows.shape[1] == 1 else rows), levels
-        rows = fit_array(rows, size, channels)
-        if binary is None:
-            return rows, levels
-        check_grey(rows.shape[1])
-        if binary == "threshold":
-            return (rows >= 128).astype(np.uint8), 2
-        return (self.coins.random(rows.shape, np.float32) < rows / np.float32(255)).astype(np.uint8), 2
-
-    def header(self, n: int) -> bytes:
-        """The .npy header; numpy pads it so that its length does not depend on n."""
-        assert self.shape is not None
-        out = BytesIO()
-        about = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (n, *self.shape)}
-        np.lib.format.write_array_header_1_0(out, about)
-        return out.getvalue()
-
-    def write(self, data: bytes | memoryview, at: int | None = None) -> None:
-        assert self.path is not None
-        with writing(), self.path.open("r+b") as file:
-            file.seek(*((0, os.SEEK_END) if at is None else (at, os.SEEK_SET)))
-            file.write(data)
-
-    def finish(self) -> np.ndarray | None:
-        """Ends the file; without one, returns all rows."""
-        if self.path:
-            self.write(self.header(self.n), at=0)
-            return None
-        return np.concatenate(self.kept)
-
-    def space(self) -> Images | Points:
-        assert self.shape is not None
-        if len(self.shape) == 1:
-            return Points(*self.shape)
-        channels, height, width = self.shape
-        return Images(channels, height, width, levels=self.levels)
-
-
-def check_grey(channels: int) -> None:
-    if channels != 1:
-        raise UsageError(f"binary= takes grey images and these have {channels} channels; add channels=1")
-
-
-Reader = Callable[[Sink], Content]
-"""Appends all of a source's x to a sink and tells the rest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,77 +205,3 @@ def mapped(folder: Path, name: str, meta: Meta) -> np.ndarray | None:
         return np.load(folder / name, mmap_mode="c", allow_pickle=False)
     except (ValueError, OSError) as e:
         raise IntegrityError(f"{shown(folder / name)} is damaged: {e}") from e
-
-
-def cache_folder(cache: str | Path | None) -> Path:
-    """`cache`, or TRIPTYCH_CACHE, or the user's cache folder of this platform."""
-    if cache is not None:
-        return Path(cache)
-    if chosen := os.environ.get("TRIPTYCH_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "triptych"
-
-
-def cached(name: str, stamp: str, read: Reader, options: Options, cache: str | Path | None) -> Pack:
-    """The pack of a source from the cache, made now if it is not there or is damaged.
-
-    If the cache cannot be written, the pack is made in memory and a warning is logged.
-    """
-    key = sha256_of(str(FORMAT), stamp, str(options))[:32]
-    folder = cache_folder(cache) / "data" / f"{''.join(c if c.isalnum() else '-' for c in name)[:40]}-{key}"
-    if (folder / "meta.json").exists():
-        try:
-            return open_pack(folder)
-        except IntegrityError as e:
-            log.warning("%s; packing it again", e)
-    try:
-        return install(folder, name, read, options)
-    except CannotWrite as e:
-        log.warning("%s cannot be written (%s): %s is held in memory", shown(folder.parent), e.__cause__, name)
-        return build(name, read, options, None)
-
-
-def install(folder: Path, name: str, read: Reader, options: Options) -> Pack:
-    """Builds a pack beside `folder` and renames it there, over what may be there already. Raises CannotWrite."""
-    with writing():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        sweep(folder.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=".packing-", dir=folder.parent))
-    try:
-        built = temporary / "new"
-        with writing():
-            built.mkdir()
-        build(name, read, options, built)
-        with writing():
-            try:
-                os.replace(built, folder)
-            except OSError:
-                # A folder that is not empty is not replaced. Another process may just have put the same pack there;
-                # if not, what is there is damaged and goes.
-                if not intact(folder):
-                    os.replace(folder, temporary / "old")
-                    os.replace(built, folder)
-        return open_pack(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def intact(folder: Path) -> bool:
-    try:
-        open_pack(folder)
-    except IntegrityError:
-        return False
-    return True
-
-
-def sweep(folder: Path) -> None:
-    """Removes what killed processes have left half done, a day later."""
-    for path in folder.glob(".packing-*"):
-        if time.time() - path.stat().st_mtime > 86400:
-            shutil.rmtree(path, ignore_errors=True)

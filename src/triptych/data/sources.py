@@ -9,11 +9,13 @@ from pathlib import Path
 from triptych.core import DataError, ResourceError, UsageError
 from triptych.data.arrays import load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Binary, Source, builtin
+from triptych.data.cache import cached, install
 from triptych.data.dataset import Dataset
 from triptych.data.files import Archive, Files, Folder, Tree, reason_of, sha256_file, shown
 from triptych.data.folders import read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
-from triptych.data.packs import CannotWrite, Content, Options, Pack, Sink, cached, install, is_pack, open_pack
+from triptych.data.packs import Pack, is_pack, open_pack
+from triptych.data.sink import CHUNK, CannotWrite, Content, Options, Sink
 from triptych.data.splits import REQUESTS
 
 log = logging.getLogger(__name__)
@@ -153,8 +155,8 @@ class Packed(Source):
 def read_pack(pack: Pack, sink: Sink) -> Content:
     """Copies a pack, for other options."""
     meta = pack.meta
-    for start in range(0, len(pack.x), 4096):
-        sink.append(pack.x[start : start + 4096], getattr(meta.x, "levels", 256))
+    for start in range(0, len(pack.x), CHUNK):
+        sink.append(pack.x[start : start + CHUNK], getattr(meta.x, "levels", 256))
     return Content(
         splits={split: stop - start for split, (start, stop) in meta.splits.items()},
         labels=pack.y,

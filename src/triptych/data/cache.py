@@ -1,0 +1,90 @@
+"""The cache of packs: each source, with each way of converting it, is packed once."""
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from triptych.core import IntegrityError
+from triptych.data.files import sha256_of, shown
+from triptych.data.packs import FORMAT, Pack, build, open_pack
+from triptych.data.sink import CannotWrite, Options, Reader, writing
+
+log = logging.getLogger(__name__)
+
+
+def cache_folder(cache: str | Path | None) -> Path:
+    """`cache`, or TRIPTYCH_CACHE, or the user's cache folder of this platform."""
+    if cache is not None:
+        return Path(cache)
+    if chosen := os.environ.get("TRIPTYCH_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "triptych"
+
+
+def cached(name: str, stamp: str, read: Reader, options: Options, cache: str | Path | None) -> Pack:
+    """The pack of a source from the cache, made now if it is not there or is damaged.
+
+    If the cache cannot be written, the pack is made in memory and a warning is logged.
+    """
+    key = sha256_of(str(FORMAT), stamp, str(options))[:32]
+    folder = cache_folder(cache) / "data" / f"{''.join(c if c.isalnum() else '-' for c in name)[:40]}-{key}"
+    if (folder / "meta.json").exists():
+        try:
+            return open_pack(folder)
+        except IntegrityError as e:
+            log.warning("%s; packing it again", e)
+    try:
+        return install(folder, name, read, options)
+    except CannotWrite as e:
+        log.warning("%s cannot be written (%s): %s is held in memory", shown(folder.parent), e.__cause__, name)
+        return build(name, read, options, None)
+
+
+def install(folder: Path, name: str, read: Reader, options: Options) -> Pack:
+    """Builds a pack beside `folder` and renames it there, over what may be there already. Raises CannotWrite."""
+    with writing():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        sweep(folder.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=".packing-", dir=folder.parent))
+    try:
+        built = temporary / "new"
+        with writing():
+            built.mkdir()
+        build(name, read, options, built)
+        with writing():
+            try:
+                os.replace(built, folder)
+            except OSError:
+                # A folder that is not empty is not replaced. Another process may just have put the same pack there;
+                # if not, what is there is damaged and goes.
+                if not intact(folder):
+                    os.replace(folder, temporary / "old")
+                    os.replace(built, folder)
+        return open_pack(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def intact(folder: Path) -> bool:
+    try:
+        open_pack(folder)
+    except IntegrityError:
+        return False
+    return True
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes have left half done, a day later."""
+    for path in folder.glob(".packing-*"):
+        if time.time() - path.stat().st_mtime > 86400:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,147 @@
+"""Where a source puts its x, a few rows at a time, to be converted and kept."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from triptych.core import Images, Points, UsageError, mix
+from triptych.data.controlled import Mixture
+from triptych.data.files import Problem
+from triptych.data.images import fit_array
+from triptych.data.text import Tokenizer
+
+FIXED_SEED = 1
+"""Of binary="fixed": row after row, in the order of the pack."""
+CHUNK = 4096
+"""Rows that are read, converted and written at a time."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How x is converted before it is stored."""
+
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    binary: Literal["fixed", "threshold"] | None = None
+
+
+@dataclass(kw_only=True)
+class Content:
+    """What a source says of the rows that it has appended to a sink."""
+
+    splits: dict[str, int]
+    """Rows of each split, in the order in which they were appended."""
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] | None = None
+    captions: list[str] | None = None
+    tokenizer: Tokenizer | None = None
+    """None: one is fitted to the captions of the first split."""
+    problems: list[Problem] = field(default_factory=list)
+    truth: Mixture | None = None
+
+
+class CannotWrite(Exception):
+    """The folder for a pack cannot be written; the cause is the OSError."""
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise CannotWrite from e
+
+
+class Sink:
+    """Takes x a few rows at a time, converts them as the options say, and keeps them in a file or in memory."""
+
+    def __init__(self, path: Path | None, options: Options):
+        self.path, self.options = path, options
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets all rows."""
+        self.n, self.levels = 0, 256
+        self.shape: tuple[int, ...] | None = None
+        self.dtype = np.dtype(np.uint8)
+        self.kept: list[np.ndarray] = []
+        self.coins = np.random.Generator(np.random.Philox(key=mix(FIXED_SEED)))
+        if self.path:
+            with writing():
+                self.path.write_bytes(b"")
+
+    def append(self, rows: np.ndarray, levels: int = 256) -> None:
+        """uint8 [k, channels, height, width] of so many levels, or float32 [k, dims].
+
+        Raises UsageError if the options do not apply.
+        """
+        if rows.ndim == 4:
+            rows, levels = self.convert(rows, levels)
+        elif self.options != Options():
+            raise UsageError("size=, channels= and binary= are for images; this source holds points")
+        if self.shape is None:
+            self.shape, self.dtype, self.levels = rows.shape[1:], rows.dtype, levels
+            if self.path:
+                self.write(self.header(0))
+        self.n += len(rows)
+        if self.path:
+            self.write(np.ascontiguousarray(rows).data)
+        else:
+            self.kept.append(np.array(rows))
+
+    def convert(self, rows: np.ndarray, levels: int) -> tuple[np.ndarray, int]:
+        size, channels, binary = self.options.size, self.options.channels, self.options.binary
+        if levels == 2:
+            if size not in (None, rows.shape[2:]):
+                raise UsageError("size= would blur images of two levels; resize them before they are made binary")
+            return (rows.repeat(channels or 1, 1) if rows.shape[1] == 1 else rows), levels
+        rows = fit_array(rows, size, channels)
+        if binary is None:
+            return rows, levels
+        check_grey(rows.shape[1])
+        if binary == "threshold":
+            return (rows >= 128).astype(np.uint8), 2
+        return (self.coins.random(rows.shape, np.float32) < rows / np.float32(255)).astype(np.uint8), 2
+
+    def header(self, n: int) -> bytes:
+        """The .npy header; numpy pads it so that its length does not depend on n."""
+        assert self.shape is not None
+        out = BytesIO()
+        about = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (n, *self.shape)}
+        np.lib.format.write_array_header_1_0(out, about)
+        return out.getvalue()
+
+    def write(self, data: bytes | memoryview, at: int | None = None) -> None:
+        assert self.path is not None
+        with writing(), self.path.open("r+b") as file:
+            file.seek(*((0, os.SEEK_END) if at is None else (at, os.SEEK_SET)))
+            file.write(data)
+
+    def finish(self) -> np.ndarray | None:
+        """Ends the file; without one, returns all rows."""
+        if self.path:
+            self.write(self.header(self.n), at=0)
+            return None
+        return np.concatenate(self.kept)
+
+    def space(self) -> Images | Points:
+        assert self.shape is not None
+        if len(self.shape) == 1:
+            return Points(*self.shape)
+        channels, height, width = self.shape
+        return Images(channels, height, width, levels=self.levels)
+
+
+def check_grey(channels: int) -> None:
+    if channels != 1:
+        raise UsageError(f"binary= takes grey images and these have {channels} channels; add channels=1")
+
+
+Reader = Callable[[Sink], Content]
+"""Appends all of a source's x to a sink and tells the rest."""
