@@ -139,7 +139,7 @@ class PixelCNN(Generative[None]):
         return x.from_index(level.permute(3, 2, 0, 1))
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
-        """-log p(x) a sub-pixel, in nats: maximum likelihood (Section 3.5)."""
+        """-log p(x) a sub-pixel, in nats: maximum likelihood (Section 5.1)."""
         p = self.log_prob(batch.x)
         nats = -p.nats.mean()
         return Loss(nats / p.dims, {"nats": nats, "bits_per_dim": p.bits_per_dim().mean()})
