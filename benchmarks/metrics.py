@@ -19,7 +19,6 @@ from torch import Tensor
 
 from triptych.metrics import frechet_distance, frechet_distance_of_gaussians
 
-
 Moments = tuple[Tensor, Tensor, Tensor, Tensor]
 
 

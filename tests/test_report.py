@@ -15,6 +15,7 @@ from PIL import Image
 
 from triptych import report
 from triptych.core import ResourceError, UsageError
+from triptych.io.commit import write_atomic
 from triptych.report import (
     NO_LIKELIHOOD,
     Card,
@@ -32,7 +33,6 @@ from triptych.report import (
     Strip,
     Table,
     charts,
-    files,
     numbers,
     pictures,
     tables,
@@ -240,30 +240,30 @@ def test_gif_holds_every_frame(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = files.write_atomically(tmp_path / "a.txt", b"old")
+    path = write_atomic(tmp_path / "a.txt", b"old")
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(ResourceError, match="disk is full"):
-        files.write_atomically(path, b"new")
+        write_atomic(path, b"new")
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_reader_of_the_old_file_never_sees_the_new_one(tmp_path: Path) -> None:
-    with files.write_atomically(tmp_path / "a.txt", b"old").open("rb") as reader:
-        files.write_atomically(tmp_path / "a.txt", b"new")
+    with write_atomic(tmp_path / "a.txt", b"old").open("rb") as reader:
+        write_atomic(tmp_path / "a.txt", b"new")
         assert reader.read() == b"old"
     assert (tmp_path / "a.txt").read_bytes() == b"new"
 
 
 def test_writing_over_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="folder"):
-        files.write_atomically(tmp_path, b"x")
+        write_atomic(tmp_path, b"x")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UsageError, match="cannot write"):
-        files.write_atomically(tmp_path / "file" / "a", b"x")
+        write_atomic(tmp_path / "file" / "a", b"x")
 
 
 # ---------------------------------------------------------------- charts

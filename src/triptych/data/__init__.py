@@ -1,4 +1,11 @@
-"""Data: sources, packed once into memory-mapped arrays and served by one gather a batch."""
+"""Data: sources, packed once into memory-mapped arrays and served by one gather a batch.
+
+The package itself can be called: `triptych.data("mnist")` is `triptych.data.data("mnist")`. Otherwise the public name
+would mean a function or a module, depending on what was imported first.
+"""
+
+import sys
+from types import ModuleType
 
 from triptych.data.builtin import BUILTIN
 from triptych.data.controlled import Mixture
@@ -9,3 +16,12 @@ from triptych.data.sources import data, pack
 from triptych.data.text import Tokenizer
 
 __all__ = ["BUILTIN", "Dataset", "Mixture", "Problem", "Tokenizer", "check_fits", "data", "pack"]
+
+
+class Callable(ModuleType):
+    """This package, as a function."""
+
+    __call__ = staticmethod(data)
+
+
+sys.modules[__name__].__class__ = Callable

@@ -40,7 +40,7 @@ def commit(folder: Path, files: Mapping[str, bytes]) -> None:
         finish(folder)
     except OSError as e:
         shutil.rmtree(draft, ignore_errors=True)
-        raise explain(e, folder) from e
+        raise explain(e, folder / MANIFEST) from e
 
 
 def finish(folder: Path) -> None:
@@ -110,16 +110,23 @@ def raw(folder: Path, name: str) -> bytes | None:
     return None
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """One file, replaced as a whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+def write_atomic(path: str | Path, data: bytes) -> Path:
+    """One file, replaced as a whole or not at all; makes missing folders.
+
+    Raises ResourceError where the disk is full, UsageError where the path cannot be written.
+    """
+    path = Path(path)
+    draft = path.with_name(f".{path.name[:100]}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_synced(draft, data)
-        draft.replace(path)
+        try:
+            write_synced(draft, data)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as e:
-        draft.unlink(missing_ok=True)
         raise explain(e, path) from e
+    return path
 
 
 def checksum(data: bytes) -> str:
@@ -145,4 +152,6 @@ def sync_folder(folder: Path) -> None:
 def explain(e: OSError, path: Path) -> Exception:
     if e.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(f"the disk is full: {path} could not be written; what was saved before is intact")
-    return UsageError(f"{path} cannot be written: {e.strerror or e}")
+    if path.is_dir():
+        return UsageError(f"cannot write {path}: it is a folder; name a file in it")
+    return UsageError(f"cannot write {path}: {e.strerror or e}")

@@ -13,10 +13,10 @@ from itertools import count
 from pathlib import Path
 from string import Template
 
+from triptych.io.commit import write_atomic
 from triptych.report import charts, tables
 from triptych.report.charts import Chart
 from triptych.report.escaping import escape
-from triptych.report.files import write_atomically
 from triptych.report.page import Fact, Figure, Link, ModelSection, Page, Picture, Strip
 from triptych.report.pictures import to_data_uri
 from triptych.report.tables import Histogram, Measurement, Row, Table
@@ -35,8 +35,8 @@ LARGE, SMALL = 460, 60
 
 
 def write(page: Page, path: str | Path) -> Path:
-    """Renders the page and writes it atomically. Raises as `write_atomically`."""
-    return write_atomically(path, render(page).encode("utf-8"))
+    """Renders the page and writes it atomically. Raises as `write_atomic`."""
+    return write_atomic(path, render(page).encode("utf-8"))
 
 
 def render(page: Page) -> str:

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from triptych.core import UsageError
-from triptych.report.files import write_atomically
+from triptych.io.commit import write_atomic
 
 Array = Tensor | NDArray[np.generic]
 Bytes = NDArray[np.uint8]
@@ -157,8 +157,8 @@ def png(image: Image.Image, text: Mapping[str, str] | None = None) -> bytes:
 
 
 def save_png(image: Image.Image, path: str | Path, text: Mapping[str, str] | None = None) -> Path:
-    """Writes a PNG atomically, `text` (seed, model, step, ...) within it. Raises as `png` and `write_atomically`."""
-    return write_atomically(path, png(image, text))
+    """Writes a PNG atomically, `text` (seed, model, step, ...) within it. Raises as `png` and `write_atomic`."""
+    return write_atomic(path, png(image, text))
 
 
 def to_data_uri(image: Image.Image) -> str:
@@ -169,11 +169,11 @@ def to_data_uri(image: Image.Image) -> str:
 def gif(frames: Sequence[Image.Image], path: str | Path, milliseconds: int = 150) -> Path:
     """Writes an endless animation atomically; the last frame stays eight times as long.
 
-    Raises UsageError for no frames or frames of different sizes; and as `write_atomically`.
+    Raises UsageError for no frames or frames of different sizes; and as `write_atomic`.
     """
     if not frames or len({frame.size for frame in frames}) > 1:
         raise UsageError(f"gif: needs frames of one size, got {sorted({frame.size for frame in frames})}")
     buffer = io.BytesIO()
     times = [milliseconds] * (len(frames) - 1) + [8 * milliseconds]
     frames[0].save(buffer, "GIF", save_all=True, append_images=list(frames[1:]), duration=times, loop=0)
-    return write_atomically(path, buffer.getvalue())
+    return write_atomic(path, buffer.getvalue())

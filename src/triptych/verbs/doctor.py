@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import triptych
-from triptych.data.packs import cache_folder
+from triptych.data.cache import cache_folder
 
 EXTRAS = (("hub", "huggingface_hub", "from_pretrained by a Hugging Face Hub id"),)
 

@@ -18,6 +18,7 @@ from triptych.errors import Interrupted
 from triptych.io import commit, configs, folder
 from triptych.report import pictures
 from triptych.training import Round, Run
+from triptych.verbs.card import write_card
 from triptych.verbs.sample import examples, picture
 from triptych.verbs.signals import Stop, catching
 
@@ -66,6 +67,9 @@ def train(
             seconds = spent + time.monotonic() - started
             folder.save(model, path, about=about(data, run), state={**now.state(), "seconds": seconds})
             folder.keep(path, now.step, keep)
+            last = max((path / SAMPLES).glob("*.png"), default=None)
+            shown = f"{SAMPLES}/{last.name}" if last else ""
+            write_card(model, data, run, path, seconds, environment(), shown)
 
     if state is None and leading():
         shoot(model, path, 0)

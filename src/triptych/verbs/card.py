@@ -1,0 +1,68 @@
+"""The model card of a run folder."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from triptych import models
+from triptych.core import Data, Generative, Labels, Points
+from triptych.io import configs
+from triptych.io.commit import write_atomic
+from triptych.report import Card, Fact, Link, model_card
+from triptych.training import Run
+
+
+def write_card(
+    model: Generative[Any], data: Data, run: Run, path: Path, seconds: float, made_with: dict[str, Any], picture: str
+) -> None:
+    """README.md: what the folder holds, how it was trained, how to use it.
+
+    A model that is not in the catalogue gets no card: there is no paper to name.
+    """
+    if model.name not in models.MODELS:
+        return
+    entry, x = models.find(model.name), model.config.x
+    given = getattr(model.config, "given", None)
+    card = Card(
+        name=entry.name,
+        title=f"{entry.title} on {data.name.partition(':')[0]}",
+        sentence=(entry.module().__doc__ or "").strip().splitlines()[0],
+        family=entry.family,
+        dataset=data.name.partition(":")[0],
+        samples=f"float32 [n, {', '.join(map(str, x.shape))}]" + ("" if isinstance(x, Points) else " in [-1, 1]"),
+        command=command(model, data, run, path),
+        training=[
+            Fact("data", f"{data.name}, {len(data):,} examples, fingerprint {data.fingerprint[:12]}"),
+            Fact("run", f"{run.steps:,} steps of {run.batch}, seed {run.seed}, {run.precision}"),
+            Fact("time", f"{seconds:.0f} s on {made_with['device']}, {made_with['threads']} threads"),
+            Fact("versions", f"triptych {made_with['triptych']}, torch {made_with['torch']}"),
+        ],
+        paper=Link(f"{entry.paper} ({entry.year})", entry.url),
+        bibtex=entry.bibtex(),
+        folder=str(path),
+        given=f"tt.Label(torch.arange({given.classes}))" if isinstance(given, Labels) else "",
+        picture=picture,
+    )
+    write_atomic(path / "README.md", model_card(card).encode())
+
+
+def command(model: Generative[Any], data: Data, run: Run, path: Path) -> str:
+    """The command line that repeats the run: every field that differs from the default is spelled out."""
+    opened = getattr(data, "opened", None) or {"source": data.name}
+    words = ["triptych", "train", model.name, "--data", str(opened["source"]), "--out", str(path)]
+    for option in ("size", "channels", "binary"):
+        if isinstance(opened.get(option), int | str) and not isinstance(opened.get(option), bool):
+            words += [f"--{option}", str(opened[option])]
+    words += ["--steps", str(run.steps), "--batch", str(run.batch), "--seed", str(run.seed)]
+    words += ["--precision", run.precision] if run.precision != "fp32" else []
+    words += ["--channels-last"] if run.channels_last else []
+    default = type(model.config)()
+    usual = {name: value for name, _, value, _ in configs.describe(default)}
+    for name, _, value, _ in configs.describe(model.config):
+        if not name.startswith(("x.", "given.")) and value != usual.get(name):
+            words.append(f"{name}={json_text(value)}")
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def json_text(value: Any) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value)
