@@ -147,10 +147,10 @@ PRESETS = {
     ),
     "dcgan-mnist-demo": Preset(
         config=DCGANConfig(
-            x=Images(1, 28, 28), width=32, ema=0.99, adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear")
+            x=Images(1, 28, 28), width=32, ema=0.99, adam=Adam(lr=2e-3, betas=(0.5, 0.999), schedule="linear")
         ),
-        steps=1600,
-        batch=64,
+        steps=2500,
+        batch=32,
         expect="PENDING",
     ),
     "dcgan-tiny": Preset(

@@ -122,10 +122,10 @@ class VAE(Generative[None]):
 
 
 PRESETS = {
-    "vae-mnist": Preset(config=VAEConfig(), steps=60_000, batch=128, expect="PENDING"),
+    "vae-mnist": Preset(config=VAEConfig(), steps=40_000, batch=128, expect="PENDING"),
     "vae-mnist-demo": Preset(
-        config=VAEConfig(latent=20, hidden=(500,), adam=Adam(lr=2e-3, schedule="cosine")),
-        steps=7000,
+        config=VAEConfig(latent=20, hidden=(500,), adam=Adam(lr=3e-3, schedule="cosine")),
+        steps=6000,
         batch=128,
         expect="PENDING",
     ),
