@@ -20,7 +20,7 @@ from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Seri
 from triptych.verbs.create import load
 from triptych.verbs.evaluate import Evaluation, Judge, evaluate, machine, served
 from triptych.verbs.sample import picture
-from triptych.verbs.train import SAMPLES, metrics
+from triptych.verbs.train import metrics, shots_of
 from triptych.verbs.walk import interpolate, reconstruct
 
 SHOWN = 64
@@ -191,7 +191,7 @@ def charts(log: list[dict[str, float]]) -> list[Chart]:
 
 def progress(path: Path) -> Strip | None:
     """The same samples as training went on: corners of the pictures that the run left behind."""
-    files = sorted((path / SAMPLES).glob("step-*.png"))
+    files = shots_of(path)
     if len(files) < 2:
         return None
     frames = []

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from triptych import models
 from triptych.data import data
 from triptych.io import commit
+from triptych.report import pictures
 from triptych.training import Run
 from triptych.verbs.compare import Comparison, compare
 from triptych.verbs.create import create
@@ -81,4 +83,17 @@ def demo(
         command="make demo",
         say=say,
     )
+    pictures.save_png(gallery(comparison), path / "samples.png", {"seed": str(seed)})
     return Demo(comparison, report, time.monotonic() - started)
+
+
+def gallery(comparison: Comparison, rows: int = 5, columns: int = 6) -> Image.Image:
+    """The first samples of every model, side by side."""
+    sheets = [pictures.grid(e.images[: rows * columns], columns=columns, scale=2) for e in comparison.evaluations]
+    gap = 24
+    wide = Image.new("L", (sum(s.width + gap for s in sheets) - gap, sheets[0].height), 255)
+    left = 0
+    for sheet in sheets:
+        wide.paste(sheet, (left, 0))
+        left += sheet.width + gap
+    return wide

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from PIL import Image
 
 import triptych
 from triptych import training
@@ -67,9 +68,8 @@ def train(
             seconds = spent + time.monotonic() - started
             folder.save(model, path, about=about(data, run), state={**now.state(), "seconds": seconds})
             folder.keep(path, now.step, keep)
-            last = max((path / SAMPLES).glob("*.png"), default=None)
-            shown = f"{SAMPLES}/{last.name}" if last else ""
-            write_card(model, data, run, path, seconds, environment(), shown)
+            shown = [f"{SAMPLES}/{file.name}" for file in shots_of(path)[-1:]]
+            write_card(model, data, run, path, seconds, environment(), "".join(shown))
 
     if state is None and leading():
         shoot(model, path, 0)
@@ -84,6 +84,8 @@ def train(
                     save(now)
                     unsaved = False
                     break
+                if now.step == total and leading():
+                    animate(path)
                 if now.step == total or time.monotonic() - saved_at > save_seconds:
                     log.flush(spent + time.monotonic() - started)
                     save(now)
@@ -162,6 +164,18 @@ def shoot(model: Generative[Any], path: Path, step: int) -> None:
     x = model.sample(n, examples(model, n), seed=0)
     text = {"model": model.name, "step": str(step), "seed": "0"}
     pictures.save_png(picture(model.config.x, x), path / SAMPLES / f"step-{step:08d}.png", text)
+
+
+def shots_of(path: Path) -> list[Path]:
+    """The pictures that a run took, in order."""
+    return sorted((path / SAMPLES).glob("step-*.png"))
+
+
+def animate(path: Path) -> None:
+    """The run's pictures as one animation."""
+    frames = [Image.open(file).convert("RGB") for file in shots_of(path)]
+    if len(frames) > 1:
+        pictures.gif(frames, path / SAMPLES / "progress.gif", milliseconds=400)
 
 
 def leading() -> bool:

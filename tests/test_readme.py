@@ -1,0 +1,71 @@
+"""The README is true: its examples run, its catalogue is the table of models."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from triptych.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def test_the_catalogue_is_the_table_of_models() -> None:
+    spec = importlib.util.spec_from_file_location("readme", ROOT / "tools" / "readme.py")
+    assert spec is not None and spec.loader is not None
+    tool: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert tool.catalogue() in TEXT, "run: python tools/readme.py"
+
+
+@pytest.mark.slow
+def test_the_ten_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = blocks("python")[0]
+    short = code.replace("steps=1500", "steps=100").replace("width=32, blocks=5, head=32", "width=4, blocks=1, head=4")
+    short = short.replace("limit=1000", "limit=20").replace("batch=16", "batch=2")
+    assert short.count("=100,") == 1 and "limit=20" in short, "the example has changed: shorten it here too"
+    scope: dict[str, Any] = {}
+    exec(compile(short, "README.md", "exec"), scope)  # the README's own code
+    assert scope["images"].shape == (64, 1, 28, 28)
+    said = capsys.readouterr().out
+    assert said.startswith("100 ") and said.endswith("nats, exact\n")
+    assert (tmp_path / "runs" / "pixelcnn" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they stand, but shorter."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for i in range(40):
+        noise = np.random.default_rng(i).integers(0, 256, (70, 66, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "photos" / f"{i}.png")
+    lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("triptych ")]
+    assert len(lines) >= 12
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        if words[0] == "train":
+            if "--steps" in words:
+                del words[words.index("--steps") : words.index("--steps") + 2]
+            words += ["--steps", "2", "--batch", "2"]
+            if words[1] == "pixelcnn-mnist-demo":
+                words += ["width=4", "blocks=1", "head=4"]
+            if words[1] == "dcgan":
+                words[words.index("width=64")] = "width=4"
+        if words[0] in ("evaluate", "compare"):
+            words += ["-n", "50"] + (["--limit", "20"] if words[0] == "compare" else [])
+        if words[0] == "score":
+            words[words.index("--limit") + 1] = "20"
+        assert app(words, standalone_mode=False) in (0, None), line
+    assert (tmp_path / "samples.png").exists() and (tmp_path / "report.html").exists()

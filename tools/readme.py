@@ -1,0 +1,38 @@
+"""Keeps the README's catalogue true: `python tools/readme.py` rewrites it from the table of models.
+
+A test fails while the README says something else.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from triptych.models import TABLE
+
+README = Path(__file__).parent.parent / "README.md"
+START, END = "<!-- catalogue -->", "<!-- end of catalogue -->"
+FAMILIES = {"gan": "GANs", "vae": "VAEs", "autoregressive": "Autoregressive models"}
+
+
+def catalogue() -> str:
+    """The table of models in Markdown, family by family."""
+    lines = ["| name | model | year | conditions | likelihood | status |", "|---|---|---|---|---|---|"]
+    for family, title in FAMILIES.items():
+        lines.append(f"| | **{title}** | | | | |")
+        for e in (e for e in TABLE if e.family == family):
+            status = "**ready**" if e.ready else "planned"
+            lines.append(
+                f"| `{e.name}` | [{e.title}]({e.url}) | {e.year} | {e.conditions} | {e.likelihood} | {status} |"
+            )
+    return "\n".join(lines)
+
+
+def updated(text: str) -> str:
+    """The README with its catalogue as it should be."""
+    return re.sub(f"{START}.*{END}", lambda _: f"{START}\n{catalogue()}\n{END}", text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    before = README.read_text()
+    README.write_text(updated(before))
+    sys.exit(0 if updated(before) == before else "the README's catalogue was rewritten")
