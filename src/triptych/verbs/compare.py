@@ -15,10 +15,9 @@ from triptych.core import Generative, HasLikelihood, Images, UsageError
 from triptych.data import Dataset, data
 from triptych.inference.importance import LatentVariable
 from triptych.io import folder as folders_io
-from triptych.metrics import Pixels, Reference
 from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
 from triptych.verbs.create import load
-from triptych.verbs.evaluate import Evaluation, Judge, evaluate, machine, served
+from triptych.verbs.evaluate import POOL, Evaluation, Judge, evaluate, machine, served
 from triptych.verbs.sample import picture
 from triptych.verbs.train import metrics, shots_of
 from triptych.verbs.walk import interpolate, reconstruct
@@ -60,6 +59,7 @@ def compare(
     *,
     out: str | Path | None = None,
     n: int = 2000,
+    pool: int = POOL,
     draws: int = 64,
     limit: int | None = None,
     seed: int = 0,
@@ -82,12 +82,12 @@ def compare(
         model = load(path).to(device)
         train, test = data_of(path)
         say(f"measuring {name} on {test.name}")
-        judge = judges.setdefault(test.fingerprint, Judge(train, test, n=n, seed=seed))
+        judge = judges.setdefault(test.fingerprint, Judge(train, test, n=n, pool=pool, seed=seed))
         one = evaluate(model, train, test, n=n, draws=draws, limit=limit, seed=seed, judge=judge)
         evaluations.append(one)
         rows.append(one.row(name))
         if out:
-            sections.append(section(path, name, model, train, test, one))
+            sections.append(section(path, name, model, test, one, judge))
     result = Comparison(paths, tuple(evaluations), report.Table(rows=rows))
     if out:
         facts = [
@@ -122,7 +122,7 @@ def data_of(path: Path) -> tuple[Dataset, Dataset]:
 
 
 def section(
-    path: Path, name: str, model: Generative[Any], train: Dataset, test: Dataset, one: Evaluation
+    path: Path, name: str, model: Generative[Any], test: Dataset, one: Evaluation, judge: Judge
 ) -> ModelSection:
     """A run's part of the page."""
     entry, about, x = models.find(model.name), folders_io.about(path), one.images
@@ -155,7 +155,7 @@ def section(
         ),
         curves=charts(log),
         progress=progress(path),
-        neighbors=neighbors(x, train, one.seed) if isinstance(model.config.x, Images) else None,
+        neighbors=neighbors(x, judge) if isinstance(model.config.x, Images) else None,
         **latent_figures(model, test),
     )
 
@@ -209,19 +209,16 @@ def progress(path: Path) -> Strip | None:
     )
 
 
-def neighbors(x: torch.Tensor, train: Dataset, seed: int, count: int = 10) -> Strip:
+def neighbors(x: torch.Tensor, judge: Judge, count: int = 10) -> Strip:
     """Samples above, the training images nearest to them in pixels below."""
-    pool = served(train, 20_000, seed)
-    look = Pixels((pool.shape[1], pool.shape[2], pool.shape[3]))
-    reference = Reference(look, test=pool[:16], train=pool, data=train.name)
-    found = reference.nearest(x[:count])
-    close = pool[found.index]
+    by_pixels = next(r for r in judge.references if r.extractor.name == "pixels")
+    close = judge.train[by_pixels.nearest(x[:count]).index]
     distance = (x[:count] - close).flatten(1).norm(dim=1) / 2
     return Strip(
         rows=[report.cells(x[:count]), report.cells(close)],
         alt="samples and their nearest training images",
         caption="Is it copied? Samples, and the training image nearest to each",
-        protocol=f"Euclidean distance of pixels in [0, 1] to {len(pool):,} training images and their mirror images",
+        protocol=f"Euclidean distance of pixels in [0, 1], {len(judge.train):,} training images and their mirror images",
         row_labels=["sample", "nearest"],
         column_labels=[f"{d:.1f}" for d in distance.tolist()],
     )

@@ -17,6 +17,7 @@ from triptych.report import pictures
 from triptych.training import Run
 from triptych.verbs.compare import Comparison, compare
 from triptych.verbs.create import create
+from triptych.verbs.evaluate import POOL
 from triptych.verbs.train import train
 
 CAST = (("dcgan-mnist-demo", "mnist"), ("vae-mnist-demo", "mnist-binary"), ("pixelcnn-mnist-demo", "mnist-binary"))
@@ -70,11 +71,12 @@ def demo(
                 tick(now.step, "  ".join(f"{k} {loss.value.item():.3f}" for k, loss in now.losses.items()))
         folders.append(folder)
     report = path / "report.html"
-    n, limit = (100, 100) if quick else (2000, None)
+    n, pool, limit = (100, 1000, 100) if quick else (2000, POOL, None)
     comparison = compare(
         folders,
         out=report,
         n=n,
+        pool=pool,
         limit=limit,
         seed=seed,
         device=device,

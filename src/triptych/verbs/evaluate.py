@@ -14,8 +14,8 @@ from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Measuremen
 from triptych.verbs.sample import examples, sample
 from triptych.verbs.score import Score, score
 
-MOST_TRAIN = 20_000
-"""Training images that samples are compared with, evenly spaced: enough for the floor and for the nearest neighbors."""
+POOL = 20_000
+"""Training examples that samples are compared with: enough for the floor and for the nearest neighbors."""
 
 
 def served(data: Data, n: int, seed: int) -> Tensor:
@@ -26,14 +26,16 @@ def served(data: Data, n: int, seed: int) -> Tensor:
 
 
 class Judge:
-    """The real data, seen once through each feature extractor; judges any number of models."""
+    """The real data, seen once through each feature extractor; judges any number of models.
 
-    def __init__(self, train: Data, test: Data, *, n: int = 2000, seed: int = 0) -> None:
-        self.data, self.n, self.seed = test, n, seed
+    `n` held-out and `pool` training examples are looked at, evenly spaced.
+    """
+
+    def __init__(self, train: Data, test: Data, *, n: int = 2000, pool: int = POOL, seed: int = 0) -> None:
         self.truth = getattr(test, "truth", None)
         self.references: list[metrics.Reference] = []
         if isinstance(test.x, Images):
-            self.train, self.test = served(train, MOST_TRAIN, seed), served(test, n, seed)
+            self.train, self.test = served(train, pool, seed), served(test, n, seed)
             names = ["mnist-classifier", "pca-64", "pixels"] if is_mnist(test) else ["pca-64", "pixels"]
             if min(test.x.dims, len(self.train)) < 64:
                 names.remove("pca-64")
