@@ -218,7 +218,7 @@ def neighbors(x: torch.Tensor, judge: Judge, count: int = 10) -> Strip:
         rows=[report.cells(x[:count]), report.cells(close)],
         alt="samples and their nearest training images",
         caption="Is it copied? Samples, and the training image nearest to each",
-        protocol=f"Euclidean distance of pixels in [0, 1], {len(judge.train):,} training images and their mirror images",
+        protocol=f"Euclidean distance of pixels in [0, 1]; {len(judge.train):,} training images, also mirrored",
         row_labels=["sample", "nearest"],
         column_labels=[f"{d:.1f}" for d in distance.tolist()],
     )
