@@ -1,0 +1,120 @@
+"""Triptych: deep generative models under one vocabulary - GANs, VAEs and autoregressive models.
+
+    import triptych as tt
+
+    model = tt.create("pixelcnn", x=tt.Images(1, 28, 28, levels=2))
+    for now in tt.train(model, tt.data("mnist", binary=True), tt.Run(steps=2000)):
+        ...
+    images = model.sample(64, seed=0)
+    model.log_prob(x).bits_per_dim()
+
+Names are loaded when they are first used, so that `import triptych` and `triptych --help` stay fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from triptych.core import (
+        Audio,
+        Batch,
+        Data,
+        Estimate,
+        Exact,
+        Generative,
+        Images,
+        Label,
+        Labels,
+        Likelihood,
+        LowerBound,
+        PartialLabel,
+        Picture,
+        Points,
+        Text,
+        Tokens,
+        Transfer,
+        Video,
+        Voxels,
+    )
+    from triptych.data import Dataset, data
+    from triptych.errors import (
+        DataError,
+        IntegrityError,
+        NonFiniteError,
+        ResourceError,
+        TriptychError,
+        UsageError,
+    )
+    from triptych.training import Round, Run
+    from triptych.verbs.create import create, from_pretrained, load, save_pretrained
+    from triptych.verbs.evaluate import evaluate
+    from triptych.verbs.score import score
+    from triptych.verbs.train import train
+
+__version__ = "0.1.0"
+
+HOMES = {
+    "triptych.core": (
+        "Audio Batch Data Estimate Exact Generative Images Label Labels Likelihood LowerBound PartialLabel Picture "
+        "Points Text Tokens Transfer Video Voxels"
+    ),
+    "triptych.data": "Dataset data",
+    "triptych.errors": "DataError IntegrityError NonFiniteError ResourceError TriptychError UsageError",
+    "triptych.training": "Round Run",
+    "triptych.verbs.create": "create from_pretrained load save_pretrained",
+    "triptych.verbs.evaluate": "evaluate",
+    "triptych.verbs.score": "score",
+    "triptych.verbs.train": "train",
+}
+HOME = {name: module for module, names in HOMES.items() for name in names.split()}
+
+__all__ = [
+    "Audio",
+    "Batch",
+    "Data",
+    "DataError",
+    "Dataset",
+    "Estimate",
+    "Exact",
+    "Generative",
+    "Images",
+    "IntegrityError",
+    "Label",
+    "Labels",
+    "Likelihood",
+    "LowerBound",
+    "NonFiniteError",
+    "PartialLabel",
+    "Picture",
+    "Points",
+    "ResourceError",
+    "Round",
+    "Run",
+    "Text",
+    "Tokens",
+    "Transfer",
+    "TriptychError",
+    "UsageError",
+    "Video",
+    "Voxels",
+    "create",
+    "data",
+    "evaluate",
+    "from_pretrained",
+    "load",
+    "save_pretrained",
+    "score",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOME:
+        raise AttributeError(f"module 'triptych' has no attribute {name!r}")
+    value = getattr(import_module(HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -2,13 +2,13 @@
 
 from triptych.core.config import Count, Fraction, NonNegative, Positive, config
 from triptych.core.data import Data
-from triptych.core.errors import DataError, IntegrityError, NonFiniteError, ResourceError, TriptychError, UsageError
-from triptych.core.game import Adam, Clock, Loss, Player, Stage
+from triptych.core.game import Adam, Clock, Loss, Player, Preset, Stage
 from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
 from triptych.core.model import Generative, HasLikelihood, evaluating
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
 from triptych.core.spaces import AnySpace, Audio, Images, Labels, Leveled, Points, Space, Tokens, Video, Voxels
+from triptych.errors import DataError, IntegrityError, NonFiniteError, ResourceError, TriptychError, UsageError
 
 __all__ = [
     "Adam",
@@ -42,6 +42,7 @@ __all__ = [
     "Player",
     "Points",
     "Positive",
+    "Preset",
     "ResourceError",
     "Space",
     "Stage",

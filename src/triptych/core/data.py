@@ -32,4 +32,7 @@ class Data(Protocol):
     def __len__(self) -> int: ...
 
     def fetch(self, rows: Tensor, noise: Noise) -> Batch[Any]:
-        """The examples numbered `rows` (int64 [n], on the CPU); `noise` serves random preprocessing and goes along."""
+        """The examples numbered `rows` (int64 [n], on the CPU), on the noise's device.
+
+        `noise` serves random preprocessing (binarization, flips) and goes along in the batch.
+        """

@@ -94,3 +94,14 @@ class Stage:
     """Examples a turn; None: as many as the run asks for."""
     begin: Callable[[], None] | None = None
     """Run when the stage begins or is resumed (growing a network)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A configuration that is known to work, how long to train it, and what came out when we did."""
+
+    config: Any
+    steps: int = 10_000
+    batch: int = 128
+    expect: str
+    """Data, hardware, minutes and the number reached, as measured."""

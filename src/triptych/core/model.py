@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from triptych.core.errors import UsageError
 from triptych.core.game import Stage
 from triptych.core.given import G, Given
 from triptych.core.likelihood import Likelihood
 from triptych.core.noise import ItemNoise, Noise
+from triptych.errors import UsageError
 
 GC = TypeVar("GC", bound=Given | None, contravariant=True)
 

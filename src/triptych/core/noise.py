@@ -19,6 +19,8 @@ class Noise(Protocol):
 
     @property
     def n(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, float32 [n, *shape]."""
@@ -34,7 +36,7 @@ class ItemNoise:
     """
 
     def __init__(self, seed: int, items: Sequence[int], device: torch.device | str = "cpu") -> None:
-        self.n, self.device = len(items), device
+        self.n, self.device = len(items), torch.device(device)
         key = mix(seed)
         self.streams = [np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, int(i)])) for i in items]
 
@@ -57,7 +59,7 @@ class StepNoise:
     """
 
     def __init__(self, seed: int, total: int, part: slice, device: torch.device | str = "cpu") -> None:
-        self.total, self.part, self.device = total, part, device
+        self.total, self.part, self.device = total, part, torch.device(device)
         self.n = len(range(total)[part])
         self.generator = torch.Generator(device).manual_seed(seed)
 

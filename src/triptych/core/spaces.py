@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from triptych.core.config import RULES, Count
-from triptych.core.errors import UsageError
+from triptych.errors import UsageError
 
 T = TypeVar("T")
 LevelCount = Annotated[int, Field(ge=2, le=65536)]

@@ -1,0 +1,1 @@
+"""Configurations and models on disk."""

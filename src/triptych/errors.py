@@ -35,3 +35,11 @@ class ResourceError(TriptychError, OSError):
     """Disk or memory ran out."""
 
     exit_code = 5
+
+
+class Interrupted(TriptychError):
+    """A signal ended the run after a checkpoint; the exit code is 128 and the signal's number."""
+
+    def __init__(self, signal: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal  # type: ignore[misc]

@@ -1,0 +1,193 @@
+"""How fast models sample: the incremental sampler against the naive loop, side by side in one run.
+
+    python benchmarks/sampling.py --models pixelcnn --n 16 64 --out results/sampling
+
+Both get the same uniform numbers, and every row says whether the samples were equal, element for element, under logits
+of standard deviation >= 1. The naive loop runs once and in full, unless --naive-steps limits it: then its time is
+extrapolated from that many passes, the table says so, and nothing is compared.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from triptych.core import Images, evaluating
+from triptych.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
+from triptych.nn.incremental import draw_naively
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "pixelcnn": lambda: PixelCNN(PixelCNNConfig(width=32, blocks=15, head=32)),
+    "pixelcnn-wide": lambda: PixelCNN(PixelCNNConfig(width=128, blocks=15, head=64)),
+    "pixelcnn-grey": lambda: PixelCNN(PixelCNNConfig(x=Images(1, 28, 28), width=32, blocks=15, head=32)),
+    "pixelcnn-rgb": lambda: PixelCNN(PixelCNNConfig(x=Images(3, 16, 16), width=36, blocks=5, head=36)),
+}
+"""What is measured. A model here has `logits(x)`, an output layer `out`, and images as its x."""
+
+
+@dataclass(frozen=True)
+class Uniforms:
+    """Numbers decided beforehand, in place of noise."""
+
+    numbers: Tensor
+
+    @property
+    def n(self) -> int:
+        return len(self.numbers)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return self.numbers.view(self.n, *shape)
+
+    def normal(self, *shape: int) -> Tensor:
+        raise NotImplementedError("an incremental sampler spends uniform numbers only")
+
+
+@dataclass(frozen=True)
+class Row:
+    model: str
+    parameters: int
+    images: int
+    space: str
+    incremental_s: float
+    """Median."""
+    incremental_runs_s: list[float]
+    naive_s: float
+    naive: str
+    """ "in full", or how much of it ran."""
+    speedup: float
+    equal: bool | None
+    logit_std: float
+
+
+def clock(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+@torch.no_grad()
+def sharpen(model: Any, std: float) -> None:
+    """Scales the output layer, so that samples are far from noise and the logits have this standard deviation."""
+    x = model.config.x
+    images = x.from_index(torch.randint(x.levels, (64, *x.shape)))
+    for _ in range(3):
+        scale = std / model.logits(images).std()
+        model.out.weight.mul_(scale)
+        model.out.bias.mul_(scale)
+        images = model.sample(64, seed=1)
+
+
+def measure(name: str, n: int, repeats: int, naive_steps: int | None) -> Row:
+    torch.manual_seed(0)
+    model = MODELS[name]()
+    sharpen(model, 2.0)
+    x = model.config.x
+    u = torch.rand(n, *x.shape)
+    with evaluating(model), torch.no_grad():
+        samples = model.draw(Uniforms(u))  # warm
+        runs = [clock(lambda: model.draw(Uniforms(u))) for _ in range(repeats)]
+        if naive_steps is None or naive_steps >= x.dims:
+            drawn: list[Tensor] = []
+            naive_s, how = clock(lambda: drawn.append(draw_naively(model.logits, x, u))), "in full"
+            equal = torch.equal(samples, drawn[0])
+        else:
+            model.logits(samples)  # warm
+            passes = [clock(lambda: model.logits(samples)) for _ in range(naive_steps)]
+            naive_s, how, equal = sum(passes) / naive_steps * x.dims, f"{naive_steps} of {x.dims} passes", None
+        std = model.logits(samples).std().item()
+    return Row(
+        model=name,
+        parameters=sum(w.numel() for w in model.parameters()),
+        images=n,
+        space=f"{x.channels}x{x.height}x{x.width}, {x.levels} levels",
+        incremental_s=statistics.median(runs),
+        incremental_runs_s=runs,
+        naive_s=naive_s,
+        naive=how,
+        speedup=naive_s / statistics.median(runs),
+        equal=equal,
+        logit_std=std,
+    )
+
+
+def protocol(repeats: int) -> dict[str, str | int]:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "precision": "float32",
+        "incremental": f"median of {repeats} runs after one to warm up",
+        "naive": "one pass of the whole network for each sub-pixel, same process, same uniform numbers",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--models", nargs="+", default=["pixelcnn"], choices=MODELS, metavar="MODEL", help=str([*MODELS])
+    )
+    parser.add_argument("--n", nargs="+", type=int, default=[16, 64], help="images at a time")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of the incremental sampler")
+    parser.add_argument("--naive-steps", type=int, help="passes of the naive loop to run; all of them by default")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+
+    header = ["model", "parameters", "x", "images", "incremental", "naive", "speedup", "equal", "std of logits"]
+    console, rows, lines = Console(), [], []
+    for name in args.models:
+        for n in args.n:
+            row = measure(name, n, args.repeats, args.naive_steps)
+            rows.append(row)
+            lines.append(
+                [
+                    row.model,
+                    f"{row.parameters:,}",
+                    row.space,
+                    str(row.images),
+                    f"{row.incremental_s:.3f} s ({min(row.incremental_runs_s):.3f}-{max(row.incremental_runs_s):.3f})",
+                    f"{row.naive_s:.1f} s ({row.naive})",
+                    f"{row.speedup:.0f}x",
+                    {True: "yes", False: "NO", None: "not compared"}[row.equal],
+                    f"{row.logit_std:.2f}",
+                ]
+            )
+            console.log(", ".join(lines[-1]))
+    about = protocol(args.repeats)
+    table = Table(*header, title="Sampling", caption="; ".join(f"{k}: {v}" for k, v in about.items()))
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.with_suffix(".json").write_text(
+            json.dumps({"protocol": about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n"
+        )
+        marks = [f"- {k}: {v}" for k, v in about.items()]
+        text = ["# Sampling", "", *marks, "", f"| {' | '.join(header)} |", "|" + "--|" * len(header)]
+        args.out.with_suffix(".md").write_text(
+            "\n".join([*text, *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
+        )
+    if any(row.equal is False for row in rows):
+        raise SystemExit("the samplers disagree")
+
+
+if __name__ == "__main__":
+    main()

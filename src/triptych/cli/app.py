@@ -1,0 +1,364 @@
+"""The verbs. Each parses, calls the Python function of the same name and shows what it returned.
+
+Verbs import what they need when they run: `triptych --help` and `triptych models` do not load torch.
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from triptych.cli import output
+from triptych.errors import UsageError
+
+if TYPE_CHECKING:
+    from triptych.data import Dataset
+
+app = typer.Typer(
+    name="triptych",
+    help="Deep generative models under one vocabulary: train them, sample them, ask how likely a sample is.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A model or preset; `triptych models` lists them.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder or a saved model.")]
+Source = Annotated[
+    str,
+    typer.Option("--data", metavar="SOURCE", help="mnist, mnist-binary, ...; a folder, .npy, .npz, idx file or zip."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides every random draw.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes the fastest there is.")]
+Split = Annotated[str | None, typer.Option(help="Which part of the data: train, test or all.")]
+Binary = Annotated[
+    Literal["dynamic", "fixed", "threshold"] | None,
+    typer.Option(help="Make grey pixels 0 or 1: drawn anew each time, drawn once, or cut at one half."),
+]
+Size = Annotated[int | None, typer.Option(min=1, help="Resize (shorter side) and crop images to this many pixels.")]
+Channels = Annotated[int | None, typer.Option(min=1, help="1: grey; 3: color. Default: what the files are.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with any bad file, in place of skipping it.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many items.")]
+
+
+def open_data(
+    source: str,
+    split: str | None,
+    binary: Literal["dynamic", "fixed", "threshold"] | None,
+    size: int | None,
+    channels: int | None,
+    strict: bool,
+) -> "Dataset":
+    """The data, with what was wrong in it said on stderr."""
+    from triptych.data import data
+
+    found = data(source, split=split, binary=binary, size=size, channels=channels, strict=strict)
+    for problem in found.problems[:5]:
+        output.note(f"skipped {problem.file}: {problem.reason}")
+    if len(found.problems) > 5:
+        output.note(f"... and {len(found.problems) - 5} more; `triptych data {source}` lists all")
+    return found
+
+
+def pick_device(name: str) -> Any:
+    """A torch device. Raises UsageError for one that this machine lacks."""
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as e:
+        raise UsageError(f"--device {name}: not available here ({str(e).splitlines()[0]})") from e
+    return device
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """The catalogue: every model with its year, paper, conditions and the kind of its likelihood."""
+    from triptych.models import TABLE
+
+    if as_json:
+        output.dump([{**{k: v for k, v in vars(e).items() if k != "cls"}, "ready": e.ready} for e in TABLE])
+        return
+    columns = ["name", "family", "year", "model", "conditions", "likelihood", "status", "paper"]
+    rows = [
+        [e.name, e.family, str(e.year), e.title, e.conditions, e.likelihood, "ready" if e.ready else "planned", e.url]
+        for e in TABLE
+    ]
+    output.table("Models", columns, rows)
+
+
+@app.command()
+def show(model: ModelName, as_json: Json = False) -> None:
+    """A model's fields with their meaning and defaults, its players, presets, size and source."""
+    from triptych.verbs.show import show as describe
+
+    about = describe(model)
+    if as_json:
+        output.dump(about)
+        return
+    output.say(f"{about['title']} ({about['year']}), {about['family']}; likelihood: {about['likelihood']}")
+    output.say(f"{about['authors']}. {about['paper']}. {about['url']}")
+    output.say(f"{about['parameters']:,} parameters as configured below; source: {about['source']}")
+    output.table(
+        "Fields", ["field", "value", "meaning"], [[f["field"], str(f["value"]), f["doc"]] for f in about["fields"]]
+    )
+    players = [[p["stage"], p["player"], f"{p['parameters']:,}", p["every"]] for p in about["players"]]
+    output.table("Players", ["stage", "player", "parameters", "turns"], players)
+    presets = [[p["name"], str(p["steps"]), str(p["batch"]), p["expect"]] for p in about["presets"]]
+    output.table("Presets", ["preset", "steps", "batch", "what to expect"], presets)
+
+
+@app.command()
+def data(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A built-in set, a folder, an array file or a zip.")],
+    pack: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the packed form to this folder.")] = None,
+    split: Split = None,
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """What a source holds: items, space, conditions, and the problems found in it."""
+    from triptych.data import data as open_source
+    from triptych.verbs.inspect import inspect
+
+    found = open_source(source, split=split, binary=binary, size=size, channels=channels, strict=strict)
+    about = inspect(found, pack)
+    if as_json:
+        output.dump(about)
+        return
+    for name, value in about.items():
+        if name != "problems":
+            output.say(f"{name}: {value}")
+    output.say(f"problems: {len(about['problems'])}")
+    for problem in about["problems"]:
+        output.say(f"  {problem['file']}: {problem['reason']}")
+
+
+@app.command()
+def train(
+    model: ModelName,
+    source: Source,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Fields of the model: width=64 adam.lr=1e-4.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Rounds of training; default: the preset's.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Examples a step; default: the preset's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Decides every random draw; default 0.")] = None,
+    device: Device = "auto",
+    precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Default fp32.")] = None,
+    channels_last: Annotated[
+        bool | None, typer.Option("--channels-last/--channels-first", help="Faster convolutions on most machines.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    save_seconds: Annotated[float, typer.Option(min=0, help="Time from one checkpoint to the next.")] = 60,
+    split: Split = None,
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model into a run folder; --resume goes on with it, bit for bit."""
+    from triptych.verbs import train as verb
+    from triptych.verbs.prepare import prepare
+
+    verb.setup_ranks()
+    found = open_data(source, split, binary, size, channels, strict)
+    given = {"steps": steps, "batch": batch, "seed": seed, "precision": precision, "channels_last": channels_last}
+    changed = {name: value for name, value in given.items() if value is not None}
+    made, run = prepare(model, found, settings or [], changed, out if resume else None)
+    made.to(pick_device(device))
+    if resume:
+        for change in verb.changes(out):
+            output.note(f"resuming, but not bit for bit: {change}")
+    total = sum(stage.steps or run.steps for stage in made.stages())
+    started, now = time.monotonic(), None
+    with output.progress(model, total) as tick:
+        for now in verb.train(made, found, run, out=out, resume=resume, save_seconds=save_seconds):
+            tick(now.step, "  ".join(f"{k} {loss.value.item():.4g}" for k, loss in now.losses.items()))
+    seconds = time.monotonic() - started
+    done = now.step if now else total
+    if as_json:
+        losses = now.logs() if now else {}
+        output.dump({"model": made.name, "out": str(out), "step": done, "seconds": seconds, "losses": losses})
+    elif now is None:
+        output.say(f"{out} was already finished at step {done}; --steps asks for more")
+    else:
+        output.say(f"{made.name}: {done} steps, {seconds:.1f} s, in {out}")
+
+
+@app.command()
+def sample(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(metavar="FILE", help=".png (a grid), .npz (arrays), or a folder (a file each).")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
+    given: Annotated[str | None, typer.Option(help="The condition: a class, or several in turn: 0,1,2.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Draw new samples from a trained model."""
+    from triptych.verbs.create import load
+    from triptych.verbs.sample import conditions, write
+    from triptych.verbs.sample import sample as draw
+
+    model = load(folder).to(pick_device(device))
+    started = time.monotonic()
+    x = draw(model, n, conditions(model, n, given), seed=seed)
+    seconds = time.monotonic() - started
+    about = {"model": model.name, "seed": str(seed), "n": str(n)} | ({"given": given} if given else {})
+    files = write(model, x, out, about)
+    if as_json:
+        output.dump(
+            {"model": model.name, "n": n, "seed": seed, "seconds": seconds, "out": str(out), "files": len(files)}
+        )
+    else:
+        output.say(f"{n} samples of {model.name} in {seconds:.2f} s: {out}")
+
+
+@app.command()
+def score(
+    folder: Folder,
+    source: Source,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Importance samples an item, for models with latent variables.")
+    ] = None,
+    limit: Limit = None,
+    batch: Annotated[int, typer.Option(min=1, help="Items at a time.")] = 100,
+    per_item: Annotated[Path | None, typer.Option(metavar="FILE", help="Write each item's value (.csv).")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    split: Split = "test",
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """How likely data is under a model: nats and bits/dim, with the kind of the number and its protocol."""
+    from triptych.data import check_fits
+    from triptych.verbs.create import load
+    from triptych.verbs.score import score as measure
+    from triptych.verbs.score import write_items
+
+    model = load(folder).to(pick_device(device))
+    found = open_data(source, split, binary, size, channels, strict)
+    check_fits(found, model.config)
+    result = measure(model, found, draws=draws, limit=limit, batch=batch, seed=seed)
+    if per_item:
+        write_items(result, per_item)
+    if as_json:
+        output.dump(result.summary())
+        return
+    value = f"{result.nats:.3f} +- {result.stderr:.3f} nats, {result.bits_per_dim:.4f} bits/dim"
+    output.say(f"{result.model} on {result.data}: {value}")
+    protocol = f"{result.measure}, {result.dims} dims, n = {result.n}, seed {result.seed}"
+    output.say(f"{result.kind} ({result.how}); {protocol}")
+
+
+@app.command()
+def evaluate(
+    folder: Folder,
+    source: Source,
+    n: Annotated[int, typer.Option("-n", min=50, help="Samples, and as many real items.")] = 2000,
+    draws: Annotated[int | None, typer.Option(min=1, help="Importance samples an item, for the likelihood.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    as_json: Json = False,
+) -> None:
+    """Distances between samples and held-out data, coverage, copies of the training set, and the likelihood."""
+    from triptych.verbs.create import load
+    from triptych.verbs.evaluate import evaluate as measure
+
+    model = load(folder).to(pick_device(device))
+    train = open_data(source, "train", binary, size, channels, False)
+    test = open_data(source, "test", binary, size, channels, False)
+    result = measure(model, train, test, n=n, draws=draws, seed=seed)
+    if as_json:
+        output.dump(result.as_dict())
+        return
+    output.table(f"{result.model} on {result.data}", ["measure", "value", "floor", "protocol"], result.rows())
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report (.html).")] = None,
+    n: Annotated[int, typer.Option("-n", min=50, help="Samples of each model, and as many real items.")] = 2000,
+    limit: Annotated[int | None, typer.Option(min=1, help="Items to score for the likelihood; default all.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Runs side by side: likelihood with its kind, distances with their floor, pictures."""
+    from triptych.verbs.compare import compare as measure
+
+    result = measure(folders, out=out, n=n, limit=limit, seed=seed, device=pick_device(device), say=output.note)
+    if as_json:
+        output.dump(result.as_dict())
+        return
+    columns, rows = result.table()
+    output.table("Comparison", columns, rows)
+    for line in result.notes():
+        output.say(line)
+    if out:
+        output.say(f"report: {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs and the report go.")] = Path("runs/demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="A few steps only, to see that everything works.")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train one model of each panel on real MNIST, sample, score, compare, and write a report."""
+    from triptych.verbs.demo import demo as play
+
+    result = play(out, quick=quick, seed=seed, device=pick_device(device), progress=output.progress, say=output.note)
+    if as_json:
+        output.dump(result.as_dict())
+        return
+    columns, rows = result.comparison.table()
+    output.table("Three families on real MNIST", columns, rows)
+    for line in result.comparison.notes():
+        output.say(line)
+    output.say(f"{result.seconds:.0f} s in all; report: {result.report}")
+
+
+@app.command()
+def cite(model: ModelName) -> None:
+    """The paper of a model, as BibTeX."""
+    from triptych.models import find_preset
+
+    output.say(find_preset(model)[0].bibtex())
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Versions, devices, precision, and which extras are missing (with the pip line for each)."""
+    from triptych.verbs.doctor import doctor as look
+
+    about = look()
+    if as_json:
+        output.dump(about)
+        return
+    output.table("This machine", ["what", "found"], [[k, str(v)] for k, v in about["machine"].items()])
+    extras = [[e["extra"], "there" if e["found"] else f"missing: {e['install']}", e["why"]] for e in about["extras"]]
+    output.table("Extras", ["extra", "state", "for"], extras)

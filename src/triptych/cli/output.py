@@ -1,0 +1,94 @@
+"""What people see: tables and progress bars on a terminal, plain lines when piped, JSON when asked."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def say(text: str = "") -> None:
+    """A line of the result."""
+    out.print(Text(text), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A line beside the result (on stderr, so that results can be piped)."""
+    err.print(Text(text), soft_wrap=True)
+
+
+def dump(value: Any) -> None:
+    """The result as JSON, for programs. What is not a number (NaN) becomes null."""
+    sys.stdout.write(json.dumps(clean(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def clean(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, dict):
+        return {str(k): clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(v) for v in value]
+    return value
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table; tab-separated lines where nobody is looking."""
+    if not out.is_terminal:
+        for row in [columns, *rows]:
+            sys.stdout.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
+        return
+    shown = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    out.print(shown)
+
+
+class Tick(Protocol):
+    def __call__(self, step: int, text: str) -> None: ...
+
+
+class Rate(ProgressColumn):
+    """Steps a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.3g}/s" if task.speed else "", style="dim")
+
+
+@contextmanager
+def progress(title: str, total: int, start: int = 0) -> Iterator[Tick]:
+    """A bar with rate and time left; without a terminal, a line now and then."""
+    if err.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn())
+        with Progress(
+            *columns, TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=err
+        ) as bar:
+            task = bar.add_task(title, total=total, completed=start, text="")
+            yield lambda step, text: bar.update(task, completed=step, text=text)
+        return
+    every = max(1, total // 10)
+
+    def tick(step: int, text: str) -> None:
+        if step % every == 0 or step == total:
+            note(f"{title}: {step}/{total} {text}")
+
+    yield tick

@@ -1,0 +1,118 @@
+"""The data that needs no network: MNIST, and data with known truth.
+
+MNIST is that of Yann LeCun and Corinna Cortes (CC BY-SA 3.0), 60,000 training and 10,000 test images; the files are
+the original ones, compressed (see NOTICE).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Literal
+
+import numpy as np
+
+from triptych.core import DataError, IntegrityError, UsageError
+from triptych.data import shapes
+from triptych.data.arrays import Named, read_arrays
+from triptych.data.controlled import GAUSSIANS_25, RING_8, Mixture
+from triptych.data.files import sha256_of
+from triptych.data.idx import read_idx
+from triptych.data.packs import Content, Reader, Sink
+
+Binary = Literal["dynamic", "fixed", "threshold"]
+
+MNIST = {
+    ("train", "x"): (
+        "train-images.idx3-ubyte.xz",
+        "8f41e9b4abc124dc3d209e86f7ea714a81f80edea40b565a4781dec7bd67c6e2",
+    ),
+    ("train", "y"): (
+        "train-labels.idx1-ubyte.xz",
+        "dcd3d8184fe1a8be6231f172fb3390116f91c127282fd736ab55752c179963d8",
+    ),
+    ("test", "x"): (
+        "t10k-images.idx3-ubyte.xz",
+        "d815adbb3188b5bafed15d649960a5dbcb0f9138b9a4205b88b175001cb394c9",
+    ),
+    ("test", "y"): (
+        "t10k-labels.idx1-ubyte.xz",
+        "f2edae9ce0307abae4671a37b70e6e3858696b48b16c3cfdfef97388dc9925d5",
+    ),
+}
+POINTS = {"train": 50_000, "test": 10_000}
+PICTURES = {"train": 10_000, "test": 2_000}
+SEEDS = {"train": 0, "test": 1}
+"""Of the generated sets."""
+
+BUILTIN = {
+    "mnist": "handwritten digits, 8-bit grey, 28 x 28, labels 0-9 (60,000 and 10,000)",
+    "mnist-binary": "mnist with each pixel drawn anew, black or white with its intensity as probability, when served",
+    "mnist-fixed": "mnist with each pixel drawn once, with a fixed seed of ours (this is not Larochelle's file)",
+    "gaussians-25": "points of the plane from a 5 x 5 grid of Gaussians, sd 0.05, with the true density",
+    "ring-8": "points of the plane from 8 Gaussians on the unit circle, sd 0.01, with the true density",
+    "shapes": "a coloured shape each on a light ground, 32 x 32, with a caption and the shape's class",
+}
+"""Names and what they stand for."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that can be packed."""
+
+    name: str
+    stamp: str
+    """A sha256 that changes when the content does."""
+    read: Reader
+    binary: Binary | None = None
+    """How it is made binary when nothing else is asked."""
+
+
+def builtin(name: str, size: tuple[int, int] | None) -> Source:
+    """The built-in set of that name; `shapes` is drawn in the size that is asked. Raises UsageError."""
+    if name in ("mnist", "mnist-binary", "mnist-fixed"):
+        stamp = sha256_of(*(sha for _, sha in MNIST.values()))
+        how: dict[str, Binary] = {"mnist-binary": "dynamic", "mnist-fixed": "fixed"}
+        return Source("mnist", stamp, read_mnist, how.get(name))
+    if name == "shapes":
+        height, width = size or (32, 32)
+        if height != width or not 16 <= height <= 256:
+            raise UsageError(f"shapes are drawn square, size=16 to 256; got size=({height}, {width})")
+        return Source(name, sha256_of(name, str(height), str(PICTURES)), lambda sink: read_shapes(sink, height))
+    mixture = {"gaussians-25": GAUSSIANS_25, "ring-8": RING_8}[name]
+    return Source(name, sha256_of(name, str(mixture), str(POINTS)), lambda sink: read_mixture(sink, mixture))
+
+
+def read_mnist(sink: Sink) -> Content:
+    """Raises IntegrityError if the files in the package are not those that were shipped."""
+    named: Named = {}
+    for (split, role), (file, sha256) in MNIST.items():
+        try:
+            data = (files("triptych.data") / "mnist" / file).read_bytes()
+        except OSError as e:
+            raise DataError(f"mnist/{file} is missing from the installed package; install it again") from e
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise IntegrityError(f"mnist/{file} in the installed package is damaged; install it again")
+        named.setdefault(split, {})[role] = read_idx(data, f"mnist/{file}")
+    return read_arrays("mnist", named, sink)
+
+
+def read_mixture(sink: Sink, mixture: Mixture) -> Content:
+    for split, n in POINTS.items():
+        sink.append(mixture.draw(n, SEEDS[split]))
+    return Content(splits=dict(POINTS), truth=mixture)
+
+
+def read_shapes(sink: Sink, side: int) -> Content:
+    kinds = []
+    for split, n in PICTURES.items():
+        kind, rest = shapes.plan(n, SEEDS[split])
+        for pictures in shapes.draw(kind, rest, side):
+            sink.append(pictures)
+        kinds.append(kind)
+    together = np.concatenate(kinds)
+    return Content(
+        splits=dict(PICTURES),
+        labels=shapes.labels_of(together),
+        classes=tuple(shapes.SHAPES),
+        captions=shapes.captions_of(together),
+    )

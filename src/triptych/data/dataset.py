@@ -1,0 +1,161 @@
+"""A data set that is ready to be served: rows of a pack."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+from triptych.core import Batch, Images, Label, Labels, Noise, Points, Text, Tokens, UsageError
+from triptych.data.controlled import Mixture
+from triptych.data.files import Problem, sha256_of
+from triptych.data.packs import Pack, check_grey
+from triptych.data.splits import choose
+from triptych.data.text import Tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples by number, with their conditions. Satisfies `triptych.core.Data`.
+
+    `pack` is what the source was packed to, and `rows` are those of its rows that are served: a range, or int64 [n].
+    """
+
+    pack: Pack
+    split: str
+    """ "train", "test", "validation" or "all"."""
+    rows: range | Tensor
+    dynamic: bool
+    """Whether each pixel is drawn anew, -1 or 1, whenever it is fetched."""
+    opened: Mapping[str, Any] | None = None
+    """What `data` was called with, but for the split: how to open the source again. JSON values."""
+
+    def __post_init__(self) -> None:
+        if not self.dynamic:
+            return
+        if not isinstance(self.pack.meta.x, Images):
+            raise UsageError(f"binary= is for images; {self.pack.meta.name} holds points")
+        check_grey(self.pack.meta.x.channels)
+
+    @classmethod
+    def of(cls, pack: Pack, split: str, dynamic: bool = False, opened: Mapping[str, Any] | None = None) -> "Dataset":
+        """The rows of a split ("all" for all of them). Raises DataError if there are none."""
+        chosen, start, stop = choose(split, pack.meta.splits, pack.meta.name)
+        return cls(pack, chosen, range(start, stop), dynamic, opened)
+
+    @property
+    def name(self) -> str:
+        """ "mnist-binary:test"."""
+        part = "" if isinstance(self.rows, range) else f"[{len(self.rows)}]"
+        return f"{self.pack.meta.name}{'-binary' if self.dynamic else ''}:{self.split}{part}"
+
+    @property
+    def fingerprint(self) -> str:
+        """A sha256 of the content and of the way it is served."""
+        if isinstance(self.rows, range):
+            rows = str(self.rows)
+        else:
+            rows = hashlib.sha256(self.rows.numpy().tobytes()).hexdigest()
+        return sha256_of(self.pack.fingerprint, rows, str(self.dynamic))
+
+    @property
+    def x(self) -> Images | Points:
+        """Where the examples live. Two levels if they are made binary."""
+        x = self.pack.meta.x
+        return Images(*x.shape, levels=2) if self.dynamic and isinstance(x, Images) else x
+
+    @property
+    def given(self) -> Labels | Tokens | None:
+        """Where their conditions live: captions if there are any, or else classes."""
+        if self.tokenizer:
+            return self.tokenizer.space
+        return Labels(len(self.classes)) if self.classes else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def fetch(self, rows: Int[Tensor, " batch"], noise: Noise) -> Batch[Any]:
+        """The examples numbered `rows`, on the device of `noise`.
+
+        One gather from the packed array; bytes are what crosses to the device. x is float32: images in [-1, 1],
+        points as they are.
+        """
+        numbers, device = self.locate(rows), noise.device
+        k = torch.from_numpy(self.pack.x).index_select(0, numbers).to(device)
+        given: Label | Text | None = None
+        if self.pack.tokens is not None:
+            given = Text(torch.from_numpy(self.pack.tokens).index_select(0, numbers).to(device).long())
+        elif self.pack.y is not None:
+            given = Label(torch.from_numpy(self.pack.y).index_select(0, numbers).to(device))
+        space = self.x
+        if isinstance(space, Points):
+            return Batch(k, given, noise)
+        if self.dynamic:
+            k = noise.uniform(*space.shape) < k / 255
+        return Batch(space.from_index(k), given, noise)
+
+    def locate(self, rows: Tensor) -> Tensor:
+        """The rows of the pack that `rows` of this data set are. Raises IndexError."""
+        if len(rows) and not (0 <= int(rows.min()) and int(rows.max()) < len(self)):
+            raise IndexError(f"{self.name} has rows 0 to {len(self) - 1}; asked for {rows.min()} to {rows.max()}")
+        return rows + self.rows.start if isinstance(self.rows, range) else self.rows[rows]
+
+    def take(self, array: Any) -> Tensor:
+        """The served rows of one of the pack's arrays: a view where they are a range."""
+        tensor = torch.from_numpy(array)
+        return tensor[self.rows.start : self.rows.stop] if isinstance(self.rows, range) else tensor[self.rows]
+
+    @property
+    def stored(self) -> Shaped[Tensor, "n ..."]:
+        """What is stored: uint8 levels [n, channels, height, width] (before any drawing), or float32 points [n, dims].
+
+        A view of the mapped file where it can be: nothing is read before it is used.
+        """
+        return self.take(self.pack.x)
+
+    @property
+    def labels(self) -> Int[Tensor, " n"] | None:
+        """The class of each example, int64, if there are classes."""
+        return None if self.pack.y is None else self.take(self.pack.y)
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The names of the classes."""
+        return list(self.pack.meta.classes) if self.pack.meta.classes else None
+
+    @property
+    def captions(self) -> list[str] | None:
+        """The caption of each example, if there are captions."""
+        captions = self.pack.captions
+        return (
+            None
+            if captions is None
+            else [captions[i] for i in (self.rows if isinstance(self.rows, range) else self.rows.tolist())]
+        )
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """How captions become tokens."""
+        return self.pack.meta.tokenizer
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Files of the source (of any split) that were skipped or not taken whole."""
+        return list(self.pack.meta.problems)
+
+    @property
+    def truth(self) -> Mixture | None:
+        """The distribution that x was drawn from, where it is known."""
+        return self.pack.meta.truth
+
+    def subset(self, rows: slice | Sequence[int] | Int[Tensor, " n"]) -> "Dataset":
+        """Only these rows, by number. Raises IndexError."""
+        if isinstance(rows, slice):
+            rows = range(len(self))[rows]
+            if rows.step == 1 and isinstance(self.rows, range):
+                return replace(self, rows=self.rows[rows.start : rows.stop])
+        numbers = rows if isinstance(rows, Tensor) else torch.tensor(list(rows), dtype=torch.int64)
+        return replace(self, rows=self.locate(numbers))

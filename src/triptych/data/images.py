@@ -1,0 +1,120 @@
+"""Image files to 8-bit pixels that mean what the file says.
+
+Decided here, once: pictures are turned as their EXIF orientation asks; transparency is composited on white; a 16-bit
+grey picture is scaled (v / 257), not clipped; of an animation the first frame is taken; colour profiles are ignored;
+what has no fixed scale (floating point, 32-bit integers) is refused. Only the formats of `FORMATS` are ever decoded.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+SUFFIXES = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
+MOST_PIXELS = 1 << 26
+"""A picture of more pixels than this (8192 x 8192) is taken for a bomb: nothing here trains on one."""
+
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+"""Tags of TIFF 6.0."""
+
+
+class BadImage(ValueError):
+    """A file that is no picture we can use; the message says why."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    pixels: np.ndarray
+    """uint8 [channels, height, width]; one channel where the picture is grey."""
+    note: str | None
+    """What was left out, if anything was."""
+
+
+def decode(data: bytes, size: tuple[int, int] | None = None, channels: int | None = None) -> Decoded:
+    """Decodes a whole file, so that damage anywhere in it is found.
+
+    `size` (height, width) and `channels` (1 or 3) convert as `fit` does; without `channels`, a picture whose three
+    channels are equal comes as one. Raises BadImage.
+    """
+    if not data:
+        raise BadImage("an empty file")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise BadImage(f"{image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are decoded")
+            if image.format == "PNG":
+                check_sums(data)
+            animated = image.format != "MPO" and getattr(image, "is_animated", False)
+            image.load()
+            pixels = fit(grey_or_rgb(ImageOps.exif_transpose(image), image), size, channels)
+    except UnidentifiedImageError as e:
+        start = data[:16].decode("latin-1")
+        raise BadImage(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture (it starts with {start!r})") from e
+    except Image.DecompressionBombError as e:
+        raise BadImage(f"more than {MOST_PIXELS:,} pixels, as a decompression bomb has") from e
+    except (BadImage, MemoryError):
+        raise
+    except Exception as e:  # damaged files make the decoders raise errors of almost every type
+        raise BadImage(f"damaged ({str(e).strip() or type(e).__name__})") from e
+    array = np.asarray(pixels)
+    if channels is None and array.ndim == 3 and (array == array[..., :1]).all():
+        array = array[..., 0]
+    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    return Decoded(np.ascontiguousarray(array), "animated: only its first frame is taken" if animated else None)
+
+
+def check_sums(data: bytes) -> None:
+    """Raises unless every chunk of a PNG file is there and has its check sum: decoding alone does not look."""
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        image.verify()
+
+
+def grey_or_rgb(image: Image.Image, file: Image.Image) -> Image.Image:
+    """The same picture with 8 bits a channel, opaque: mode "L" or "RGB". Raises BadImage.
+
+    `file` is the picture as it was opened: it knows its format and its tags.
+    """
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and file.format == "PNG"):
+        return sixteen_bits(image, getattr(file, "tag_v2", {}))
+    if mode in ("I", "F", "LAB"):
+        kind = {"I": "32-bit or signed integer", "F": "floating-point", "LAB": "CIELAB"}[mode]
+        raise BadImage(f"{kind} pixels have no agreed scale; convert to 8 or 16 bits")
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        picture = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return image.convert("L" if mode in ("1", "L") else "RGB")
+
+
+def sixteen_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """Scales 16-bit grey (Pillow's own conversion clips it), honouring what TIFF and PNG say beside the pixels."""
+    pixels, top = np.asarray(image).astype(np.int64), 65535
+    if 12 in np.ravel(tags.get(BITS_PER_SAMPLE, 16)):
+        top = 4095
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        pixels = top - pixels
+    if isinstance(clear := image.info.get("transparency"), int):
+        pixels = np.where(pixels == clear, top, pixels)
+    return Image.fromarray(((pixels * 255 + top // 2) // top).clip(0, 255).astype(np.uint8))
+
+
+def fit(image: Image.Image, size: tuple[int, int] | None, channels: int | None) -> Image.Image:
+    """Crops to the middle and resizes to `size` (height, width) with a Lanczos filter; luma (ITU-R 601) for grey."""
+    if channels is not None:
+        image = image.convert("L" if channels == 1 else "RGB")
+    if size is not None and image.size != size[::-1]:
+        image = ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)
+    return image
+
+
+def fit_array(pixels: np.ndarray, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
+    """`fit` for uint8 [n, channels, height, width]."""
+    if size in (None, pixels.shape[2:]) and channels in (None, pixels.shape[1]):
+        return pixels
+    images = (Image.fromarray(p[0] if len(p) == 1 else np.ascontiguousarray(p.transpose(1, 2, 0))) for p in pixels)
+    fitted = np.stack([np.asarray(fit(image, size, channels)) for image in images])
+    return fitted[:, None] if fitted.ndim == 3 else np.ascontiguousarray(fitted.transpose(0, 3, 1, 2))

@@ -1,0 +1,121 @@
+"""Coloured shapes with captions ("a small red circle"): pictures of which everything is known."""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from math import cos, pi, sin
+
+import numpy as np
+
+from triptych.core import mix
+
+COLORS = {
+    "red": (214, 48, 49),
+    "orange": (240, 140, 30),
+    "yellow": (245, 205, 40),
+    "green": (46, 160, 80),
+    "blue": (45, 105, 220),
+    "purple": (140, 70, 190),
+}
+SIZES = {"small": (0.14, 0.19), "large": (0.27, 0.33)}
+"""Half the extent of a shape, least and greatest, as a share of the picture's side."""
+REACH, GAP = 1.1, 0.04
+"""No shape reaches farther than so many half-extents; and it keeps that share of the side from the edge."""
+
+Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""How far outside of a shape of half-extent 1 a point (x to the right, y down) lies; negative inside."""
+
+
+def circle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.sqrt(x * x + y * y) - 1
+
+
+def square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.maximum(np.abs(x), np.abs(y)) - 0.88
+
+
+def diamond(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return (np.abs(x) + np.abs(y) - 1.1) / np.sqrt(2)
+
+
+def triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return polygon(x, y, [(0, -1.08), (1, 0.75), (-1, 0.75)])
+
+
+def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x, y = np.abs(x), np.abs(y)
+    return np.minimum(np.maximum(x - 1, y - 0.34), np.maximum(y - 1, x - 0.34))
+
+
+def ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.abs(np.sqrt(x * x + y * y) - 0.72) - 0.28
+
+
+def star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    tips = [(r * sin(pi * k / 5), -r * cos(pi * k / 5)) for k in range(10) for r in [0.5 if k % 2 else 1.1]]
+    return polygon(x, y - 0.05, tips)
+
+
+def polygon(x: np.ndarray, y: np.ndarray, corners: list[tuple[float, float]]) -> np.ndarray:
+    """Distance to the nearest edge; the sign from how many edges a ray to the right crosses."""
+    nearest = np.full(x.shape, np.inf, x.dtype)
+    inside = np.zeros(x.shape, bool)
+    for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
+        ex, ey = bx - ax, by - ay
+        along = (((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey)).clip(0, 1)
+        nearest = np.minimum(nearest, (x - ax - along * ex) ** 2 + (y - ay - along * ey) ** 2)
+        if ey:
+            inside ^= ((ay > y) != (by > y)) & (x < ax + (y - ay) * ex / ey)
+    return np.where(inside, -1, 1).astype(x.dtype) * np.sqrt(nearest)
+
+
+SHAPES: dict[str, Distance] = {
+    "circle": circle,
+    "cross": cross,
+    "diamond": diamond,
+    "ring": ring,
+    "square": square,
+    "star": star,
+    "triangle": triangle,
+}
+
+
+def captions_of(kinds: np.ndarray) -> list[str]:
+    """ "a small red circle" for each row of `plan`'s kinds."""
+    words = [f"a {size} {color} {shape}" for size, color, shape in product(SIZES, COLORS, SHAPES)]
+    return [words[k] for k in kinds]
+
+
+def labels_of(kinds: np.ndarray) -> np.ndarray:
+    """Which of SHAPES each is."""
+    return kinds % len(SHAPES)
+
+
+def plan(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """What each picture shows: a number for its size, color and shape, and four numbers in [0, 1) for the rest."""
+    random = np.random.Generator(np.random.Philox(key=mix(seed)))
+    return random.integers(len(SIZES) * len(COLORS) * len(SHAPES), size=n), random.random((n, 4))
+
+
+def draw(kinds: np.ndarray, rest: np.ndarray, side: int, chunk: int = 512) -> Iterator[np.ndarray]:
+    """Pictures, uint8 [chunk, 3, side, side]: one shape each, anywhere that it fits, on a light ground.
+
+    Edges are anti-aliased: a pixel is covered as far as the edge lies from its centre, from -1/2 to 1/2 pixel.
+    """
+    pixel = (np.arange(side, dtype=np.float32)[None] + 0.5) / side
+    colors, extents = (np.array(list(table.values()), np.float32) for table in (COLORS, SIZES))
+    for start in range(0, len(kinds), chunk):
+        kind, (u, across, down, light) = kinds[start : start + chunk], rest[start : start + chunk].T.astype(np.float32)
+        size, color, shape = np.unravel_index(kind, (len(SIZES), len(COLORS), len(SHAPES)))
+        half = extents[size, 0] + u * (extents[size, 1] - extents[size, 0])
+        edge = REACH * half + GAP
+        cx, cy = edge + across * (1 - 2 * edge), edge + down * (1 - 2 * edge)
+        x = np.broadcast_to(((pixel - cx[:, None]) / half[:, None])[:, None, :], (len(kind), side, side))
+        y = np.broadcast_to(((pixel - cy[:, None]) / half[:, None])[:, :, None], (len(kind), side, side))
+        outside = np.empty((len(kind), side, side), np.float32)
+        for number, distance in enumerate(SHAPES.values()):
+            these = shape == number
+            outside[these] = distance(x[these], y[these])
+        cover = (0.5 - outside * half[:, None, None] * side).clip(0, 1)[:, None]
+        ground = (225 + 30 * light)[:, None, None, None]
+        ink = colors[color][:, :, None, None]
+        yield np.rint(ground + cover * (ink - ground)).astype(np.uint8)

@@ -1,0 +1,265 @@
+"""From the name of a source to a data set."""
+
+import difflib
+import errno
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from triptych.core import DataError, ResourceError, UsageError
+from triptych.data.arrays import load_npy, load_npz, read_arrays
+from triptych.data.builtin import BUILTIN, Binary, Source, builtin
+from triptych.data.dataset import Dataset
+from triptych.data.files import Archive, Files, Folder, Tree, reason_of, sha256_file, shown
+from triptych.data.folders import read_images
+from triptych.data.idx import NAME, find_idx, load_idx, with_labels
+from triptych.data.packs import CannotWrite, Content, Options, Pack, Sink, cached, install, is_pack, open_pack
+from triptych.data.splits import REQUESTS
+
+log = logging.getLogger(__name__)
+
+Size = int | tuple[int, int]
+LARGEST_SIDE = 4096
+
+
+def data(
+    source: str | Path,
+    *,
+    split: str | None = None,
+    binary: Binary | bool | None = None,
+    size: Size | None = None,
+    channels: int | None = None,
+    strict: bool = False,
+    cache: str | Path | None = None,
+) -> Dataset:
+    """Opens a source; the first time, it is packed into a memory-mapped file in the cache.
+
+    source    the name of a built-in set (`BUILTIN`); a folder of images (class sub-folders, or metadata.jsonl or
+              .csv with text or label); .npy or .npz; an idx file or a folder of them; a zip of any of these, read in
+              place; a packed folder. A split may follow: "mnist:test".
+    split     "train" (if nothing is said), "test", "validation" (or "val"), or "all". A source with no splits of its
+              own holds out a tenth as "test": the files, or rows, whose name's, or number's, sha256 is smallest
+              (below 0.1 when read as a number from 0 to 1).
+    binary    grey images as -1 and 1 only: "dynamic" (or True) draws each pixel anew whenever it is served, 1 with
+              the intensity / 255 as probability; "fixed" draws once, with a fixed seed; "threshold" is 1 from 128.
+    size      height and width (or one number for both): scaled with a Lanczos filter and cropped to the middle.
+    channels  1 (grey, by luma) or 3; else 1 if every image is grey, and 3 if not.
+    strict    refuse the source if any file in it is bad, rather than skip that file.
+    cache     the folder for packs; else TRIPTYCH_CACHE, else the user's cache folder.
+
+    Raises UsageError for an unknown source or an option that does not apply, DataError for a source that cannot be
+    used, IntegrityError for one that is damaged or not safe to open.
+    """
+    place, wanted = with_split(source, split)
+    sides = as_sides(size)
+    found = find(place, sides)
+    binary = {True: "dynamic", False: None}.get(binary, binary) if isinstance(binary, bool) else binary
+    if binary not in (None, "dynamic", "fixed", "threshold"):
+        raise UsageError(f'binary={binary!r}: it is "dynamic" (or True), "fixed" or "threshold"')
+    said, binary = binary, binary or found.binary
+    if channels not in (None, 1, 3):
+        raise UsageError(f"channels={channels!r}: it is 1 or 3")
+    options = Options(sides, channels, None if binary == "dynamic" else binary)
+    if isinstance(found, Packed) and options == Options():
+        pack = found.pack
+    else:
+        name = found.name + (f"-{options.binary}" if options.binary else "")
+        pack = cached(name, found.stamp, found.read, options, cache)
+    report(pack, strict)
+    opened = {"source": str(place), "size": size, "channels": channels, "binary": said}
+    return Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
+
+
+def pack(
+    source: str | Path,
+    out: str | Path,
+    *,
+    size: Size | None = None,
+    channels: int | None = None,
+    strict: bool = False,
+) -> Dataset:
+    """Packs a source, with all its splits, into the folder `out`, which is a source from then on.
+
+    Raises what `data` does, UsageError if `out` exists and is not empty or cannot be written, and ResourceError if
+    the disk is full.
+    """
+    found = find(with_split(source, None)[0], as_sides(size))
+    if found.binary == "dynamic":
+        raise UsageError(f'{source} is drawn when it is served; pack {found.name} and open that with binary="dynamic"')
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(f"{shown(out)} exists already; name a folder that does not, or an empty one")
+    name = found.name + (f"-{found.binary}" if found.binary else "")
+    try:
+        packed = install(out, name, found.read, Options(as_sides(size), channels, found.binary))
+    except CannotWrite as e:
+        cause = e.__cause__
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError(f"the disk is full: {shown(out)} was not written") from e
+        raise UsageError(f"{shown(out)} cannot be written: {cause}") from e
+    report(packed, strict)
+    return Dataset.of(packed, "all")
+
+
+def report(pack: Pack, strict: bool) -> None:
+    """Logs the problems of a source; with `strict`, raises DataError if there are any."""
+    problems = pack.meta.problems
+    if not problems:
+        return
+    few = "; ".join(map(str, problems[:5])) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    if strict:
+        raise DataError(f"{pack.meta.name} has {count} and strict was asked: {few}")
+    log.warning("%s: %s: %s", pack.meta.name, count, few)
+
+
+def with_split(source: str | Path, split: str | None) -> tuple[str | Path, str]:
+    """The source and the split, which may be part of its name. Raises UsageError."""
+    said: str | None = None
+    if not exists(Path(source)):
+        head, colon, tail = str(source).rpartition(":")
+        if colon and (tail in REQUESTS or head in BUILTIN or exists(Path(head))):
+            source, said = head, tail
+    if said and split and said != split:
+        raise UsageError(f'the source says split "{said}" and split= says "{split}"')
+    wanted = split or said or "train"
+    if wanted not in REQUESTS:
+        close = difflib.get_close_matches(wanted, REQUESTS, 1)
+        raise UsageError(f"there is no split {wanted!r}{did_you_mean(close)}: there are {', '.join(REQUESTS)}")
+    return source, wanted
+
+
+def as_sides(size: Size | None) -> tuple[int, int] | None:
+    sides = (size, size) if isinstance(size, int) else size
+    if sides is None:
+        return None
+    whole = isinstance(sides, tuple) and len(sides) == 2 and all(type(s) is int for s in sides)
+    if not whole or not all(1 <= s <= LARGEST_SIDE for s in sides):
+        raise UsageError(f"size={size!r}: it is a height and a width (or one number for both), 1 to {LARGEST_SIDE}")
+    return sides
+
+
+def did_you_mean(close: list[str]) -> str:
+    return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed(Source):
+    """A folder that is packed already."""
+
+    pack: Pack
+
+
+def read_pack(pack: Pack, sink: Sink) -> Content:
+    """Copies a pack, for other options."""
+    meta = pack.meta
+    for start in range(0, len(pack.x), 4096):
+        sink.append(pack.x[start : start + 4096], getattr(meta.x, "levels", 256))
+    return Content(
+        splits={split: stop - start for split, (start, stop) in meta.splits.items()},
+        labels=pack.y,
+        classes=meta.classes,
+        captions=pack.captions,
+        tokenizer=meta.tokenizer,
+        problems=list(meta.problems),
+        truth=meta.truth,
+    )
+
+
+def find(source: str | Path, size: tuple[int, int] | None) -> Source:
+    """What a source is: a path if it exists, or else a built-in name. Raises UsageError, DataError."""
+    if source == "":
+        raise UsageError("the data source is an empty name; for the folder here, say ./")
+    path = Path(source)
+    if isinstance(source, str) and source in BUILTIN:
+        if exists(path):
+            log.info('"%s" is the built-in set; for the folder here, say "./%s"', source, source)
+        return builtin(source, size)
+    if not exists(path):
+        raise UsageError(not_found(source, path))
+    try:
+        if path.is_dir():
+            return find_in_folder(path)
+        if not path.is_file():  # opening a FIFO would wait for ever
+            raise DataError(f"{shown(path)} is neither a file nor a folder")
+        return find_in_file(path)
+    except OSError as e:
+        raise DataError(f"{shown(path)} cannot be read: {reason_of(e)}") from e
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at `path`. Raises DataError if that cannot be known."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as e:
+        raise DataError(f"{shown(path)} cannot be opened: {reason_of(e)}") from e
+    return True
+
+
+def not_found(source: str | Path, path: Path) -> str:
+    beside = []
+    if path.parent.is_dir():
+        beside = [str(path.parent / n) for n in difflib.get_close_matches(path.name, names_in(path.parent), 2)]
+    close = difflib.get_close_matches(str(source), BUILTIN, 2) + beside
+    suggested = did_you_mean([shown(c) for c in close])
+    known = ", ".join(BUILTIN)
+    return f"there is no data source {shown(source)!r}{suggested}: it is neither a path nor built in ({known})"
+
+
+def names_in(folder: Path) -> list[str]:
+    try:
+        return [p.name for p in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def find_in_folder(path: Path) -> Source:
+    name = shown(path.resolve().name) or "data"
+    if is_pack(path):
+        packed = open_pack(path)
+        packed.verify()
+        return Packed(
+            name=packed.meta.name, stamp=packed.fingerprint, read=lambda sink: read_pack(packed, sink), pack=packed
+        )
+    return from_tree(name, Folder(path))
+
+
+def find_in_file(path: Path) -> Source:
+    where, name = shown(path), shown(path.stem)
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        named = load_npy(path)
+        return Source(name, sha256_file(path), lambda sink: read_arrays(where, named, sink))
+    if suffix == ".npz":
+        return from_npz(name, Archive(path, where))
+    if suffix == ".zip":
+        return from_tree(name, Archive(path, where))
+    if NAME.fullmatch(path.name.lower()):
+        names = with_labels(path)
+        if len(find_idx(names[:1], where)) == 0:
+            raise DataError(f"{where} holds labels; name the file of images beside it")
+        return from_idx(name, Files(path.parent, names), {"": dict(zip(("x", "y"), names, strict=False))})
+    raise DataError(
+        f"{where} is no source: we take a folder of images, .npy, .npz, .zip, idx files (called "
+        f"...images-idx3-ubyte, also .gz and .xz), and the built-in {', '.join(BUILTIN)}"
+    )
+
+
+def from_tree(name: str, tree: Tree) -> Source:
+    if idx := find_idx(tree.files, tree.name):
+        return from_idx(name, tree, idx)
+    if isinstance(tree, Archive) and tree.files and all(f.endswith(".npy") for f in tree.files):
+        return from_npz(name, tree)
+    if isinstance(tree, Archive) and len(tree.files) == 1 and (file := next(iter(tree.files))).endswith(".npz"):
+        return from_npz(name, Archive(tree.read(file), f"{tree.name}/{shown(file)}"))
+    return Source(name, tree.stamp, lambda sink: read_images(tree, sink))
+
+
+def from_npz(name: str, archive: Archive) -> Source:
+    return Source(name, archive.stamp, lambda sink: read_arrays(archive.name, load_npz(archive), sink))
+
+
+def from_idx(name: str, tree: Tree, names: dict[str, dict[str, str]]) -> Source:
+    return Source(name, tree.stamp, lambda sink: read_arrays(tree.name, load_idx(tree, names), sink))

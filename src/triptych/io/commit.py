@@ -1,0 +1,148 @@
+"""Files that change together or not at all, each with its sha256 in a manifest.
+
+A commit is written to a folder of its own, which one rename turns into `.next`. From then on it will happen: the
+files move up one by one, and whoever finds `.next` after a crash reads through it or finishes the move. Before the
+rename nothing has changed. So a kill, a full disk or a power cut leaves the old files or the new ones, never a mixture.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from triptych.core import IntegrityError, ResourceError, UsageError
+
+MANIFEST = "manifest.json"
+NEXT = ".next"
+FORMAT = 1
+
+
+def commit(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Replaces the files of `folder` by `files`, atomically, and records their checksums in manifest.json.
+
+    Raises ResourceError if the disk is full; what was there before is then untouched.
+    """
+    manifest = {"format": FORMAT, "files": {name: checksum(data) for name, data in files.items()}}
+    written = {**files, MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
+    draft = folder / f".draft-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        finish(folder)
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        for name, data in written.items():
+            write_synced(draft / name, data)
+        sync_folder(draft)
+        draft.rename(folder / NEXT)
+        finish(folder)
+    except OSError as e:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise explain(e, folder) from e
+
+
+def finish(folder: Path) -> None:
+    """Completes a commit that was interrupted after it was decided. The manifest moves last."""
+    following = folder / NEXT
+    if not following.is_dir():
+        return
+    for path in sorted(following.iterdir(), key=lambda p: p.name == MANIFEST):
+        path.replace(folder / path.name)
+    sync_folder(folder)
+    following.rmdir()
+
+
+def read(folder: Path, names: Iterable[str] = ()) -> dict[str, bytes]:
+    """The committed files of `folder` (all, or those named), each checked against the manifest.
+
+    Raises IntegrityError naming the file that is missing or differs; UsageError if nothing was ever committed here.
+    """
+    for _ in range(20):  # a writer may be at work: read again if the manifest changed meanwhile
+        manifest = raw(folder, MANIFEST)
+        try:
+            return checked(folder, manifest, list(names))
+        except IntegrityError:
+            if raw(folder, MANIFEST) == manifest:
+                raise
+    raise IntegrityError(f"{folder} changes faster than it can be read; wait for the run that writes it")
+
+
+def checked(folder: Path, manifest: bytes | None, names: list[str]) -> dict[str, bytes]:
+    if manifest is None:
+        raise UsageError(f"{folder} holds no saved model or run: there is no {MANIFEST}")
+    try:
+        about = json.loads(manifest)
+        wanted: dict[str, str] = {str(k): str(v) for k, v in about["files"].items()}
+        version = about["format"]
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise IntegrityError(f"{folder / MANIFEST} is damaged; restore it from a copy") from e
+    if version != FORMAT:
+        raise UsageError(f"{folder} has format {version}; this version of triptych reads format {FORMAT}: upgrade it")
+    out = {}
+    for name in names or wanted:
+        if name not in wanted:
+            raise UsageError(f"{folder} holds no {name}")
+        data = raw(folder, name)
+        if data is None:
+            raise IntegrityError(f"{folder / name} is missing; restore it or use an earlier checkpoint")
+        if checksum(data) != wanted[name]:
+            raise IntegrityError(f"{folder / name} is not what was saved (sha256 differs); use an earlier checkpoint")
+        out[name] = data
+    return out
+
+
+def committed(folder: Path) -> list[str]:
+    """The names of the committed files; empty if there are none."""
+    manifest = raw(folder, MANIFEST)
+    return [] if manifest is None else list(checked(folder, manifest, []))
+
+
+def raw(folder: Path, name: str) -> bytes | None:
+    if Path(name).name != name:
+        raise IntegrityError(f"{folder / MANIFEST} names {name!r}, which is not a file of this folder")
+    for path in (folder / NEXT / name, folder / name):
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return None
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """One file, replaced as a whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_synced(draft, data)
+        draft.replace(path)
+    except OSError as e:
+        draft.unlink(missing_ok=True)
+        raise explain(e, path) from e
+
+
+def checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def explain(e: OSError, path: Path) -> Exception:
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(f"the disk is full: {path} could not be written; what was saved before is intact")
+    return UsageError(f"{path} cannot be written: {e.strerror or e}")

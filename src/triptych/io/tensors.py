@@ -1,0 +1,84 @@
+"""Tensors as safetensors bytes, and nested state as JSON plus safetensors. Nothing here can run code."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from triptych.core import IntegrityError, NonFiniteError
+
+
+def pack(tensors: Mapping[str, Tensor], about: dict[str, str] | None = None) -> bytes:
+    """Tensors by name -> bytes. Tensors that share memory are stored once each, so that each can be read alone."""
+    seen: set[int] = set()
+    plain = {}
+    for name, value in tensors.items():
+        t = value.detach().cpu().contiguous()
+        plain[name] = t.clone() if t.data_ptr() in seen else t
+        seen.add(t.data_ptr())
+    return safetensors.torch.save(plain, about)
+
+
+def unpack(data: bytes, what: str) -> dict[str, Tensor]:
+    """The inverse of `pack`. Raises IntegrityError if `data` is not a safetensors file (a pickle, say)."""
+    try:
+        return safetensors.torch.load(data)
+    except (SafetensorError, ValueError, KeyError) as e:
+        raise IntegrityError(f"{what} is not a safetensors file: {e}") from e
+
+
+def check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Raises NonFiniteError naming the first tensor that holds NaN or infinity."""
+    for name, t in tensors.items():
+        if t.is_floating_point() and not t.isfinite().all():
+            raise NonFiniteError(f"{name} holds NaN or infinity; nothing was saved, the last checkpoint is kept")
+
+
+def split(tree: Any) -> tuple[Any, dict[str, Tensor]]:
+    """A tree of dicts, lists and JSON values with tensors at some leaves -> the JSON part, and the tensors by path."""
+    tensors: dict[str, Tensor] = {}
+
+    def walk(node: Any, path: str) -> Any:
+        if isinstance(node, Tensor):
+            tensors[path] = node
+            return {"tensor": path}
+        if isinstance(node, dict):
+            return {str(k): walk(v, f"{path}/{k}") for k, v in node.items()}
+        if isinstance(node, list | tuple):
+            return [walk(v, f"{path}/{i}") for i, v in enumerate(node)]
+        return node
+
+    return walk(tree, ""), tensors
+
+
+def join(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of `split` (keys come back as strings, tuples as lists)."""
+    if isinstance(plain, dict):
+        if set(plain) == {"tensor"}:
+            return tensors[plain["tensor"]]
+        return {k: join(v, tensors) for k, v in plain.items()}
+    if isinstance(plain, list):
+        return [join(v, tensors) for v in plain]
+    return plain
+
+
+def pack_tree(tree: Any) -> tuple[bytes, bytes]:
+    """A tree -> (JSON bytes, safetensors bytes)."""
+    plain, tensors = split(tree)
+    return (json.dumps(plain, indent=1) + "\n").encode(), pack(tensors)
+
+
+def unpack_tree(plain: bytes, tensors: bytes, what: str) -> Any:
+    return join(json.loads(plain), unpack(tensors, what))
+
+
+def load_weights(model: torch.nn.Module, data: bytes, what: str) -> None:
+    """Fills `model` from bytes made by `pack`. Raises IntegrityError when names or shapes are not the model's."""
+    try:
+        model.load_state_dict(unpack(data, what))
+    except RuntimeError as e:
+        raise IntegrityError(f"{what} does not hold this model's weights: {str(e).splitlines()[-1].strip()}") from e

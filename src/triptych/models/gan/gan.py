@@ -1,0 +1,149 @@
+"""GAN: a generator and a discriminator, each learning against the other.
+
+Generative Adversarial Nets.
+Goodfellow, Pouget-Abadie, Mirza, Xu, Warde-Farley, Ozair, Courville and Bengio, 2014. https://arxiv.org/abs/1406.2661
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from triptych.core import (
+    Adam,
+    Batch,
+    Clock,
+    Count,
+    Fraction,
+    Generative,
+    Images,
+    Loss,
+    Noise,
+    Player,
+    Points,
+    Preset,
+    Stage,
+    config,
+)
+from triptych.losses import adversarial
+
+
+@config
+class GANConfig:
+    """The sizes are those of the authors' network for MNIST; they trained with SGD and momentum, here it is Adam."""
+
+    x: Images | Points = Images(1, 28, 28)
+    """What is modeled."""
+    latent: Count = 100
+    """Dimensions of z ~ N(0, I)."""
+    generator_width: Count = 1200
+    """Units in each of the generator's two hidden layers."""
+    discriminator_width: Count = 240
+    """Units in each of the discriminator's two hidden layers."""
+    pieces: Count = 5
+    """Linear pieces of each maxout unit."""
+    input_dropout: Fraction = 0.2
+    """The share of the discriminator's inputs dropped in training."""
+    hidden_dropout: Fraction = 0.5
+    """The share of the discriminator's hidden units dropped in training."""
+    generator_loss: Literal["non-saturating", "saturating"] = "non-saturating"
+    """Both are in Section 3: the first is for practice, the second is the minimax game's own."""
+    adam: Adam = Adam(lr=2e-4, betas=(0.5, 0.999))
+    """For either player."""
+
+
+class Maxout(nn.Module):
+    """The largest of several linear functions (Goodfellow et al., 2013; https://arxiv.org/abs/1302.4389)."""
+
+    def __init__(self, inputs: int, units: int, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+        self.linear = nn.Linear(inputs, pieces * units)
+
+    def forward(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n units"]:
+        return self.linear(x).unflatten(1, (self.pieces, -1)).amax(1)
+
+
+def generator(c: GANConfig) -> nn.Sequential:
+    """z [n, latent] -> x, in [-1, 1] if x is an image."""
+    return nn.Sequential(
+        nn.Linear(c.latent, c.generator_width),
+        nn.ReLU(),
+        nn.Linear(c.generator_width, c.generator_width),
+        nn.ReLU(),
+        nn.Linear(c.generator_width, c.x.dims),
+        nn.Tanh() if isinstance(c.x, Images) else nn.Identity(),
+        nn.Unflatten(1, c.x.shape),
+    )
+
+
+def discriminator(c: GANConfig) -> nn.Sequential:
+    """x -> one logit each, of x being real."""
+    return nn.Sequential(
+        nn.Flatten(1),
+        nn.Dropout(c.input_dropout),
+        Maxout(c.x.dims, c.discriminator_width, c.pieces),
+        nn.Dropout(c.hidden_dropout),
+        Maxout(c.discriminator_width, c.discriminator_width, c.pieces),
+        nn.Dropout(c.hidden_dropout),
+        nn.Linear(c.discriminator_width, 1),
+        nn.Flatten(0),
+    )
+
+
+class GAN(Generative[None]):
+    name = "gan"
+
+    def __init__(self, config: GANConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = generator(config)
+        self.discriminator = discriminator(config)
+
+    def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n ..."]:
+        return self.generator(noise.normal(self.config.latent))
+
+    def discriminator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
+        """Equation 1, from the discriminator's side."""
+        real, fake = self.discriminator(batch.x), self.discriminator(self.draw(batch.noise))
+        logs = {"D(real)": real.sigmoid().mean(), "D(fake)": fake.sigmoid().mean()}
+        return Loss(adversarial.discriminator(real, fake), logs)
+
+    def generator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
+        fake = self.discriminator(self.draw(batch.noise))
+        saturating = self.config.generator_loss == "saturating"
+        return Loss(adversarial.saturating(fake) if saturating else adversarial.non_saturating(fake))
+
+    def stages(self) -> Sequence[Stage]:
+        adam = self.config.adam
+        players = [
+            Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam),
+            Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=adam),
+        ]
+        return [Stage(name="train", players=players)]
+
+
+PRESETS = {
+    "gan-mnist": Preset(config=GANConfig(), steps=20_000, batch=100, expect="PENDING"),
+    "gan-25-gaussians": Preset(
+        config=GANConfig(
+            x=Points(2),
+            latent=2,
+            generator_width=400,
+            discriminator_width=200,
+            input_dropout=0,
+            hidden_dropout=0,
+            adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear"),
+        ),
+        steps=20_000,
+        batch=128,
+        expect="PENDING",
+    ),
+    "gan-tiny": Preset(
+        config=GANConfig(x=Images(1, 4, 4), latent=4, generator_width=8, discriminator_width=4, pieces=2),
+        steps=10,
+        batch=8,
+        expect="For tests.",
+    ),
+}

@@ -1,0 +1,138 @@
+"""VAE: a latent-variable model, trained together with the network that infers its latent.
+
+Auto-Encoding Variational Bayes.
+Kingma and Welling, 2013. https://arxiv.org/abs/1312.6114
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import log
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal, kl_divergence
+
+from triptych.core import (
+    Adam,
+    Batch,
+    Clock,
+    Count,
+    Generative,
+    Images,
+    Loss,
+    LowerBound,
+    Noise,
+    Player,
+    Preset,
+    Stage,
+    config,
+)
+from triptych.losses.pixels import Binary, DiscretizedLogistic
+
+
+@config
+class VAEConfig:
+    x: Images = Images(1, 28, 28, levels=2)
+    """What is modeled. Pixels given z are coins if there are two levels, else discretized logistics."""
+    latent: Count = 50
+    """Dimensions of z ~ N(0, I)."""
+    hidden: tuple[Count, ...] = (500, 500)
+    """Units in each hidden layer of the encoder; the decoder mirrors it. The paper: one layer of 500."""
+    adam: Adam = Adam(lr=1e-3, schedule="cosine")
+
+
+def mlp(*sizes: int) -> nn.Sequential:
+    """Linear layers with ReLU between them (the paper, before ReLU was common, has tanh)."""
+    layers: list[nn.Module] = []
+    for cin, cout in pairwise(sizes):
+        layers += [nn.Linear(cin, cout), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class VAE(Generative[None]):
+    name = "vae"
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config, x = config, config.x
+        self.encoder = mlp(x.dims, *config.hidden, 2 * config.latent)
+        self.decoder = mlp(config.latent, *reversed(config.hidden), x.dims)
+        if x.levels > 2:
+            self.log_scale = nn.Parameter(torch.full(x.shape, -2.0))
+
+    def prior(self, given: None = None) -> Distribution:
+        """p(z)"""
+        zero = torch.zeros(self.config.latent, device=self.device)
+        return Independent(Normal(zero, torch.ones_like(zero), validate_args=False), 1, validate_args=False)
+
+    def encode(self, x: Float[Tensor, "n c h w"], given: None = None) -> Distribution:
+        """q(z | x)"""
+        mean, log_scale = self.encoder(x.flatten(1)).chunk(2, dim=1)
+        return Independent(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
+
+    def decode(self, z: Float[Tensor, "... latent"], given: None = None) -> Distribution:
+        """p(x | z), over images"""
+        return Independent(self.pixels(z), 3, validate_args=False)
+
+    def pixels(self, z: Float[Tensor, "... latent"]) -> Binary | DiscretizedLogistic:
+        """p(x | z) of each pixel; they are independent."""
+        y = self.decoder(z).unflatten(-1, self.config.x.shape)
+        if self.config.x.levels == 2:
+            return Binary(y)
+        return DiscretizedLogistic(y, self.log_scale, self.config.x.levels)
+
+    def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
+        z = noise.normal(self.config.latent)
+        return self.pixels(z).icdf(noise.uniform(*self.config.x.shape))
+
+    def loss(self, batch: Batch[None], clock: Clock) -> Loss:
+        """Minus the bound of Equation 10, with one draw of z and the divergence in closed form (Appendix B)."""
+        q = self.encode(batch.x)
+        z = q.mean + q.stddev * batch.noise.normal(self.config.latent)
+        distortion = -self.decode(z).log_prob(batch.x).mean()
+        rate = kl_divergence(q, self.prior()).mean()
+        return Loss(distortion + rate, {"distortion": distortion, "rate": rate})
+
+    def log_prob(self, x: Float[Tensor, "n c h w"], given: None = None, *, draws: int = 1) -> LowerBound:
+        """A lower bound on log p(x): Equation 10 for one draw, the tighter one of Burda et al. for more.
+
+        Importance Weighted Autoencoders (2015, Equation 8; https://arxiv.org/abs/1509.00519). Draws come from torch's
+        global generator. Raises UsageError if x is not in the model's space.
+        """
+        self.check_given(len(x), given)
+        self.config.x.index(x)
+        q, p = self.encode(x), self.prior()
+        if draws == 1:
+            nats, how = self.decode(q.rsample()).log_prob(x) - kl_divergence(q, p), "ELBO, 1 draw"
+        else:
+            total = torch.full((len(x),), -torch.inf, device=x.device)
+            at_once = max(1, 2**24 // x.numel())  # keeps the decoded images within 64 MB
+            for first in range(0, draws, at_once):
+                z = q.rsample((min(at_once, draws - first),))
+                log_w = self.decode(z).log_prob(x) + p.log_prob(z) - q.log_prob(z)
+                total = torch.logaddexp(total, log_w.logsumexp(0))
+            nats, how = total - log(draws), f"IWAE bound, {draws} draws"
+        return LowerBound(nats=nats, dims=self.config.x.dims, measure="mass", how=how)
+
+    def stages(self) -> Sequence[Stage]:
+        return [
+            Stage(name="train", players=[Player(name="vae", owns=self, loss=self.loss, optimizer=self.config.adam)])
+        ]
+
+
+PRESETS = {
+    "vae-mnist": Preset(config=VAEConfig(), steps=60_000, batch=128, expect="PENDING"),
+    "vae-mnist-demo": Preset(
+        config=VAEConfig(latent=20, hidden=(500,), adam=Adam(lr=2e-3, schedule="cosine")),
+        steps=7000,
+        batch=128,
+        expect="PENDING",
+    ),
+    "vae-tiny": Preset(
+        config=VAEConfig(x=Images(1, 2, 2, levels=2), latent=1, hidden=(8,)),
+        steps=10,
+        batch=8,
+        expect="For tests: the latent can be integrated out.",
+    ),
+}

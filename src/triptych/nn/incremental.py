@@ -1,0 +1,139 @@
+"""Sampling an image pixel by pixel with every activation computed once.
+
+A naive autoregressive sampler runs the whole network for each sub-pixel, and throws away all of the result but one
+number. Here a convolution is evaluated only at the pixels that are due, as one matrix product a kernel row, over
+inputs that were kept. Pixels that cannot see each other are drawn together:
+
+Wavefront order. Suppose that no layer looks further than `reach` columns to the right in the rows above. Give pixel
+(i, j) the step t = slope * i + j with slope = reach + 1. Then everything that (i, j) reads directly, in any layer,
+belongs to an earlier step (or to the same pixel): (i, j - b) to t - b, and (i - a, j + b) to t - slope * a + b < t for
+a >= 1 and b <= reach. All activations of a pixel are computed in its step, so by induction over steps the samples are
+those of the raster order. An image of 28 x 28 with a 7 x 7 first layer takes 4 * 27 + 28 = 136 steps, not 784.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from triptych.core import Images
+from triptych.nn.masked import MaskedConv2d
+
+
+def inverse_cdf(logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+    """The level that each uniform number stands for: how many cumulative probabilities are <= u. int64.
+
+    k logits are those of k levels (softmax); a single one is the log-odds of level 1 against level 0.
+    """
+    if logits.shape[-1] == 1:
+        return (torch.sigmoid(-logits[..., 0]) <= u).long()
+    return (logits.softmax(-1).cumsum(-1)[..., :-1] <= u[..., None]).sum(-1)
+
+
+@torch.no_grad()
+def draw_naively(
+    logits: Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n c h w k"]], space: Images, u: Float[Tensor, "n c h w"]
+) -> Float[Tensor, "n c h w"]:
+    """The textbook loop, one pass of the whole network for each sub-pixel: what incremental samplers must equal."""
+    x = torch.zeros_like(u)
+    for i, j, k in product(range(space.height), range(space.width), range(space.channels)):
+        x[:, k, i, j] = space.from_index(inverse_cdf(logits(x)[:, k, i, j], u[:, k, i, j]))
+    return x
+
+
+class Wavefront:
+    """Where sampling stands: iterating over it moves it from step to step."""
+
+    def __init__(self, height: int, width: int, reach: int) -> None:
+        self.height, self.width = height, width
+        self.slope = min(reach + 1, width)  # slope = width is raster order itself
+        self.t = self.first = self.live = 0
+
+    def __len__(self) -> int:
+        return self.slope * (self.height - 1) + self.width
+
+    def __iter__(self) -> Iterator[tuple[Int[Tensor, " rows"], Int[Tensor, " rows"]]]:
+        """The pixels of each step: their rows (`live` of them, from `first` on) and their columns."""
+        for t in range(len(self)):
+            self.t, self.first = t, max(0, -((self.width - 1 - t) // self.slope))
+            self.live = min(self.height, t // self.slope + 1) - self.first
+            rows = torch.arange(self.first, self.first + self.live)
+            yield rows, t - self.slope * rows
+
+    @property
+    def most(self) -> int:
+        """The largest number of pixels in one step."""
+        return min(self.height, -(-self.width // self.slope))
+
+
+class IncrementalConv:
+    """A masked convolution at the pixels of the wavefront only, together with the input that it needs to remember.
+
+    In each step, for each color: write that color's input into `here(color)`, then call. The pixels of a step are
+    ordered by row, then by image: [pixels, channels], where pixels = front.live * n.
+
+    The input lies in memory such that every window is a matrix, ready to be multiplied: pixel (i, j) of image m is cell
+    (i * n + m) * pitch + slope * i + j. So the pixels of one step lie `pitch` cells apart, and so do their neighbors at
+    any distance; what a pixel sees of one row is contiguous. A pitch of width + 2 * reach keeps rows apart by zeros.
+    Each cell begins with a one, which makes the bias a part of the product.
+    """
+
+    def __init__(self, conv: MaskedConv2d, front: Wavefront, n: int) -> None:
+        self.front, self.n, reach = front, n, conv.reach
+        self.cell = 1 + conv.in_channels
+        """Numbers a cell. The distances below are in cells."""
+        if reach:
+            self.pitch = front.width + 2 * reach
+            self.right, self.down = 1, n * self.pitch + front.slope
+            cells = (front.height + reach) * self.down + self.pitch
+        else:  # no past to remember: every step takes the place of the one before
+            self.pitch, self.right, self.down = 1, 0, 0
+            cells = front.most * n
+        self.origin = reach * (self.down + self.right)
+        weight, bias = conv.kernel.detach(), conv.bias.detach()
+        self.memory = weight.new_zeros(cells, self.cell)
+        self.memory[:, 0] = 1
+
+        inputs, outputs = conv.in_channels // conv.colors, conv.out_channels // conv.colors
+        self.parts = [(1 + k * inputs, inputs) for k in range(conv.colors)]
+        """For each color, where its input begins within a cell, and its length."""
+        rows = weight.permute(2, 3, 1, 0).flip(0)  # [rows up, columns, inputs, outputs]
+        rows = torch.cat((torch.zeros_like(rows[:, :, :1]), rows), dim=2)
+        rows[0, reach, 0] = bias
+        self.taps: list[list[tuple[int, int, Tensor]]] = []
+        """For each color, for each row upward: where the window begins, its length, the weights of what it holds."""
+        for k, part in enumerate(torch.split(rows.flatten(1, 2), outputs, dim=-1)):
+            own = 1 + (k + (conv.kind == "B")) * inputs
+            lengths = [reach * self.cell + own] + [(2 * reach + 1) * self.cell] * reach
+            starts = [-(reach + up * self.down) * self.cell for up in range(reach + 1)]
+            weights = [part[up, :length].contiguous() for up, length in enumerate(lengths)]
+            self.taps.append(list(zip(starts, lengths, weights, strict=True)))
+
+    def piece(self, start: int, length: int) -> Float[Tensor, "pixels length"]:
+        """For every pixel that is due, `length` numbers, the first of them `start` after the beginning of its cell."""
+        i, j = self.front.first, self.front.t - self.front.slope * self.front.first
+        cell = self.origin + i * self.down + j * self.right
+        return self.memory.as_strided(
+            (self.front.live * self.n, length), (self.pitch * self.cell, 1), cell * self.cell + start
+        )
+
+    def here(self, color: int) -> Float[Tensor, "pixels inputs"]:
+        """Where one color's part of the input goes."""
+        return self.piece(*self.parts[color])
+
+    def __call__(
+        self, color: int, out: Float[Tensor, "pixels outputs"] | None = None
+    ) -> Float[Tensor, "pixels outputs"]:
+        """One color's part of the output, written to `out` or to a new tensor."""
+        (start, length, weight), *above = self.taps[color]
+        out = torch.mm(self.piece(start, length), weight, out=out)
+        for start, length, weight in above:
+            out.addmm_(self.piece(start, length), weight)
+        return out
+
+    def add(self, color: int, to: Float[Tensor, "pixels outputs"]) -> None:
+        """Adds one color's part of the output to `to` (a residual connection)."""
+        for start, length, weight in self.taps[color]:
+            to.addmm_(self.piece(start, length), weight)

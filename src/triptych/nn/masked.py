@@ -1,0 +1,52 @@
+"""Masked convolution: each pixel sees the pixels before it in raster order, and each color the colors before it.
+
+van den Oord, Kalchbrenner and Kavukcuoglu, 2016, Section 3.4. https://arxiv.org/abs/1601.06759
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Mask = Literal["A", "B"]
+"""What a color sees of its own pixel: "A", the colors before it; "B", itself as well."""
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A square convolution of odd size, zero-padded, that looks up and to the left only.
+
+    Feature maps come in `colors` equal parts in the order of the colors (red, green, blue): a part of the output sees
+    all of every earlier pixel, and of its own pixel the parts that `mask` allows.
+
+    The weight holds the kernel's upper rows only, [outputs, inputs, size // 2 + 1, size]: all others would be masked.
+
+    Raises ValueError if inputs or outputs are not a multiple of `colors`, or if `size` is even.
+    """
+
+    mask: Tensor
+    bias: nn.Parameter
+
+    def __init__(self, inputs: int, outputs: int, size: int, mask: Mask, *, colors: int = 1) -> None:
+        if size % 2 == 0 or inputs % colors or outputs % colors:
+            raise ValueError(
+                f"MaskedConv2d({inputs}, {outputs}, {size}): {colors} colors must divide both, size is odd"
+            )
+        self.kind, self.colors, self.reach = mask, colors, size // 2
+        super().__init__(inputs, outputs, (size // 2 + 1, size), padding=size // 2)
+        seen = torch.ones(self.weight.shape)
+        seen[:, :, -1, self.reach + 1 :] = 0
+        color_in = torch.arange(colors).repeat_interleave(inputs // colors)
+        color_out = torch.arange(colors).repeat_interleave(outputs // colors)[:, None]
+        seen[:, :, -1, self.reach] = (color_in < color_out if mask == "A" else color_in <= color_out).float()
+        self.register_buffer("mask", seen, persistent=False)
+
+    @property
+    def kernel(self) -> Float[Tensor, "outputs inputs rows columns"]:
+        """The weight with what must not be seen set to zero."""
+        return self.weight * self.mask
+
+    def forward(self, input: Float[Tensor, "b inputs h w"]) -> Float[Tensor, "b outputs h w"]:
+        # Padding below costs `reach` rows that are cut off again; padding above alone would copy the input first.
+        return F.conv2d(input, self.kernel, self.bias, padding=self.reach)[:, :, : input.shape[2]]

@@ -1,0 +1,184 @@
+"""The training loop, as an iterator: what happens between rounds is the caller's own code."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.distributed as dist
+from pydantic import Field
+from torch import Tensor
+from torch.optim import Optimizer
+
+from triptych.core import (
+    Clock,
+    Count,
+    Data,
+    Generative,
+    Loss,
+    NonFiniteError,
+    Player,
+    StepNoise,
+    UsageError,
+    config,
+    mix,
+)
+from triptych.training.turn import turn
+
+State = dict[str, Any]
+"""Where training stands: {"position": whole numbers, "optimizers": state dicts by player}. JSON leaves and tensors."""
+
+
+@config
+class Run:
+    """How long and on how much at a time; what a model's page recommends is in its presets."""
+
+    steps: Count = 10_000
+    """Rounds of the game, for stages that do not say."""
+    batch: Count = 128
+    """Examples a turn, over all ranks together."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Decides every random draw of the run."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast to bfloat16 (weights and optimizer stay float32)."""
+    channels_last: bool = False
+    """Channels innermost in images and convolution weights: faster convolutions, equal up to rounding."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round of the game did, and where training now stands."""
+
+    step: int
+    """Rounds done since training began, over all stages."""
+    stage: int
+    stage_name: str
+    stage_step: int
+    """Rounds done in this stage, of `stage_steps`."""
+    stage_steps: int
+    drawn: int
+    """Batches drawn since training began."""
+    losses: dict[str, Loss]
+    """The last loss of each player that moved in this round."""
+    optimizers: dict[str, Optimizer]
+
+    def logs(self) -> dict[str, float]:
+        """The losses and what they log, as plain numbers: {"generator": 0.7, "discriminator/real": 2.1, ...}."""
+        out = {}
+        for name, loss in self.losses.items():
+            out[name] = loss.value.item()
+            out |= {f"{name}/{k}": v.item() for k, v in loss.logs.items()}
+        return out
+
+    def state(self) -> State:
+        """What `train(..., resume=...)` continues from, together with the model's own weights."""
+        position = {k: getattr(self, k) for k in ("step", "stage", "stage_step", "drawn")}
+        return {"position": position, "optimizers": {k: o.state_dict() for k, o in self.optimizers.items()}}
+
+
+@lru_cache(maxsize=2)
+def order(n: int, seed: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
+def rows(n: int, batch: int, seed: int, drawn: int) -> Tensor:
+    """Which of n examples make up a batch: a function of the seed and of how many batches came before.
+
+    Every epoch is a new permutation; what does not fill a batch at its end is left for another epoch.
+    """
+    if batch > n:
+        raise UsageError(f"a batch of {batch} needs at least {batch} examples; the data has {n}: lower the batch size")
+    epoch, at = divmod(drawn, n // batch)
+    return order(n, mix(seed, epoch))[at * batch : (at + 1) * batch]
+
+
+def train(model: Generative[Any], data: Data, run: Run, *, resume: State | None = None) -> Iterator[Round]:
+    """Plays the model's stages on its own device, one round at a time.
+
+    Every random draw follows from `run.seed` and the number of batches drawn, so that a run continued from a saved
+    `Round.state()` (and the weights that were current then) equals one that was never interrupted, bit for bit. torch's
+    global generator is reseeded every turn.
+
+    Under torch.distributed every rank calls this with the same arguments and works on its part of each batch.
+
+    Raises NonFiniteError when a loss or a gradient is NaN or infinite; UsageError when the data has fewer examples
+    than a batch, or a batch cannot be split evenly over the ranks.
+    """
+    model.train()
+    if run.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    at = resume["position"] if resume else {"step": 0, "stage": 0, "stage_step": 0, "drawn": 0}
+    step, drawn = at["step"], at["drawn"]
+    for s, stage in enumerate(model.stages()):
+        if s < at["stage"]:
+            continue
+        if stage.begin:
+            stage.begin()
+        optimizers = {p.name: p.optimizer(p.owns.parameters()) for p in stage.players}
+        first, steps = 0, stage.steps or run.steps
+        if resume and s == at["stage"]:
+            first = at["stage_step"]
+            for name, optimizer in optimizers.items():
+                restore(optimizer, resume["optimizers"][name])
+        for k in range(first, steps):
+            losses = {}
+            for player in stage.players:
+                if k % player.every:
+                    continue
+                for _ in range(player.turns):
+                    clock = Clock(k, k / steps)
+                    batch = stage.batch or run.batch
+                    losses[player.name] = play(model, data, run, player, optimizers[player.name], clock, batch, drawn)
+                    drawn += 1
+            step += 1
+            yield Round(step, s, stage.name, k + 1, steps, drawn, losses, optimizers)
+
+
+def play(
+    model: Generative[Any],
+    data: Data,
+    run: Run,
+    player: Player,
+    optimizer: Optimizer,
+    clock: Clock,
+    size: int,
+    drawn: int,
+) -> Loss:
+    """Draws batch number `drawn` and gives it to the player."""
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    if size % world:
+        raise UsageError(f"a batch of {size} cannot be split evenly over {world} ranks; choose a multiple of {world}")
+    part = slice(rank * size // world, (rank + 1) * size // world)
+    torch.manual_seed(mix(run.seed, drawn, 1 + rank))  # dropout; everything else draws from the batch's own noise
+    batch_rows = rows(len(data), size, run.seed, drawn)[part]
+    batch = data.fetch(batch_rows, StepNoise(mix(run.seed, drawn), size, part, model.device))
+    if run.channels_last and batch.x.dim() == 4:
+        batch = replace(batch, x=channels_last(batch.x))
+    autocast = torch.bfloat16 if run.precision == "bf16" else None
+    try:
+        return turn(model, player, optimizer, batch, clock, autocast=autocast)
+    except NonFiniteError as e:
+        items = ", ".join(map(str, batch_rows[:8].tolist()))
+        raise NonFiniteError(
+            f"{e} in round {clock.step + 1}, on a batch with items {items}, ...; "
+            f"no weight was changed by it. Lower the learning rate, or look at the data"
+        ) from None
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """x with the channels innermost, said by its strides even where it has one channel.
+
+    `contiguous(memory_format=...)` leaves such an x as it is, and then every layer of the network falls back too.
+    """
+    _, c, h, w = x.shape
+    return torch.empty_strided(x.shape, (h * w * c, 1, w * c, c), dtype=x.dtype, device=x.device).copy_(x)
+
+
+def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Loads a saved state, each tensor in its weight's own memory layout (fused kernels walk both as flat memory)."""
+    optimizer.load_state_dict({**saved, "state": {int(k): v for k, v in saved["state"].items()}})
+    for weight, slots in optimizer.state.items():
+        for name, value in slots.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                slots[name] = torch.empty_like(weight).copy_(value)

@@ -1,0 +1,251 @@
+"""Runs side by side: one table in which no number stands without its kind, and one page to look at."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+import triptych
+from triptych import models, report
+from triptych.core import Generative, HasLikelihood, Images, UsageError
+from triptych.data import Dataset, data
+from triptych.inference.importance import LatentVariable
+from triptych.io import folder as folders_io
+from triptych.metrics import Pixels, Reference
+from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
+from triptych.verbs.create import load
+from triptych.verbs.evaluate import Evaluation, Judge, evaluate, machine, served
+from triptych.verbs.sample import picture
+from triptych.verbs.train import SAMPLES, metrics
+from triptych.verbs.walk import interpolate, reconstruct
+
+SHOWN = 64
+"""Samples on the page, of the evaluated ones: the first, not the best."""
+PAD, SCALE = 2, 2
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured of each run."""
+
+    folders: tuple[Path, ...]
+    evaluations: tuple[Evaluation, ...]
+    rows: report.Table
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values: the folder and the measurements of each run."""
+        return {
+            "runs": [{"folder": str(f), **e.as_dict()} for f, e in zip(self.folders, self.evaluations, strict=True)]
+        }
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Headings and rows for a terminal: the measures down, the runs across. The best of its like has a star."""
+        flat = report.flat(self.rows)
+        lines = [[cell.text + (" *" if cell.best else "") for cell in row] for row in flat.rows]
+        return ["", *(line[0] for line in lines)], [
+            [heading, *(line[i] for line in lines)] for i, heading in enumerate(flat.headings) if i > 0
+        ]
+
+    def notes(self) -> list[str]:
+        """The rules of the table, and the protocol of every number."""
+        return list(report.flat(self.rows).footnotes)
+
+
+def compare(
+    folders: Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    n: int = 2000,
+    draws: int = 64,
+    limit: int | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    title: str = "Runs side by side",
+    intro: str = "",
+    command: str = "",
+    say: Callable[[str], None] = lambda text: None,
+) -> Comparison:
+    """Measures every run on the held-out part of the data it was trained on; with `out`, writes a page (.html).
+
+    Raises UsageError if a folder holds no run, or the data it was trained on is no longer there.
+    """
+    paths = tuple(Path(f) for f in folders)
+    names = distinct(paths)
+    judges: dict[str, Judge] = {}
+    evaluations, sections, rows = [], [], []
+    started = time.monotonic()
+    for path, name in zip(paths, names, strict=True):
+        model = load(path).to(device)
+        train, test = data_of(path)
+        say(f"measuring {name} on {test.name}")
+        judge = judges.setdefault(test.fingerprint, Judge(train, test, n=n, seed=seed))
+        one = evaluate(model, train, test, n=n, draws=draws, limit=limit, seed=seed, judge=judge)
+        evaluations.append(one)
+        rows.append(one.row(name))
+        if out:
+            sections.append(section(path, name, model, train, test, one))
+    result = Comparison(paths, tuple(evaluations), report.Table(rows=rows))
+    if out:
+        facts = [
+            Fact("evaluated", f"{n:,} samples of each model, seed {seed}, in {time.monotonic() - started:.0f} s"),
+            Fact("hardware", machine(load(paths[0]).to(device))),
+            Fact("versions", f"triptych {triptych.__version__}, torch {torch.__version__}"),
+            Fact("repeat", command or f"triptych compare {' '.join(map(str, paths))} --out {out}", code=True),
+        ]
+        page = Page(title=title, intro=intro, facts=facts, models=sections, table=result.rows)
+        report.write(page, out)
+    return result
+
+
+def distinct(paths: Sequence[Path]) -> list[str]:
+    """What to call the runs: the model's name, and the folder's where two are of one model."""
+    names = [str(folders_io.about(p).get("model")) if p.is_dir() else missing(p) for p in paths]
+    return [n if names.count(n) == 1 else f"{n} ({p.name})" for n, p in zip(names, paths, strict=True)]
+
+
+def missing(path: Path) -> str:
+    raise UsageError(f"there is no folder {path}")
+
+
+def data_of(path: Path) -> tuple[Dataset, Dataset]:
+    """The data a run was trained on, and its held-out part. Raises UsageError if the run does not say."""
+    opened = folders_io.about(path).get("data", {}).get("opened")
+    if not opened:
+        raise UsageError(f"{path} does not say what it was trained on; evaluate it with --data")
+    size = opened["size"]
+    options: dict[str, Any] = {**opened, "size": tuple(size) if isinstance(size, list) else size}
+    return data(**options, split="train"), data(**options, split="test")
+
+
+def section(
+    path: Path, name: str, model: Generative[Any], train: Dataset, test: Dataset, one: Evaluation
+) -> ModelSection:
+    """A run's part of the page."""
+    entry, about, x = models.find(model.name), folders_io.about(path), one.images
+    drawn = f"the first {min(SHOWN, len(x))} samples of seed {one.seed}, not chosen"
+    doc = (entry.module().__doc__ or "").strip().splitlines()[0]
+    made, run = about.get("made_with", {}), about.get("run", {})
+    log = metrics(path)
+    facts = [
+        Fact("trained on", f"{about['data']['name']}, {about['data']['n']:,} examples"),
+        Fact(
+            "run", f"{run.get('steps'):,} steps of {run.get('batch')}, seed {run.get('seed')}, {run.get('precision')}"
+        ),
+        Fact("time", f"{log[-1]['seconds']:.0f} s on {made.get('device')}, {made.get('threads')} threads")
+        if log
+        else Fact("time", "not logged"),
+        Fact("parameters", f"{one.parameters:,}"),
+    ]
+    return ModelSection(
+        name=name,
+        sentence=doc,
+        family={"gan": "GAN", "vae": "VAE"}.get(entry.family, entry.family),
+        paper=Link(f"{entry.paper} ({entry.year})", entry.url),
+        cover=Picture(image=picture(model.config.x, x[:16]), alt=f"16 samples of {name}", protocol=drawn),
+        facts=facts,
+        samples=Picture(
+            image=picture(model.config.x, x[:SHOWN]),
+            alt=f"{SHOWN} samples of {name}",
+            caption="Samples",
+            protocol=drawn,
+        ),
+        curves=charts(log),
+        progress=progress(path),
+        neighbors=neighbors(x, train, one.seed) if isinstance(model.config.x, Images) else None,
+        **latent_figures(model, test),
+    )
+
+
+def charts(log: list[dict[str, float]]) -> list[Chart]:
+    """The losses on one chart, what they log on others: those that share a player and a unit together."""
+    if len(log) < 2:
+        return []
+    names = [k for k in log[-1] if k not in ("step", "seconds")]
+    losses = [k for k in names if "/" not in k]
+    groups: dict[str, list[str]] = {"loss": losses}
+    for key in names:
+        if "/" in key:
+            what = key.split("/", 1)[1]
+            group = {"D(real)": "D(real) and D(fake)", "D(fake)": "D(real) and D(fake)"}.get(what, what)
+            group = {"distortion": "nats", "rate": "nats"}.get(group, group).replace("_", " ")
+            groups.setdefault(group, []).append(key)
+    out = []
+    for title, keys in groups.items():
+        if title == "bits per dim" and "nats" in groups:
+            continue  # the same curve in another unit
+        series = [
+            Series(
+                k if title in ("loss", "gradient norm") else k.rpartition("/")[2],
+                [line["step"] for line in log if k in line],
+                [line[k] for line in log if k in line],
+            )
+            for k in keys
+        ]
+        out.append(Chart(title=title, series=series, log_y=title == "gradient norm"))
+    return out
+
+
+def progress(path: Path) -> Strip | None:
+    """The same samples as training went on: corners of the pictures that the run left behind."""
+    files = sorted((path / SAMPLES).glob("step-*.png"))
+    if len(files) < 2:
+        return None
+    frames = []
+    for file in files:
+        with Image.open(file) as image:
+            side = min(image.size) // 2
+            frames.append(image.convert("RGB").crop((0, 0, side, side)))
+    steps = [int(f.stem.removeprefix("step-")) for f in files]
+    return Strip(
+        rows=[frames],
+        alt="samples while training went on",
+        caption="The same noise, as training went on",
+        column_labels=[f"step {s:,}" for s in steps],
+        slider=True,
+    )
+
+
+def neighbors(x: torch.Tensor, train: Dataset, seed: int, count: int = 10) -> Strip:
+    """Samples above, the training images nearest to them in pixels below."""
+    pool = served(train, 20_000, seed)
+    look = Pixels((pool.shape[1], pool.shape[2], pool.shape[3]))
+    reference = Reference(look, test=pool[:16], train=pool, data=train.name)
+    found = reference.nearest(x[:count])
+    close = pool[found.index]
+    distance = (x[:count] - close).flatten(1).norm(dim=1) / 2
+    return Strip(
+        rows=[report.cells(x[:count]), report.cells(close)],
+        alt="samples and their nearest training images",
+        caption="Is it copied? Samples, and the training image nearest to each",
+        protocol=f"Euclidean distance of pixels in [0, 1] to {len(pool):,} training images and their mirror images",
+        row_labels=["sample", "nearest"],
+        column_labels=[f"{d:.1f}" for d in distance.tolist()],
+    )
+
+
+def latent_figures(model: Generative[Any], test: Dataset) -> dict[str, Any]:
+    """Interpolations for models with a latent, reconstructions for those with an encoder."""
+    if not isinstance(model.config.x, Images) or getattr(model.config, "given", None) is not None:
+        return {}
+    out: dict[str, Any] = {}
+    if isinstance(model, LatentVariable) or not isinstance(model, HasLikelihood):
+        walks = interpolate(model, walks=4, steps=10, seed=0)
+        out["interpolation"] = Strip(
+            rows=[report.cells(walk) for walk in walks],
+            alt="walks between random latents",
+            caption="From one random latent to another",
+            protocol="seed 0; Gaussian latents along great circles, uniform ones along straight lines",
+        )
+    if isinstance(model, LatentVariable):
+        x = served(test, 10, 0)
+        out["reconstructions"] = Strip(
+            rows=[report.cells(x), report.cells(reconstruct(model, x))],
+            alt="held-out images and their reconstructions",
+            caption="Held-out images, encoded and decoded (means)",
+            row_labels=["x", "decoded"],
+        )
+    return out

@@ -1,0 +1,80 @@
+"""Making models, saving them and getting them back."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from triptych import models
+from triptych.core import Data, Generative, UsageError, mix
+from triptych.io import configs, folder
+
+
+def create(name: str, *, seed: int = 0, **values: Any) -> Generative[Any]:
+    """A new model by the name of the catalogue (`pixelcnn`) or of a preset (`pixelcnn-mnist`).
+
+    `values` are fields of its configuration (`triptych show NAME` lists them) and replace the preset's. The initial
+    weights follow from `seed`; torch's global generator is left as it was.
+
+    Raises UsageError, with a suggestion, for an unknown name or field or a value that the field does not take.
+    """
+    entry, preset = models.find_preset(name)
+    kind = entry.load()
+    settings = folder.config_class(kind)
+    base = {f.name: getattr(preset.config, f.name) for f in fields(settings)} if preset else {}
+    return initialize(kind, configs.from_json(settings, {**base, **values}, name), seed)
+
+
+def initialize(kind: type[Generative[Any]], config: Any, seed: int) -> Generative[Any]:
+    """A model whose initial weights follow from `seed`."""
+    make: Any = kind
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(seed))
+        model: Generative[Any] = make(config)
+    return model
+
+
+def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) -> Generative[Any]:
+    """A new model that fits `data`: x and the condition are the data's, unless a preset fixes them.
+
+    `assignments` are `field=value` texts. Raises UsageError as `create` does.
+    """
+    entry, preset = models.find_preset(name)
+    kind = entry.load()
+    settings = folder.config_class(kind)
+    if preset:
+        config = preset.config
+    else:
+        names = {f.name for f in fields(settings)}
+        spaces = {"x": data.x, "given": data.given}
+        config = configs.from_json(settings, {k: v for k, v in spaces.items() if k in names and v is not None}, name)
+    return initialize(kind, configs.override(config, assignments), seed)
+
+
+def load(path: str | Path) -> Generative[Any]:
+    """The model that a run or `save_pretrained` left in a folder. Nothing in the folder is executed.
+
+    Raises UsageError if it holds no model; IntegrityError, naming the file, if anything was altered.
+    """
+    if not Path(path).is_dir():
+        raise UsageError(f"there is no folder {path}")
+    return folder.load(path, models.find_class).eval()
+
+
+def save_pretrained(model: Generative[Any], path: str | Path) -> None:
+    """Writes config.json and model.safetensors, with checksums: what `from_pretrained` reads."""
+    folder.save(model, path)
+
+
+def from_pretrained(name: str | Path) -> Generative[Any]:
+    """A model from a local folder, or by its Hugging Face Hub id ("someone/digits"; needs the `hub` extra)."""
+    if Path(name).is_dir():
+        return load(name)
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise UsageError(
+            f"there is no folder {name}; to fetch it from the Hugging Face Hub: pip install 'triptych[hub]'"
+        ) from None
+    return load(snapshot_download(str(name)))

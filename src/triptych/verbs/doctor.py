@@ -1,0 +1,53 @@
+"""What this machine has, and what would help."""
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+import triptych
+from triptych.data.packs import cache_folder
+
+EXTRAS = (("hub", "huggingface_hub", "from_pretrained by a Hugging Face Hub id"),)
+
+
+def doctor() -> dict[str, Any]:
+    """Versions, devices, precision, the cache, and the state of each optional extra."""
+    cuda = torch.cuda.is_available()
+    machine = {
+        "triptych": triptych.__version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        **{name: found(name) for name in ("numpy", "pillow", "safetensors", "pydantic", "typer")},
+        "device": torch.cuda.get_device_name() if cuda else "cpu (no GPU that torch can use)",
+        "cores": os.cpu_count(),
+        "torch threads": torch.get_num_threads(),
+        "bf16": "in hardware" if fast_bf16(cuda) else "slow here: keep --precision fp32",
+        "cache": str(cache_folder(None)),
+    }
+    extras = [
+        {
+            "extra": name,
+            "found": find_spec(module) is not None,
+            "install": f"pip install 'triptych[{name}]'",
+            "why": why,
+        }
+        for name, module, why in EXTRAS
+    ]
+    return {"machine": machine, "extras": extras}
+
+
+def fast_bf16(cuda: bool) -> bool:
+    return torch.cuda.is_bf16_supported(including_emulation=False) if cuda else torch.cpu._is_avx512_bf16_supported()
+
+
+def found(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"

@@ -1,0 +1,23 @@
+"""What a data source holds."""
+
+from pathlib import Path
+from typing import Any
+
+from triptych.data import Dataset, pack
+
+
+def inspect(data: Dataset, pack_to: Path | None = None) -> dict[str, Any]:
+    """Items, space, conditions and problems of a source; with `pack_to`, its packed form is written there too."""
+    about: dict[str, Any] = {
+        "name": data.name,
+        "items": len(data),
+        "x": str(data.x),
+        "given": str(data.given) if data.given else None,
+        "classes": data.classes,
+        "fingerprint": data.fingerprint,
+        "problems": [{"file": p.file, "reason": p.reason} for p in data.problems],
+    }
+    if pack_to is not None and data.opened is not None:
+        pack(data.opened["source"], pack_to, size=data.opened["size"], channels=data.opened["channels"])
+        about["packed"] = str(pack_to)
+    return about

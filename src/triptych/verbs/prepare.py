@@ -1,0 +1,32 @@
+"""From what a person typed to a model and a run: presets, overrides, and what a resumed run was told before."""
+
+from pathlib import Path
+from typing import Any
+
+from triptych import models
+from triptych.core import Data, Generative, UsageError
+from triptych.io import configs, folder
+from triptych.training import Run
+from triptych.verbs.create import create_for
+
+
+def prepare(
+    name: str, data: Data, assignments: list[str], changes: dict[str, Any], resume: Path | None
+) -> tuple[Generative[Any], Run]:
+    """A model and its run. `changes` are fields of Run that were asked for; the others come from the run being
+    resumed, or else from the preset, or else from Run's defaults.
+
+    Raises UsageError for anything unknown, and if `resume` is a folder of another model.
+    """
+    entry, preset = models.find_preset(name)
+    settings = {"steps": preset.steps, "batch": preset.batch} if preset else {}
+    if resume is None:
+        run = configs.from_json(Run, {**settings, **changes}, "run")
+        return create_for(name, data, assignments, seed=run.seed), run
+    saved = folder.about(resume)
+    if saved.get("model") != entry.name:
+        raise UsageError(f"{resume} holds a run of {saved.get('model')}, not of {entry.name}")
+    run = configs.from_json(Run, {**saved.get("run", {}), **changes}, "run")
+    config = configs.from_json(folder.config_class(entry.load()), saved["config"], str(resume))
+    make: Any = entry.load()
+    return make(configs.override(config, assignments)), run

@@ -1,0 +1,88 @@
+"""Drawing samples, and showing or saving them."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from triptych.core import Generative, Given, Label, Labels, Leveled, Points, Space, UsageError
+from triptych.io import commit
+from triptych.report import pictures
+
+
+def examples(model: Generative[Any], n: int) -> Given | None:
+    """Conditions for n samples when nobody asked for particular ones: the classes in turn."""
+    space = getattr(model.config, "given", None)
+    if space is None:
+        return None
+    if isinstance(space, Labels):
+        return Label(torch.arange(n, device=model.device) % space.classes)
+    raise UsageError(f"{model.name} needs a condition in {space}: say which with --given")
+
+
+def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | None:
+    """The conditions that a text asks for: "3" or "0,1,2" (in turn) for a model of labels.
+
+    Raises UsageError for what the model does not take.
+    """
+    space = getattr(model.config, "given", None)
+    if asked is None:
+        return examples(model, n)
+    if not isinstance(space, Labels):
+        raise UsageError(f"{model.name} takes no label; leave out --given")
+    try:
+        classes = [int(part) for part in asked.split(",")]
+    except ValueError:
+        raise UsageError(f"--given {asked}: not class numbers; write 3, or 0,1,2 to take turns") from None
+    y = torch.tensor(classes, device=model.device)[torch.arange(n, device=model.device) % len(classes)]
+    space.check(y, "--given")
+    return Label(y)
+
+
+def sample(model: Generative[Any], n: int, given: Given | None = None, *, seed: int = 0, batch: int = 256) -> Tensor:
+    """n samples on the CPU, drawn `batch` at a time; they do not depend on `batch`."""
+    parts = []
+    for first in range(0, n, batch):
+        m = min(batch, n - first)
+        part = given[slice(first, first + m)] if given is not None else None
+        parts.append(model.sample(m, part, seed=seed, first=first).cpu())
+    return torch.cat(parts) if parts else torch.empty(0, *model.config.x.shape)
+
+
+def picture(space: Space, x: Tensor) -> Image.Image:
+    """Samples as one picture: a grid of images, or a scatter of points."""
+    if isinstance(space, Points):
+        return pictures.scatter(x.cpu())
+    return pictures.grid(x.cpu(), scale=2 if x.shape[-1] <= 64 else 1)
+
+
+def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -> list[Path]:
+    """Saves samples: one picture (.png), arrays (.npz: levels of images as uint8, else x as it is), or a file each.
+
+    Raises UsageError for another ending, and ResourceError if the disk is full.
+    """
+    space = model.config.x
+    stored = (
+        space.nearest(x).to(torch.uint8 if space.levels <= 256 else torch.int32) if isinstance(space, Leveled) else x
+    )
+    if out.suffix == ".png":
+        pictures.save_png(picture(space, x), out, about)
+        return [out]
+    if out.suffix == ".npz":
+        stored = x
+        if isinstance(space, Leveled):
+            stored = space.nearest(x).to(torch.uint8 if space.levels <= 256 else torch.int32)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, x=stored.numpy())
+        commit.write_atomic(out, buffer.getvalue())
+        return [out]
+    if out.suffix and not out.is_dir():
+        raise UsageError(f"{out}: samples are written as .png, as .npz, or into a folder (a name without an ending)")
+    files = [out / f"{i:06d}.png" for i in range(len(x))]
+    for i, file in enumerate(files):
+        pictures.save_png(pictures.grid(x[i : i + 1], pad=0), file, {**about, "item": str(i)})
+    return files

@@ -1,0 +1,43 @@
+"""What a model is: fields, players, presets, size, source."""
+
+import inspect
+from typing import Any
+
+from triptych import models
+from triptych.io import configs, folder
+from triptych.verbs.create import initialize
+
+
+def show(name: str) -> dict[str, Any]:
+    """Everything `triptych show` prints, for a model (its default configuration) or a preset.
+
+    Raises UsageError, with a suggestion, for an unknown or planned model.
+    """
+    entry, preset = models.find_preset(name)
+    kind = entry.load()
+    config = preset.config if preset else folder.config_class(kind)()
+    model = initialize(kind, config, seed=0)
+    about = {k: v for k, v in vars(entry).items() if k != "cls"}
+    about["parameters"] = sum(w.numel() for w in model.parameters() if w.requires_grad)
+    about["source"] = inspect.getsourcefile(kind)
+    about["fields"] = [
+        {"field": field, "type": type_, "value": value, "doc": doc}
+        for field, type_, value, doc in configs.describe(config)
+    ]
+    about["players"] = [
+        {
+            "stage": stage.name,
+            "player": player.name,
+            "parameters": sum(w.numel() for w in player.owns.parameters() if w.requires_grad),
+            "every": f"{player.turns} every {player.every} rounds"
+            if (player.turns, player.every) != (1, 1)
+            else "1 a round",
+        }
+        for stage in model.stages()
+        for player in stage.players
+    ]
+    about["presets"] = [
+        {"name": n, "steps": p.steps, "batch": p.batch, "expect": p.expect, "config": configs.to_json(p.config)}
+        for n, p in entry.presets().items()
+    ]
+    return about

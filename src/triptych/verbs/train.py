@@ -1,0 +1,223 @@
+"""Training into a run folder: the loop, with checkpoints, a log, pictures and a clean end on signals."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+import triptych
+from triptych import training
+from triptych.core import Data, Generative, UsageError
+from triptych.data import check_fits
+from triptych.errors import Interrupted
+from triptych.io import commit, configs, folder
+from triptych.report import pictures
+from triptych.training import Round, Run
+from triptych.verbs.sample import examples, picture
+from triptych.verbs.signals import Stop, catching
+
+METRICS = "metrics.jsonl"
+SAMPLES = "samples"
+
+
+def train(
+    model: Generative[Any],
+    data: Data,
+    run: Run,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    save_seconds: float = 60,
+    keep: int = 2,
+    shots: int = 8,
+) -> Iterator[Round]:
+    """Trains `model` on `data`, one round at a time; without `out`, that is all.
+
+    With `out`, the folder gets the model and what resuming needs (every `save_seconds` and at the end, the `keep` last
+    also under checkpoints/), metrics.jsonl, and `shots` pictures of the same samples as they improve. With `resume`,
+    a run that was interrupted in any way goes on where its last checkpoint stands and ends with the same weights, bit
+    for bit, as if nothing had happened. SIGINT and SIGTERM end the run after the current step and a checkpoint.
+
+    Raises UsageError if the data does not fit the model, `out` already holds a run, or the run to be resumed is
+    another one; Interrupted after a signal; NonFiniteError and ResourceError as the loop and the disk do.
+    """
+    check_fits(data, model.config)
+    if out is None:
+        yield from training.train(model, data, run)
+        return
+    path = Path(out)
+    state = reopen(model, data, run, path) if resume else None
+    if state is None:
+        begin(path)
+    log = Log(path / METRICS, state["position"]["step"] if state else 0)
+    total = sum(stage.steps or run.steps for stage in model.stages())
+    spent, started, saved_at = state["seconds"] if state else 0.0, time.monotonic(), time.monotonic()
+    when = {round(total * (i / shots) ** 2) for i in range(1, shots + 1)}  # more pictures early, where more changes
+    now: Round | None = None
+    unsaved = False
+
+    def save(now: Round) -> None:
+        if leading():
+            seconds = spent + time.monotonic() - started
+            folder.save(model, path, about=about(data, run), state={**now.state(), "seconds": seconds})
+            folder.keep(path, now.step, keep)
+
+    if state is None and leading():
+        shoot(model, path, 0)
+    with catching() as stop:
+        try:
+            for now in training.train(model, data, run, resume=state):
+                unsaved = True
+                log.add(now, total, spent + time.monotonic() - started)
+                if now.step in when and leading():
+                    shoot(model, path, now.step)
+                if asked(stop):
+                    save(now)
+                    unsaved = False
+                    break
+                if now.step == total or time.monotonic() - saved_at > save_seconds:
+                    log.flush(spent + time.monotonic() - started)
+                    save(now)
+                    unsaved, saved_at = False, time.monotonic()
+                yield now
+        except GeneratorExit:  # the caller's own `break`
+            if now is not None and unsaved:
+                save(now)
+            raise
+        finally:
+            log.flush(spent + time.monotonic() - started)
+        if stop.signal is not None:
+            at = now.step if now else 0
+            raise Interrupted(stop.signal, f"interrupted at step {at} of {total}; saved in {path}: --resume continues")
+
+
+def begin(path: Path) -> None:
+    """A new run's folder. Raises UsageError if there already is something in it that a run would overwrite."""
+    if commit.committed(path):
+        held = folder.about(path).get("model")
+        raise UsageError(f"{path} already holds a {held}; --resume continues its run, another --out starts afresh")
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; --out takes a folder")
+
+
+def reopen(model: Generative[Any], data: Data, run: Run, path: Path) -> dict[str, Any]:
+    """The saved state of a run, its weights already in `model`. Raises UsageError if it is not this run's."""
+    state: dict[str, Any] = folder.resume(model, path)
+    saved = folder.about(path)
+    if saved["data"]["fingerprint"] != data.fingerprint:
+        raise UsageError(
+            f"{path} was trained on {saved['data']['name']}; {data.name} is not the same data, or it has changed since"
+        )
+    now, then = configs.to_json(run), saved["run"]
+    for name in now:
+        if name != "steps" and now[name] != then.get(name):
+            raise UsageError(
+                f"{path} was trained with {name}={then.get(name)}, not {now[name]}; a run keeps its settings"
+            )
+    return state
+
+
+def about(data: Data, run: Run) -> dict[str, Any]:
+    """What config.json says about a run, beside the model and its configuration."""
+    return {
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "n": len(data),
+            "opened": getattr(data, "opened", None),
+        },
+        "run": configs.to_json(run),
+        "made_with": environment(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What a run's bits depend on besides its settings."""
+    return {
+        "triptych": triptych.__version__,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+
+
+def changes(path: Path) -> list[str]:
+    """What is different now from when the run in `path` was saved, and costs the bit-for-bit guarantee."""
+    then, now = folder.about(path).get("made_with", {}), environment()
+    return [f"{k} was {then.get(k)}, now {now[k]}" for k in ("torch", "threads", "device") if then.get(k) != now[k]]
+
+
+def shoot(model: Generative[Any], path: Path, step: int) -> None:
+    """A picture of the same samples as ever, as they are now."""
+    n = 64
+    x = model.sample(n, examples(model, n), seed=0)
+    text = {"model": model.name, "step": str(step), "seed": "0"}
+    pictures.save_png(picture(model.config.x, x), path / SAMPLES / f"step-{step:08d}.png", text)
+
+
+def leading() -> bool:
+    """Whether this process writes files: there is one writer a run."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def asked(stop: Stop) -> bool:
+    """Whether any rank was asked to stop: all must leave after the same round."""
+    if not dist.is_initialized():
+        return stop.signal is not None
+    flag = torch.tensor(float(stop.signal or 0))
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    stop.signal = int(flag.item()) or None
+    return stop.signal is not None
+
+
+class Log:
+    """metrics.jsonl: a line of means every few rounds. A resumed run drops the lines after its checkpoint."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path, self.step, self.sums, self.counts = path, step, dict[str, float](), dict[str, int]()
+        if path.exists() and leading():
+            kept = [
+                line
+                for line in path.read_text().splitlines()
+                if line.endswith("}") and json.loads(line)["step"] <= step
+            ]
+            commit.write_atomic(path, "".join(f"{line}\n" for line in kept).encode())
+
+    def add(self, now: Round, total: int, seconds: float) -> None:
+        self.step = now.step
+        for name, value in now.logs().items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+        if now.step % max(1, total // 400) == 0:
+            self.flush(seconds)
+
+    def flush(self, seconds: float) -> None:
+        if not self.sums or not leading():
+            return
+        line = {"step": self.step, "seconds": round(seconds, 3)} | {k: v / self.counts[k] for k, v in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as f:
+                f.write(json.dumps(line) + "\n")
+        except OSError as e:
+            raise commit.explain(e, self.path) from e
+
+
+def metrics(path: str | Path) -> list[dict[str, float]]:
+    """The lines of a run's metrics.jsonl."""
+    file = Path(path) / METRICS
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def setup_ranks() -> None:
+    """Joins the process group when started by torchrun; does nothing otherwise."""
+    if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
