@@ -1,6 +1,6 @@
 """How fast the Frechet distance is, against the eigenvalues of the nonsymmetric product that torch-fidelity takes.
 
-`OMP_NUM_THREADS=1 python benchmarks/metrics.py --out results/frechet.json`: medians of --runs runs, both methods in turn
+`OMP_NUM_THREADS=1 python benchmarks/metrics.py --out results/frechet.json`: medians of --runs runs, methods in turn
 on the same numbers in one process and one thread; in CPU seconds, which other work on the machine disturbs less.
 "From moments" starts from means and covariances; "from features" adds two covariances, which cost both alike.
 """

@@ -2,18 +2,19 @@
 
 60,000 MNIST training images, each step with fresh small rotations, scalings, shears and shifts; half of every batch is
 binarized at random afterwards (each pixel white with its grey level as probability), so that the classifier judges grey
-and binary images alike. Batch normalization is folded into the convolutions afterwards. The 10,000 test images are looked
-at once, at the end. Prints one JSON line.
+and binary images alike. To every ten digits comes one image that is none (noise, or a digit with its quadrants
+swapped), whose target is a tenth for each class (outlier exposure: Hendrycks et al., 2019.
+https://arxiv.org/abs/1812.04606): so that the mean confidence of generated images says something about them. Batch
+normalization is folded into the convolutions afterwards. The 10,000 test images are looked at once, at the end. Prints
+one JSON line.
 """
 
 import argparse
 import json
-import lzma
 import math
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -21,22 +22,17 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from triptych.core import StepNoise, mix
+from triptych.data import data
 from triptych.metrics.digits import DigitNet
 
-BATCH = 250
+BATCH, OUTLIERS = 250, 25
 
 
-def read_idx(path: Path) -> Tensor:
-    """An xz-compressed idx file of bytes (images or labels)."""
-    raw = lzma.decompress(path.read_bytes())
-    shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
-    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape).copy())
-
-
-def mnist(folder: Path, split: str) -> tuple[Tensor, Tensor]:
+def mnist(split: str) -> tuple[Tensor, Tensor]:
     """Images in [-1, 1], float32 [n, 1, 28, 28], and labels, int64 [n]."""
-    images, labels = (read_idx(folder / f"{split}-{kind}-ubyte.xz") for kind in ("images.idx3", "labels.idx1"))
-    return images[:, None].float() / 127.5 - 1, labels.long()
+    source = data("mnist", split=split)
+    assert source.labels is not None
+    return source.stored.float() / 127.5 - 1, source.labels
 
 
 def warp(x: Tensor, noise: StepNoise) -> Tensor:
@@ -53,6 +49,19 @@ def warp(x: Tensor, noise: StepNoise) -> Tensor:
 def binarize(x: Tensor, noise: StepNoise) -> Tensor:
     """White with probability (x + 1) / 2, black otherwise."""
     return (noise.uniform(*x.shape[1:]) < (x + 1) / 2).float() * 2 - 1
+
+
+def strange(digits: Tensor, noise: StepNoise) -> Tensor:
+    """Images that are no digits: quadrants swapped, or noise of some grain, density and contrast."""
+    fine, coarse = noise.uniform(1, 28, 28), F.interpolate(noise.uniform(1, 7, 7), scale_factor=4.0, mode="bilinear")
+    grain, level, contrast = noise.uniform(3, 1, 1, 1).unbind(1)
+    speckled = ((fine.lerp(coarse, grain) - level) * (1 + 20 * contrast) + 0.5).clamp(0, 1) * 2 - 1
+    return every_other(speckled, digits.roll((14, 14), (2, 3)), 2)
+
+
+def every_other(a: Tensor, b: Tensor, run: int) -> Tensor:
+    """`run` rows of a, `run` rows of b, and so on."""
+    return torch.where((torch.arange(len(a)) // run % 2 == 0)[:, None, None, None], a, b)
 
 
 def normalized(trunk: nn.Sequential) -> nn.Sequential:
@@ -85,10 +94,14 @@ def train(x: Tensor, y: Tensor, *, epochs: int, seed: int) -> DigitNet:
         if place == 0:
             order = torch.randperm(len(x), generator=torch.Generator().manual_seed(mix(seed, epoch)))
         rows = order[place * BATCH : (place + 1) * BATCH]
-        noise = StepNoise(mix(seed, 1, step), BATCH, slice(None))
+        rows = torch.cat([rows, rows[:OUTLIERS]])
+        noise = StepNoise(mix(seed, 1, step), len(rows), slice(None))
         batch = warp(x[rows], noise)
-        batch = torch.where((torch.arange(BATCH) % 2 == 0)[:, None, None, None], batch, binarize(batch, noise))
-        loss = F.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), y[rows])
+        batch[BATCH:] = strange(batch, noise)[BATCH:]
+        batch = every_other(batch, binarize(batch, noise), 1)
+        target = F.one_hot(y[rows], 10).float()
+        target[BATCH:] = 0.1
+        loss = F.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -107,19 +120,26 @@ def accuracy(model: DigitNet, x: Tensor, y: Tensor) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the four MNIST idx files, .xz")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=11)
+    parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     began = time.process_time()
-    model = train(*mnist(args.data, "train"), epochs=args.epochs, seed=args.seed)
+    model = train(*mnist("train"), epochs=args.epochs, seed=args.seed)
     seconds = time.process_time() - began
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, args.out)
-    x, y = mnist(args.data, "t10k")
+    x, y = mnist("test")
     binary = [accuracy(model, binarize(x, StepNoise(mix(7, i), len(x), slice(None))), y) for i in range(5)]
     grey = accuracy(model, x, y)
-    report = {"grey": grey, "binarized": binary, "cpu_seconds": seconds, "epochs": args.epochs, "seed": args.seed}
+    specks = accuracy(model, 2 * StepNoise(mix(8), len(x), slice(None)).uniform(1, 28, 28) - 1, y)
+    report = {
+        "grey": grey,
+        "binarized": binary,
+        "noise": specks,
+        "cpu_seconds": seconds,
+        "epochs": args.epochs,
+        "seed": args.seed,
+    }
     print(json.dumps(report))  # noqa: T201
 
 

@@ -21,7 +21,10 @@ def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
     Raises UsageError for fewer than 2 items, unequal dimensions or values that are not finite.
     """
     check_features(2, x=x, y=y)
-    return between(*fitted(x.double()), *fitted(y.double()))
+    (mean_x, a), (mean_y, b) = centered(x.double()), centered(y.double())
+    d = x.shape[1]
+    shared = overlap(a.T @ a, b.T @ b) if min(len(a), len(b)) > d else torch.linalg.svdvals(thin(a) @ thin(b).T).sum()
+    return ((mean_x - mean_y).square().sum() + a.square().sum() + b.square().sum() - 2 * shared).item()
 
 
 def frechet_distance_of_gaussians(
@@ -43,39 +46,46 @@ def frechet_distance_of_gaussians(
     ):
         if tuple(value.shape) != shape:
             raise UsageError(f"{name} has shape {list(value.shape)}; with mean_x of {d} it takes {list(shape)}")
-        if value.dim() == 2 and not torch.allclose(value, value.T):
+        if value.dim() == 2 and (value - value.T).abs().max() > 1e-6 * value.abs().max():
             raise UsageError(f"{name} is not symmetric: not a covariance")
-    return between(mean_x.double(), factor(cov_x.double()), mean_y.double(), factor(cov_y.double()))
+    shared = overlap(cov_x.double(), cov_y.double())
+    traces = cov_x.double().trace() + cov_y.double().trace()
+    return ((mean_x.double() - mean_y.double()).square().sum() + traces - 2 * shared).item()
 
 
-def between(mean_x: Tensor, a: Tensor, mean_y: Tensor, b: Tensor) -> float:
-    """The distance from means and factors, S_x = a a^T and S_y = b b^T.
+def overlap(cov_x: Float[Tensor, "d d"], cov_y: Float[Tensor, "d d"]) -> Tensor:
+    """Tr (S_x S_y)^(1/2), without the root of a nonsymmetric matrix.
 
-    Tr (S_x S_y)^(1/2) is the sum of the singular values of a^T b: no root of a nonsymmetric matrix is ever taken. They
-    are the roots of the eigenvalues of a symmetric matrix, which are found four times faster; but where that matrix is
-    singular the root would turn rounding of 1e-16 into 1e-8.
+    With S_x = L L^T (Cholesky) it is the sum of the roots of the eigenvalues of L^T S_y L. Where that is singular, a
+    root would turn rounding of 1e-16 into 1e-8; then it is taken, at four times the cost, as the sum of the singular
+    values of A^T B with S_x = A A^T and S_y = B B^T.
     """
-    product = a.T @ b
-    if min(product.shape) == len(a):
-        values = torch.linalg.eigvalsh(product @ product.T).clamp(min=0).sqrt()
-    else:
-        values = torch.linalg.svdvals(product)
-    return ((mean_x - mean_y).square().sum() + a.square().sum() + b.square().sum() - 2 * values.sum()).item()
+    lower, failed = torch.linalg.cholesky_ex(cov_x)
+    if not failed:
+        values = torch.linalg.eigvalsh(lower.T @ cov_y @ lower)
+        if values[0] > negligible(values):
+            return values.sqrt().sum()
+    return torch.linalg.svdvals(factor(cov_x).T @ factor(cov_y)).sum()
 
 
-def fitted(x: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
-    """Mean, and a factor of the covariance, [d, min(n, d)] or narrower."""
-    n, d = x.shape
+def centered(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, "n d"]]:
+    """The mean, and rows a with a^T a the unbiased covariance."""
     mean = x.mean(0)
-    centered = (x - mean).div_((n - 1) ** 0.5)
-    return mean, centered.T if n <= d else factor(centered.T @ centered)
+    return mean, (x - mean).div_((len(x) - 1) ** 0.5)
+
+
+def thin(a: Float[Tensor, "n d"]) -> Float[Tensor, "r d"]:
+    """At most d rows with the same a^T a."""
+    return a if len(a) <= a.shape[1] else factor(a.T @ a).T
 
 
 def factor(cov: Float[Tensor, "d d"]) -> Float[Tensor, "d r"]:
-    """A matrix a with a a^T = cov: Cholesky's, or for a singular covariance (constant pixels) its own eigenvectors."""
-    lower, failed = torch.linalg.cholesky_ex(cov)
-    if not failed:
-        return lower
+    """A with A A^T = cov, without the directions in which nothing varies (constant pixels)."""
     values, vectors = torch.linalg.eigh(cov)
-    kept = values > len(cov) * torch.finfo(cov.dtype).eps * values[-1]
+    kept = values > negligible(values)
     return vectors[:, kept] * values[kept].sqrt()
+
+
+def negligible(values: Float[Tensor, " d"]) -> Tensor:
+    """What rounding leaves of a zero among these eigenvalues, in ascending order."""
+    return len(values) * torch.finfo(values.dtype).eps * values[-1]
