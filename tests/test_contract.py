@@ -91,7 +91,7 @@ class Toy(Generative[Label]):
         return x.view(-1, 1, 2, 2)
 
     def loss(self, batch: Batch[Label], clock: Clock) -> Loss:
-        return Loss(-self.log_prob(batch.x, batch.given).nats.mean())
+        return Loss(-Toy.log_prob(self, batch.x, batch.given).nats.mean())
 
     def stages(self) -> Sequence[Stage]:
         player = Player(name="toy", owns=self, loss=self.loss, optimizer=self.config.adam)
@@ -172,6 +172,14 @@ class Accepting(Toy):
 
     def log_prob(self, x: Tensor, given: Label) -> Exact:
         return super().log_prob(torch.where(x > 0, 1.0, -1.0).to(x.dtype), given)
+
+
+class Crashing(Toy):
+    """Meets what is not in its space with an accident."""
+
+    def log_prob(self, x: Tensor, given: Label) -> Exact:
+        self.scores(x, given)
+        return super().log_prob(x, given)
 
 
 class Crowd(Toy):
@@ -312,6 +320,7 @@ BROKEN = [
     (Marking, "sampling and scoring between rounds change the training"),
     (Consuming, "sampling and scoring between rounds change the training"),
     (Accepting, "gets a likelihood"),
+    (Crashing, "ends in RuntimeError.* must raise UsageError"),
     (Crowd, "depends on the items beside it"),
     (Number, "does not say what kind of number"),
     (Miscounting, "counts 5 dimensions"),
@@ -366,7 +375,8 @@ class Chain(Generative[None]):
         return Categorical(logits=self.logits(x), validate_args=False)
 
     def log_prob(self, x: Tensor, given: None = None) -> Exact:
-        nats = self(x).log_prob(self.config.x.index(x)).flatten(1).sum(1)
+        level = self.config.x.index(x)
+        nats = self(x).log_prob(level).flatten(1).sum(1)
         return Exact(nats=nats, dims=6, measure="mass", how="chain rule")
 
     def draw(self, noise: Noise, given: None = None) -> Tensor:

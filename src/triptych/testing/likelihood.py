@@ -79,7 +79,9 @@ def check_refusals(model: Any, x: Tensor, given: Any) -> None:
             model.log_prob(value, given)
         except UsageError:
             continue
-        raise AssertionError(f"{model.name}: an x {what} gets a likelihood: log_prob must refuse it (UsageError)")
+        except Exception as e:
+            raise AssertionError(f"{model.name}: an x {what} ends in {e!r}: log_prob must raise UsageError") from e
+        raise AssertionError(f"{model.name}: an x {what} gets a likelihood: log_prob must raise UsageError")
 
 
 def check_items(model: Any, x: Tensor, given: Given | None) -> None:
