@@ -5,8 +5,8 @@ binarized at random afterwards (each pixel white with its grey level as probabil
 and binary images alike. To every ten digits comes one image that is none (noise, or a digit with its quadrants
 swapped), whose target is a tenth for each class (outlier exposure: Hendrycks et al., 2019.
 https://arxiv.org/abs/1812.04606): so that the mean confidence of generated images says something about them. Batch
-normalization is folded into the convolutions afterwards. The test images are only used for the report, one
-JSON line.
+normalization is folded into the convolutions afterwards. The test images are only used for the report,
+one JSON line.
 """
 
 import argparse
