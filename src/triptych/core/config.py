@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 Count = Annotated[int, Field(ge=1)]
 """A whole number, one or more."""
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A number above zero."""
-NonNegative = Annotated[float, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A number, zero or more."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""

@@ -31,7 +31,8 @@ def commit(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         finish(folder)
-        shutil.rmtree(draft, ignore_errors=True)
+        for left in folder.glob(".draft-*"):  # by a process that was killed: a folder has one writer
+            shutil.rmtree(left, ignore_errors=True)
         draft.mkdir()
         for name, data in written.items():
             write_synced(draft / name, data)
@@ -100,13 +101,15 @@ def committed(folder: Path) -> list[str]:
 
 
 def raw(folder: Path, name: str) -> bytes | None:
-    if Path(name).name != name:
+    if Path(name).name != name or name in ("", ".."):
         raise IntegrityError(f"{folder / MANIFEST} names {name!r}, which is not a file of this folder")
     for path in (folder / NEXT / name, folder / name):
         try:
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             continue
+        except OSError as e:
+            raise UsageError(f"{path} cannot be read: {e.strerror or e}") from e
     return None
 
 

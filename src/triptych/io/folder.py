@@ -79,7 +79,6 @@ def resume(model: Generative[Any], folder: Path | str) -> Any:
     Raises UsageError if the folder holds another model or configuration, or was saved without state.
     """
     path = Path(folder)
-    commit.finish(path)
     if STATE not in commit.committed(path):
         raise UsageError(f"{path} holds a model but no training state: it cannot be resumed")
     files = commit.read(path, [CONFIG, WEIGHTS, STATE, STATE_TENSORS])

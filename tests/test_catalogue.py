@@ -1,0 +1,140 @@
+"""The table of models against the files, the classes and the papers that it names."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import triptych.models
+from triptych import models
+from triptych.core import Exact, Generative, HasLikelihood, LowerBound, UsageError
+from triptych.io import configs, folder
+from triptych.testing import Examples
+from triptych.testing.toys import first_examples
+
+HERE = Path(triptych.models.__file__).parent
+READY = [entry for entry in models.TABLE if entry.ready]
+PRESETS = [(entry, name) for entry in READY for name in entry.presets()]
+
+
+def test_every_file_is_in_the_table_and_every_entry_has_its_file() -> None:
+    files = {
+        f"{p.parent.name}.{p.stem}"
+        for family in ("gan", "vae", "autoregressive", "translation")
+        for p in (HERE / family).glob("*.py")
+        if p.name != "__init__.py"
+    }
+    assert files == {str(entry.cls).rpartition(".")[0] for entry in READY}
+
+
+def test_names_are_unique_and_plain() -> None:
+    names = [entry.name for entry in models.TABLE]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9+-]*", name) for name in names)
+
+
+@pytest.mark.parametrize("entry", models.TABLE, ids=lambda e: e.name)
+def test_an_entry_says_where_it_is_from(entry: models.Entry) -> None:
+    assert 1980 < entry.year < 2100
+    assert entry.title and entry.paper and entry.authors and entry.conditions
+    assert entry.url.startswith("https://")
+
+
+@pytest.mark.parametrize("entry", models.TABLE, ids=lambda e: e.name)
+def test_a_citation_is_bibtex(entry: models.Entry) -> None:
+    text = entry.bibtex()
+    head = re.fullmatch(r"@(misc|article|inproceedings)\{([^\s,{}]+),\n(.*)\n\}", text, re.DOTALL)
+    assert head, text
+    assert text.count("{") == text.count("}")
+    found = dict(re.findall(r"^  (\w+) = \{(.*)\},?$", head[3], re.MULTILINE))
+    assert {"title", "author", "year", "url"} <= set(found)
+    assert found["year"] == str(entry.year)
+    assert "," not in found["author"] or " and " in found["author"]
+    assert all(len(author.split()) >= 2 for author in found["author"].split(" and "))
+
+
+def test_keys_of_citations_are_unique() -> None:
+    keys = [entry.bibtex().partition(",")[0] for entry in models.TABLE]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("entry", READY, ids=lambda e: e.name)
+def test_a_class_is_called_as_the_table_says(entry: models.Entry) -> None:
+    kind = entry.load()
+    assert issubclass(kind, Generative)
+    assert kind.name == entry.name
+    assert kind.__doc__ != Generative.__doc__ or (entry.module().__doc__ or "")
+    assert str(entry.year)[:3] in (entry.module().__doc__ or "") and "http" in (entry.module().__doc__ or "")
+
+
+@pytest.mark.parametrize("entry", READY, ids=lambda e: e.name)
+def test_the_default_configuration_can_be_built(entry: models.Entry) -> None:
+    assert parameters(entry, folder.config_class(entry.load())()) > 0
+
+
+@pytest.mark.parametrize(("entry", "name"), PRESETS, ids=[name for _, name in PRESETS])
+def test_a_preset_can_be_built(entry: models.Entry, name: str) -> None:
+    preset = entry.presets()[name]
+    assert name.startswith(entry.name + "-")
+    assert isinstance(preset.config, folder.config_class(entry.load()))
+    assert preset.expect
+    assert models.find_preset(name) == (entry, preset)
+    assert parameters(entry, preset.config) > 0
+
+
+def parameters(entry: models.Entry, config: Any) -> int:
+    """How many weights a model has; it is built on the meta device, which takes no memory and no time."""
+    make: Any = entry.load()
+    with torch.device("meta"):
+        model = make(config)
+    assert model.stages()
+    return sum(w.numel() for w in model.parameters())
+
+
+@pytest.mark.parametrize("entry", READY, ids=lambda e: e.name)
+def test_the_kind_of_likelihood_is_the_one_in_the_table(entry: models.Entry) -> None:
+    make: Any = entry.load()
+    for name, preset in entry.presets().items():
+        if "-tiny" not in name:
+            continue
+        model = make(preset.config)
+        given = getattr(preset.config, "given", None)
+        assert (entry.conditions == "none") <= (given is None)
+        if entry.likelihood == "none":
+            assert not isinstance(model, HasLikelihood)
+            continue
+        batch = first_examples(model, Examples(preset.config.x, given), 2)
+        kind = {"exact": Exact, "lower bound": LowerBound}[entry.likelihood]
+        assert type(model.log_prob(batch.x, batch.given)) is kind
+
+
+@pytest.mark.parametrize("entry", READY, ids=lambda e: e.name)
+def test_every_field_is_documented(entry: models.Entry) -> None:
+    fields = configs.describe(folder.config_class(entry.load())())
+    assert fields
+    bare = [name for name, _, _, doc in fields if not doc and "." not in name]
+    assert bare == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pixelcn", "did you mean pixelcnn"),
+        ("DCGAN", "did you mean dcgan"),
+        ("zzzzz", "ready: gan"),
+        ("dcgan-mnst", "dcgan-mnist"),
+        ("", "there is no model"),
+    ],
+)
+def test_an_unknown_name_gets_a_suggestion(name: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        models.find_preset(name)
+
+
+def test_a_planned_model_says_so() -> None:
+    planned = next(entry for entry in models.TABLE if not entry.ready)
+    for use in (planned.module, planned.load, planned.presets):
+        with pytest.raises(UsageError, match="is planned"):
+            use()

@@ -1,0 +1,258 @@
+"""The vocabulary: randomness, spaces, likelihoods, schedules, and what sampling promises."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from triptych.core import (
+    Adam,
+    Audio,
+    Exact,
+    Generative,
+    Images,
+    ItemNoise,
+    Label,
+    Labels,
+    Points,
+    StepNoise,
+    Text,
+    Tokens,
+    UsageError,
+    Video,
+    Voxels,
+    config,
+    evaluating,
+    mix,
+)
+
+# Randomness: known answers are of numpy's SeedSequence and Philox, which promise never to change
+
+MIXED = {(0,): 7896617691693857887, (1, 2, 3): 6498626229777268288, (2**63,): 7615710049341846149}
+NORMAL = [[-0.053537082, -0.26792118], [-0.43060353, 0.17285088], [-0.24047084, 0.07743001]]
+UNIFORM = [
+    [0.08234363794326782, 0.18307805061340332],
+    [0.8065503239631653, 0.9352086782455444],
+    [0.7614004611968994, 0.1354246735572815],
+]
+
+
+def test_mix_is_the_same_everywhere() -> None:
+    assert MIXED == {parts: mix(*parts) for parts in MIXED}
+
+
+def test_mix_is_the_seed_sequence_and_spreads() -> None:
+    assert mix(4, 2) == int(np.random.SeedSequence((4, 2)).generate_state(1, np.uint64)[0]) >> 1
+    assert len({mix(seed, step) for seed in range(20) for step in range(20)}) == 400
+    assert all(0 <= mix(seed) < 2**63 for seed in range(100))
+
+
+def test_item_noise_is_the_same_everywhere() -> None:
+    noise = ItemNoise(7, [0, 1, 5])
+    torch.testing.assert_close(noise.normal(2), torch.tensor(NORMAL), rtol=0, atol=1e-6)
+    torch.testing.assert_close(noise.uniform(2), torch.tensor(UNIFORM), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("items", [[3], [3, 9], [9, 3], range(2, 12)], ids=str)
+def test_an_item_has_its_noise_whatever_is_beside_it(items: list[int]) -> None:
+    alone, among = ItemNoise(1, [3]), ItemNoise(1, items)
+    at = list(items).index(3)
+    for draw in (lambda n: n.normal(2, 3), lambda n: n.uniform(4), lambda n: n.normal()):
+        assert torch.equal(draw(alone)[0], draw(among)[at])
+
+
+def test_successive_draws_and_items_and_seeds_are_independent() -> None:
+    noise = ItemNoise(0, range(2000))
+    x = torch.cat([noise.normal(2), noise.normal(1), ItemNoise(1, range(2000)).normal(1)], 1)
+    assert torch.allclose(x.T.cov(), torch.eye(4), atol=0.12)
+    u = noise.uniform(3)
+    assert u.min() >= 0 and u.max() < 1 and abs(u.mean() - 0.5) < 0.02
+
+
+def test_no_items_no_noise() -> None:
+    assert ItemNoise(0, []).normal(3, 2).shape == (0, 3, 2)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 6])
+def test_the_ranks_share_one_stream(ranks: int) -> None:
+    whole = StepNoise(11, 6, slice(None))
+    parts = [StepNoise(11, 6, slice(r * 6 // ranks, (r + 1) * 6 // ranks)) for r in range(ranks)]
+    assert sum(part.n for part in parts) == whole.n == 6
+    for draw in (lambda n: n.normal(2), lambda n: n.uniform(1, 3), lambda n: n.normal()):
+        assert torch.equal(draw(whole), torch.cat([draw(part) for part in parts]))
+
+
+# Spaces
+
+LEVELED = [Images(3, 2, 5, levels=k) for k in (2, 3, 5, 256)]
+LEVELED += [Voxels(1, 2, 3, 4), Video(2, 3, 4, 5), Audio(1, 7)]
+
+
+@pytest.mark.parametrize("space", LEVELED, ids=str)
+def test_levels_come_back(space) -> None:
+    k = torch.randint(space.levels, (9, *space.shape))
+    k.view(-1)[:2] = torch.tensor([0, space.levels - 1])
+    x = space.from_index(k)
+    assert x.dtype == torch.float32 and x.min() == -1 and x.max() == 1
+    assert torch.equal(space.index(x), k)
+    assert torch.equal(space.nearest(x), k)
+    assert space.dims == math.prod(space.shape)
+
+
+def test_a_level_is_two_k_over_levels_less_one() -> None:
+    assert Images(1, 1, 3, levels=3).from_index(torch.tensor([0, 1, 2])).tolist() == [-1, 0, 1]
+    assert Images(1, 1, 1, levels=256).from_index(torch.tensor([255, 0])).tolist() == [1, -1]
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (torch.zeros(2, 1, 2, 2), "off|between|step"),
+        (torch.ones(2, 1, 2, 3), "shape"),
+        (torch.ones(2, 1, 2), "shape"),
+        (torch.full((1, 1, 2, 2), 3.0), "scaled"),
+        (torch.full((1, 1, 2, 2), torch.nan), "scaled"),
+        (torch.full((1, 1, 2, 2), -torch.inf), "scaled"),
+    ],
+)
+def test_what_is_not_in_the_space_is_refused(x, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Images(1, 2, 2, levels=2).index(x)
+
+
+def test_whole_numbers_are_asked_for() -> None:
+    Tokens(5, 2).check(torch.tensor([[0, 4]]))
+    Labels(3).check(torch.tensor([0, 2]))
+    for space, bad in ((Tokens(5, 2), torch.tensor([[0, 5]])), (Labels(3), torch.tensor([-1]))):
+        with pytest.raises(UsageError, match="takes 0 to"):
+            space.check(bad)
+    with pytest.raises(UsageError, match="whole numbers"):
+        Labels(3).check(torch.tensor([0.0]))
+
+
+def test_an_empty_batch_is_in_every_space() -> None:
+    for space in (*LEVELED, Tokens(2, 3), Labels(4), Points(2)):
+        space.check(torch.empty(0, *space.shape, dtype=torch.int64 if isinstance(space, Tokens | Labels) else None))
+
+
+@pytest.mark.parametrize("bad", [{"channels": 0}, {"levels": 1}, {"levels": 65537}, {"height": "x"}, {"deep": 1}])
+def test_a_space_checks_its_numbers(bad) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        Images(**{"channels": 1, "height": 2, "width": 2, **bad})
+
+
+# Likelihood
+
+
+def test_uniform_over_256_values_is_8_bits_a_dimension() -> None:
+    nats = torch.tensor([-12 * math.log(256)])
+    exact = Exact(nats=nats, dims=12, measure="mass", how="by hand")
+    assert exact.bits_per_dim().item() == pytest.approx(8, abs=1e-6)
+    assert exact.kind == "exact"
+
+
+# Schedules
+
+
+@pytest.mark.parametrize(
+    ("adam", "rates"),
+    [
+        (Adam(lr=2.0), {0: 2, 0.5: 2, 1: 2}),
+        (Adam(lr=2.0, schedule="linear"), {0: 2, 0.25: 1.5, 0.5: 1, 1: 0}),
+        (Adam(lr=2.0, schedule="cosine"), {0: 2, 0.5: 1, 1: 0, 1 / 3: 1.5}),
+        (Adam(lr=2.0, warmup=0.5), {0: 0, 0.25: 1, 0.5: 2, 1: 2}),
+        (Adam(lr=2.0, schedule="linear", warmup=0.5), {0: 0, 0.25: 1, 0.5: 2, 0.75: 1, 1: 0}),
+        (Adam(lr=2.0, schedule="cosine", warmup=1.0), {0: 0, 0.5: 1, 1: 2}),
+    ],
+    ids=str,
+)
+def test_the_rate_is_a_function_of_progress(adam: Adam, rates) -> None:
+    assert {p: adam.rate(p) for p in rates} == pytest.approx(rates, abs=1e-12)
+
+
+def test_decay_is_decoupled() -> None:
+    weight = nn.Parameter(torch.ones(1))
+    assert type(Adam()([weight])) is torch.optim.Adam
+    assert type(Adam(weight_decay=0.1)([weight])) is torch.optim.AdamW
+
+
+@pytest.mark.parametrize("bad", [{"lr": 0}, {"lr": -1}, {"lr": "fast"}, {"betas": (0.5, 2)}, {"schedule": "step"}])
+def test_adam_checks_its_numbers(bad) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        Adam(**bad)
+
+
+# Conditions and sampling
+
+
+def test_conditions_are_batches() -> None:
+    given = Label(torch.arange(4))
+    assert len(given) == 4
+    assert given[1:3].y.tolist() == [1, 2]
+    assert given[torch.tensor([3, 0])].y.tolist() == [3, 0]
+    assert Text(torch.zeros(2, 5)).to("cpu").tokens.shape == (2, 5)
+
+
+@config
+class CoinConfig:
+    x: Points = Points(2)
+    given: Labels | None = None
+
+
+class Coin(Generative):
+    name = "coin"
+
+    def __init__(self, config: CoinConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.net = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5), nn.BatchNorm1d(2))
+
+    def draw(self, noise, given):
+        return self.net(noise.normal(2))
+
+    def stages(self):
+        return []
+
+
+def test_sampling_asks_for_what_the_model_needs() -> None:
+    free, conditional = Coin(CoinConfig()), Coin(CoinConfig(given=Labels(3)))
+    assert free.sample(3, seed=0).shape == (3, 2)
+    assert conditional.sample(2, Label(torch.tensor([0, 1])), seed=0).shape == (2, 2)
+    with pytest.raises(UsageError, match="takes no condition"):
+        free.sample(1, Label(torch.tensor([0])))
+    with pytest.raises(UsageError, match="needs a condition in Labels"):
+        conditional.sample(1)
+    with pytest.raises(UsageError, match="2 samples need 2 conditions, got 1"):
+        conditional.sample(2, Label(torch.tensor([0])))
+    with pytest.raises(UsageError, match="must not be negative"):
+        free.sample(-1)
+
+
+def test_sampling_without_a_seed_follows_the_global_generator() -> None:
+    model = Coin(CoinConfig())
+    torch.manual_seed(1)
+    a, b = model.sample(2), model.sample(2)
+    torch.manual_seed(1)
+    assert torch.equal(a, model.sample(2)) and not torch.equal(a, b)
+
+
+def test_evaluating_gives_everything_back() -> None:
+    model = Coin(CoinConfig()).train()
+    model.net[1].eval()
+    before, modes = torch.get_rng_state(), [m.training for m in model.modules()]
+    with pytest.raises(KeyError), evaluating(model):
+        assert not any(m.training for m in model.modules())
+        torch.rand(5)
+        raise KeyError
+    assert torch.equal(before, torch.get_rng_state())
+    assert modes == [m.training for m in model.modules()]
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CoinConfig().x = Points(3)
+    with pytest.raises(ValueError, match="wings"):
+        CoinConfig(wings=2)

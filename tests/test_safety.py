@@ -1,0 +1,133 @@
+"""What the source must not contain: ways to run what a file says, and training machinery inside of models."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import triptych
+
+SOURCE = Path(triptych.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+MODELS = sorted(p for p in (SOURCE / "models").glob("*/*.py") if p.name != "__init__.py")
+
+MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "ctypes"}
+"""Not to be imported: they run, or can be made to run, what they read."""
+CALLS = {"eval", "exec", "compile", "__import__", "breakpoint", "input"}
+METHODS = {
+    "torch.load",
+    "torch.save",
+    "torch.hub.load",
+    "torch.jit.load",
+    "os.system",
+    "os.popen",
+    "yaml.load",
+    "subprocess.getoutput",
+}
+ATTRIBUTES = {"extractall", "extract", "read_pickle", "load_module", "exec_module", "unpack_archive"}
+IMPORTERS = {"__init__.py", "models/__init__.py"}
+"""Where import_module is called: on names of our own tables."""
+TRAINING = {"detach", "no_grad", "inference_mode", "zero_grad", "backward", "step", "cuda", "cpu", "requires_grad_"}
+"""What the loop does, and models do not. Nor do they move to another device: `.to` takes a dtype there."""
+
+
+def dotted(node: ast.expr) -> str:
+    """`torch.load` of an attribute's tree; "" for what is not a plain name."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return ""
+
+
+def offences(source: str, name: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        where = f"{name}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Import):
+            yield from (f"{where} imports {a.name}" for a in node.names if a.name.split(".")[0] in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if module.split(".")[0] in MODULES:
+                yield f"{where} imports from {module}"
+            names = {f"{module}.{a.name}" for a in node.names}
+            yield from (f"{where} imports {n}" for n in names & METHODS)
+        elif isinstance(node, ast.Call):
+            called = dotted(node.func)
+            last = node.func.attr if isinstance(node.func, ast.Attribute) else called
+            if called in CALLS or called.removeprefix("builtins.") in CALLS or called in METHODS or last in ATTRIBUTES:
+                yield f"{where} calls {called or last}"
+            if last == "import_module" and name not in IMPORTERS:
+                yield f"{where} imports a module by name"
+            for keyword in node.keywords:
+                true = isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+                if keyword.arg == "shell" or (keyword.arg == "allow_pickle" and true):
+                    yield f"{where} calls {called} with {keyword.arg}="
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_nothing_can_run_what_a_file_says(path: Path) -> None:
+    assert list(offences(path.read_text(), str(path.relative_to(SOURCE)))) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import torch\ntorch.load(f)",
+        "from torch import load",
+        "eval('1')",
+        "exec(code)",
+        "builtins.compile(a, b, c)",
+        "__import__('os')",
+        "zipfile.ZipFile(f).extractall()",
+        "archive().extract(name)",
+        "subprocess.run(c, shell=True)",
+        "numpy.load(f, allow_pickle=True)",
+        "importlib.import_module(config['class'])",
+        "import yaml\nyaml.load(f)",
+    ],
+)
+def test_the_walk_finds(source: str) -> None:
+    assert list(offences(source, "planted.py"))
+
+
+def test_the_importers_import_from_tables_only() -> None:
+    """Each calls import_module once, inside this package."""
+    for name in IMPORTERS:
+        tree = ast.parse((SOURCE / name).read_text())
+        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and dotted(n.func) == "import_module"]
+        assert len(calls) == 1
+        text = ast.unparse(calls[0].args[0])
+        assert text[1:].startswith(("'triptych.models.", '"triptych.models.')) or text == "HOME[name]", text
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)
+def test_a_model_leaves_training_to_the_loop(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    casts = {
+        node.func
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and not node.keywords
+        and [dotted(a).endswith(".dtype") for a in node.args] == [True]
+    }
+    found = [
+        f"{path.name}:{node.lineno} .{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and (node.attr in TRAINING or (node.attr == "to" and node not in casts))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)
+def test_a_model_draws_from_its_noise_only(path: Path) -> None:
+    """torch's own generator is for dropout; a bound's draws, which score() seeds, are rsample's."""
+    banned = {"rand", "randn", "randint", "randperm", "multinomial", "bernoulli", "normal", "rand_like", "randn_like"}
+    found = [
+        f"{path.name}:{node.lineno} {dotted(node.func)}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and dotted(node.func) in {f"torch.{name}" for name in banned}
+    ]
+    assert found == []
