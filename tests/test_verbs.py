@@ -15,15 +15,15 @@ import triptych as tt
 from triptych import metrics
 from triptych.core import ItemNoise, UsageError
 from triptych.verbs.compare import charts, compare, distinct
-from triptych.verbs.demo import demo
+from triptych.verbs.demo import Tick, demo
 from triptych.verbs.evaluate import Judge, evaluate, served
 from triptych.verbs.sample import conditions, sample, write
 from triptych.verbs.walk import Between, interpolate, reconstruct
 
 
 @contextmanager
-def silent(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    yield lambda step, text: None
+def silent() -> Iterator[Callable[[str, int], Tick]]:
+    yield lambda title, total: lambda step, text: None
 
 
 class Loads(HTMLParser):

@@ -185,7 +185,8 @@ def train(
             output.note(f"resuming, but not bit for bit: {change}")
     total = sum(stage.steps or run.steps for stage in made.stages())
     started, now = time.monotonic(), None
-    with output.progress(model, total) as tick:
+    with output.progress() as bar:
+        tick = bar(model, total)
         for now in verb.train(made, found, run, out=out, resume=resume, save_seconds=save_seconds):
             tick(now.step, "  ".join(f"{k} {loss.value.item():.4g}" for k, loss in now.losses.items()))
     seconds = time.monotonic() - started

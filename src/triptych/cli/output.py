@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -75,20 +75,30 @@ class Rate(ProgressColumn):
 
 
 @contextmanager
-def progress(title: str, total: int, start: int = 0) -> Iterator[Tick]:
-    """A bar with rate and time left; without a terminal, a line now and then."""
-    if err.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn())
-        with Progress(
-            *columns, TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=err
-        ) as bar:
-            task = bar.add_task(title, total=total, completed=start, text="")
-            yield lambda step, text: bar.update(task, completed=step, text=text)
+def progress() -> Iterator[Callable[[str, int], Tick]]:
+    """Bars with rate and time left, one for each call of what is yielded; without a terminal, a line now and then."""
+    if not err.is_terminal:
+        yield lines
         return
-    every = max(1, total // 10)
+    done = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn())
+    left = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+    with Progress(*done, *left, console=err) as bars:
+
+        def add(title: str, total: int) -> Tick:
+            task = bars.add_task(title, total=total, text="")
+            return lambda step, text: bars.update(task, completed=step, text=text)
+
+        yield add
+
+
+def lines(title: str, total: int) -> Tick:
+    """About ten lines from start to end."""
+    every, last = max(1, total // 10), -1
 
     def tick(step: int, text: str) -> None:
-        if step % every == 0 or step == total:
+        nonlocal last
+        if step // every > last // every or (step == total and last != total):
             note(f"{title}: {step}/{total} {text}")
+        last = max(last, step)
 
-    yield tick
+    return tick

@@ -1,7 +1,11 @@
 """One model of each panel on real MNIST: train, sample, score, compare, report."""
 
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +15,13 @@ import torch
 from PIL import Image
 
 from triptych import models
+from triptych.core import TriptychError
 from triptych.data import data
 from triptych.io import commit
 from triptych.report import pictures
-from triptych.training import Run
 from triptych.verbs.compare import Comparison, compare
-from triptych.verbs.create import create
 from triptych.verbs.evaluate import POOL
-from triptych.verbs.train import train
+from triptych.verbs.train import metrics
 
 CAST = (("dcgan-mnist-demo", "mnist"), ("vae-mnist-demo", "mnist-binary"), ("pixelcnn-mnist-demo", "mnist-binary"))
 """Preset and data of each panel's model. DCGAN draws grey images; the two likelihoods are of the same binary ones."""
@@ -30,7 +33,8 @@ log p(x); an autoregressive model gives log p(x) itself. The table keeps the thr
 The GAN learned grey digits, the other two digits whose every pixel is black or white (drawn with the pixel's
 intensity as probability): so distances are to different data, and only rows on the same data are ranked."""
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int, str], None]]]
+Tick = Callable[[int, str], None]
+Progress = Callable[[], AbstractContextManager[Callable[[str, int], Tick]]]
 
 
 @dataclass(frozen=True)
@@ -56,20 +60,29 @@ def demo(
 ) -> Demo:
     """Trains the cast into folders below `out` (going on with runs that are there) and writes `out`/report.html.
 
-    `quick` trains a few steps and measures little: it shows that everything works, not that it works well.
+    The models train side by side, a process each as far as there are cores: small networks gain more from a core each
+    than from sharing them. `quick` trains a few steps and measures little: it shows that everything works, not that it
+    works well.
+
+    Raises TriptychError if a training fails.
     """
     started, path = time.monotonic(), Path(out)
-    folders = []
-    for preset, source in CAST:
-        entry, found = models.find_preset(preset)
-        assert found is not None
-        folder = path / entry.name
-        model = create(preset, seed=seed).to(device)
-        run = Run(steps=4 if quick else found.steps, batch=found.batch, seed=seed, channels_last=entry.name != "vae")
-        with progress(entry.title, run.steps) as tick:
-            for now in train(model, data(source), run, out=folder, resume=bool(commit.committed(folder))):
-                tick(now.step, "  ".join(f"{k} {loss.value.item():.3f}" for k, loss in now.losses.items()))
-        folders.append(folder)
+    for source in {source for _, source in CAST}:
+        data(source)  # packed before several processes want it
+    folders = [path / models.find_preset(preset)[0].name for preset, _ in CAST]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    lanes = min(len(CAST), cores)
+    with progress() as bar, ThreadPoolExecutor(lanes) as pool:
+        jobs = []
+        for (preset, source), folder in zip(reversed(CAST), reversed(folders), strict=True):  # the longest first
+            entry, found = models.find_preset(preset)
+            steps = 4 if quick or found is None else found.steps
+            options = ["--steps", str(steps), "--seed", str(seed), "--device", str(device)]
+            options += ["--resume"] if commit.committed(folder) else []
+            words = ["train", preset, "--data", source, "--out", str(folder), "--channels-last", *options]
+            jobs.append(pool.submit(run, words, folder, max(1, cores // lanes), bar(entry.title, steps)))
+        for job in jobs:
+            job.result()
     report = path / "report.html"
     n, pool, limit = (100, 1000, 100) if quick else (2000, POOL, None)
     comparison = compare(
@@ -87,6 +100,27 @@ def demo(
     )
     pictures.save_png(gallery(comparison), path / "samples.png", {"seed": str(seed)})
     return Demo(comparison, report, time.monotonic() - started)
+
+
+def run(words: Sequence[str], folder: Path, threads: int, tick: Tick) -> None:
+    """Runs a command line in a process of its own and follows its log. Raises TriptychError if it fails."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "triptych", *words]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        while True:
+            try:
+                process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                pass
+            for line in metrics(folder)[-1:]:
+                losses = [f"{k} {v:.3f}" for k, v in line.items() if "/" not in k and k not in ("step", "seconds")]
+                tick(int(line["step"]), "  ".join(losses))
+            if process.returncode is not None:
+                break
+        if process.returncode:
+            said = process.stderr.read().decode(errors="replace").strip().splitlines()
+            raise TriptychError(f"training into {folder} failed: {said[-1] if said else process.returncode}")
 
 
 def gallery(comparison: Comparison, rows: int = 5, columns: int = 6) -> Image.Image:

@@ -230,7 +230,8 @@ class Log:
 def metrics(path: str | Path) -> list[dict[str, float]]:
     """The lines of a run's metrics.jsonl."""
     file = Path(path) / METRICS
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]  # the last may still be being written
 
 
 def setup_ranks() -> None:

@@ -157,8 +157,8 @@ PRESETS = {
         expect="PENDING",
     ),
     "pixelcnn-mnist-demo": Preset(
-        config=PixelCNNConfig(width=32, blocks=5, head=32, adam=Adam(lr=4e-3, schedule="cosine", warmup=0.02)),
-        steps=1500,
+        config=PixelCNNConfig(width=32, blocks=10, head=32, adam=Adam(lr=4e-3, schedule="cosine", warmup=0.02)),
+        steps=2000,
         batch=16,
         expect="PENDING",
     ),

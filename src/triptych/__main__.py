@@ -1,0 +1,5 @@
+"""`python -m triptych`: the command line."""
+
+from triptych.cli import main
+
+main()
