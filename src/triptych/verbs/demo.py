@@ -72,7 +72,7 @@ def demo(
     folders = [path / models.find_preset(preset)[0].name for preset, _ in CAST]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     lanes = min(len(CAST), cores)
-    with progress() as bar, ThreadPoolExecutor(lanes) as pool:
+    with progress() as bar, ThreadPoolExecutor(lanes) as executor:
         jobs = []
         for (preset, source), folder in zip(reversed(CAST), reversed(folders), strict=True):  # the longest first
             entry, found = models.find_preset(preset)
@@ -80,7 +80,7 @@ def demo(
             options = ["--steps", str(steps), "--seed", str(seed), "--device", str(device)]
             options += ["--resume"] if commit.committed(folder) else []
             words = ["train", preset, "--data", source, "--out", str(folder), "--channels-last", *options]
-            jobs.append(pool.submit(run, words, folder, max(1, cores // lanes), bar(entry.title, steps)))
+            jobs.append(executor.submit(run, words, folder, max(1, cores // lanes), bar(entry.title, steps)))
         for job in jobs:
             job.result()
     report = path / "report.html"
