@@ -158,7 +158,7 @@ PRESETS = {
     ),
     "pixelcnn-mnist-demo": Preset(
         config=PixelCNNConfig(width=32, blocks=10, head=32, adam=Adam(lr=4e-3, schedule="cosine", warmup=0.02)),
-        steps=2000,
+        steps=1800,
         batch=16,
         expect="PENDING",
     ),

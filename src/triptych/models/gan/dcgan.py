@@ -149,7 +149,7 @@ PRESETS = {
         config=DCGANConfig(
             x=Images(1, 28, 28), width=32, ema=0.99, adam=Adam(lr=2e-3, betas=(0.5, 0.999), schedule="linear")
         ),
-        steps=3000,
+        steps=2900,
         batch=32,
         expect="PENDING",
     ),

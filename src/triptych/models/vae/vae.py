@@ -125,7 +125,7 @@ PRESETS = {
     "vae-mnist": Preset(config=VAEConfig(), steps=40_000, batch=128, expect="PENDING"),
     "vae-mnist-demo": Preset(
         config=VAEConfig(latent=20, hidden=(500,), adam=Adam(lr=3e-3, schedule="cosine")),
-        steps=5000,
+        steps=4200,
         batch=128,
         expect="PENDING",
     ),
