@@ -25,7 +25,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -629,12 +629,13 @@ def main() -> None:
     about = protocol(args.steps, args.repeats)
     grey, binary, wide = data("mnist"), data("mnist-fixed"), data("mnist", size=32)
     preset = PRESETS["pixelcnn-mnist"]
+    config = replace(preset.config, adam=Adam(lr=1e-3))  # its schedule would still be warming up when we are done
 
     rows, missing = vae(binary, short, args.repeats)
     rows = [
         *dcgan(wide, args.steps, args.repeats),
         *rows,
-        *pixelcnn(binary, args.steps, args.repeats, preset.config, batch=preset.batch),
+        *pixelcnn(binary, args.steps, args.repeats, config, batch=preset.batch),
         *parts(grey, short, args.repeats),
     ]
     notes = [f"{k}: {v}" for k, v in about.items()] + missing
