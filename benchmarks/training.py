@@ -46,8 +46,8 @@ from triptych.training import Run, train
 LOSS_GAP = 0.02
 """By how much (relative) the last losses of sides with the same batches may differ."""
 PYTHAE = (
-    "pythae is missing, so its rows are. In a folder of its own, because it brings many packages: "
-    "pip install --no-deps --target PEERS pythae==0.1.2 cloudpickle imageio scikit-learn scipy tqdm; "
+    "pythae is missing, so its rows are. Beside the dev extras, in a folder of its own so that nothing else changes: "
+    "pip install --no-deps --target PEERS pythae==0.1.2 cloudpickle imageio tqdm; "
     "then PYTHONPATH=PEERS python benchmarks/training.py"
 )
 
