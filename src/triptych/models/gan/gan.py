@@ -125,7 +125,12 @@ class GAN(Generative[None]):
 
 
 PRESETS = {
-    "gan-mnist": Preset(config=GANConfig(), steps=20_000, batch=100, expect="PENDING"),
+    "gan-mnist": Preset(
+        config=GANConfig(adam=Adam(lr=5e-4, betas=(0.5, 0.999), schedule="linear")),
+        steps=6_000,
+        batch=100,
+        expect="PENDING",
+    ),
     "gan-25-gaussians": Preset(
         config=GANConfig(
             x=Points(2),
