@@ -53,15 +53,10 @@ def open_data(
     channels: int | None,
     strict: bool,
 ) -> "Dataset":
-    """The data, with what was wrong in it said on stderr."""
+    """The data; what was wrong in it is logged, and so said on stderr."""
     from triptych.data import data
 
-    found = data(source, split=split, binary=binary, size=size, channels=channels, strict=strict)
-    for problem in found.problems[:5]:
-        output.note(f"skipped {problem.file}: {problem.reason}")
-    if len(found.problems) > 5:
-        output.note(f"... and {len(found.problems) - 5} more; `triptych data {source}` lists all")
-    return found
+    return data(source, split=split, binary=binary, size=size, channels=channels, strict=strict)
 
 
 def pick_device(name: str) -> Any:

@@ -65,12 +65,13 @@ def suggest(name: str, known: Sequence[str]) -> str:
     return f"; there are {', '.join(known)}" if known else ""
 
 
-def override(config: T, assignments: Sequence[str]) -> T:
-    """Applies `adam.lr=1e-4` and the like, in order. Values are JSON, or else text.
+def override(config: T, assignments: Sequence[str], **fields: Any) -> T:
+    """Replaces whole fields by `fields`, then applies `adam.lr=1e-4` and the like, in order; all is checked at the end.
 
-    Raises UsageError for what is not an assignment, an unknown field or a value that the field does not take.
+    Values of assignments are JSON, or else text. Raises UsageError for what is not an assignment, an unknown field or
+    a value that the field does not take.
     """
-    tree = to_json(config)
+    tree = to_json(config) | {name: to_json(value) for name, value in fields.items()}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:

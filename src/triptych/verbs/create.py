@@ -44,12 +44,10 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
     kind = entry.load()
     settings = folder.config_class(kind)
     if preset:
-        config = preset.config
-    else:
-        names = {f.name for f in fields(settings)}
-        spaces = {"x": data.x, "given": data.given}
-        config = configs.from_json(settings, {k: v for k, v in spaces.items() if k in names and v is not None}, name)
-    return initialize(kind, configs.override(config, assignments), seed)
+        return initialize(kind, configs.override(preset.config, assignments), seed)
+    names = {f.name for f in fields(settings)}
+    spaces = {k: v for k, v in (("x", data.x), ("given", data.given)) if k in names and v is not None}
+    return initialize(kind, configs.override(settings(), assignments, **spaces), seed)
 
 
 def load(path: str | Path) -> Generative[Any]:

@@ -14,6 +14,8 @@ from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Measuremen
 from triptych.verbs.sample import examples, sample
 from triptych.verbs.score import Score, score
 
+FEWEST = 10
+"""Held-out examples without which no distance is worth its name."""
 POOL = 20_000
 """Training examples that samples are compared with: enough for the floor and for the nearest neighbors."""
 
@@ -32,6 +34,8 @@ class Judge:
     """
 
     def __init__(self, train: Data, test: Data, *, n: int = 2000, pool: int = POOL, seed: int = 0) -> None:
+        if len(test) < FEWEST:
+            raise UsageError(f"{test.name} holds {len(test)} items; a comparison takes at least {FEWEST} held-out ones")
         self.truth = getattr(test, "truth", None)
         self.references: list[metrics.Reference] = []
         if isinstance(test.x, Images):

@@ -40,11 +40,11 @@ from triptych.nn.masked import MaskedConv2d
 class PixelCNNConfig:
     x: Images = Images(1, 28, 28, levels=2)
     """Two levels make each factor a Bernoulli, more a softmax over the levels."""
-    width: Count = 64
+    width: Count = 96
     """Feature maps of the residual stream: 2h in the paper. A multiple of twice the number of colors."""
     blocks: Count = 7
     """Residual blocks, each of which reaches one pixel further."""
-    head: Count = 64
+    head: Count = 96
     """Feature maps of the two 1 x 1 layers before the output. A multiple of the number of colors."""
     adam: Adam = Adam(lr=1e-3)
 
