@@ -151,7 +151,7 @@ def test_odd_names(tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is empty"):
+    with pytest.raises(DataError, match="empty folder"):
         data(tmp_path)
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(DataError, match=r"no images .*1 \.txt"):
