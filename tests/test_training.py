@@ -390,7 +390,7 @@ CASES = {
     "vae": ["vae", "--data", "mnist-binary", "hidden=[16]", "latent=2"],
     "pixelcnn": ["pixelcnn", "--data", "mnist-binary", "width=4", "blocks=1", "head=4"],
 }
-STEPS = 40
+STEPS = 24
 
 
 def command(arguments: list[str]) -> None:
@@ -410,13 +410,13 @@ def processes() -> Any:
     return context
 
 
-def arguments(case: str, path: Path, *more: str) -> list[str]:
-    batch, save = ["--batch", "4"], ["--save-seconds", "0"]
-    return ["train", *CASES[case], "--out", str(path), "--steps", str(STEPS), *batch, *save, "--device", "cpu", *more]
+OFTEN = ("--save-seconds", "0")
+"""A checkpoint after every step: most of the time is spent writing, so that most kills hit a commit."""
 
 
 def started(processes: Any, case: str, path: Path, *more: str) -> Any:
-    process = processes.Process(target=command, args=(arguments(case, path, *more),))
+    settings = ["--out", str(path), "--steps", str(STEPS), "--batch", "4", "--device", "cpu"]
+    process = processes.Process(target=command, args=(["train", *CASES[case], *settings, *more],))
     process.start()
     return process
 
@@ -440,9 +440,9 @@ def waited(process: Any, path: Path) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_that_is_killed_again_and_again_ends_the_same(case: str, tmp_path, processes) -> None:
     assert ended(started(processes, case, tmp_path / "whole")) == 0
-    kills, path, more = 0, tmp_path / "cut", list[str]()
+    kills, path, more = 0, tmp_path / "cut", list(OFTEN)
     moments = random.Random(case)
-    for _ in range(3):
+    for _ in range(2):
         process = started(processes, case, path, *more)
         waited(process, path)
         time.sleep(moments.uniform(0, 0.3))
@@ -452,7 +452,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(case: str, tmp_path,
         assert code == -signal.SIGKILL
         kills += 1
         load(path)  # whatever the moment was, there is a model
-        more = ["--resume"]
+        more = [*OFTEN, "--resume"]
     assert kills > 0
     assert ended(started(processes, case, path, "--resume")) == 0
     assert sums(path) == sums(tmp_path / "whole")
@@ -465,7 +465,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(case: str, tmp_path,
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_process_that_is_asked_to_stop_says_so(number: int, code: int, tmp_path, processes) -> None:
-    process = started(processes, "vae", tmp_path)
+    process = started(processes, "vae", tmp_path, *OFTEN)
     waited(process, tmp_path)
     os.kill(process.pid, number)
     assert ended(process) == code
