@@ -79,8 +79,10 @@ def resume(model: Generative[Any], folder: Path | str) -> Any:
     Raises UsageError if the folder holds another model or configuration, or was saved without state.
     """
     path = Path(folder)
-    if STATE not in commit.committed(path):
-        raise UsageError(f"{path} holds a model but no training state: it cannot be resumed")
+    held = commit.committed(path)
+    if STATE not in held:
+        what = "a model but no training state" if held else "no checkpoint of a run"
+        raise UsageError(f"{path} holds {what}: it cannot be resumed; without --resume, a run starts from nothing")
     files = commit.read(path, [CONFIG, WEIGHTS, STATE, STATE_TENSORS])
     saved = parse(files[CONFIG], path / CONFIG)
     if saved.get("model") != model.name:

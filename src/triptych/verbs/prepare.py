@@ -5,7 +5,7 @@ from typing import Any
 
 from triptych import models
 from triptych.core import Data, Generative, UsageError
-from triptych.io import configs, folder
+from triptych.io import commit, configs, folder
 from triptych.training import Run
 from triptych.verbs.create import create_for
 
@@ -23,6 +23,8 @@ def prepare(
     if resume is None:
         run = configs.from_json(Run, {**settings, **changes}, "run")
         return create_for(name, data, assignments, seed=run.seed), run
+    if not commit.committed(resume):
+        raise UsageError(f"{resume} holds no checkpoint of a run: start it without --resume")
     saved = folder.about(resume)
     if saved.get("model") != entry.name:
         raise UsageError(f"{resume} holds a run of {saved.get('model')}, not of {entry.name}")

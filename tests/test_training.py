@@ -1,0 +1,524 @@
+"""The loop, the turn and the run folder: what happens to a run that is killed, damaged, continued or shared out."""
+
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from triptych import models
+from triptych.core import (
+    Adam,
+    Batch,
+    Clock,
+    Data,
+    Generative,
+    Images,
+    IntegrityError,
+    Loss,
+    NonFiniteError,
+    Player,
+    Points,
+    ResourceError,
+    Stage,
+    StepNoise,
+    UsageError,
+    config,
+)
+from triptych.errors import Interrupted
+from triptych.io import commit, folder
+from triptych.testing import Examples
+from triptych.testing.toys import copied, difference
+from triptych.training import Run, turn
+from triptych.training import train as loop
+from triptych.training.loop import rows
+from triptych.verbs.create import create, load
+from triptych.verbs.train import metrics, train
+
+# Which examples make up a batch
+
+
+@pytest.mark.parametrize(("n", "batch"), [(10, 3), (12, 4), (7, 7), (5, 1)])
+def test_every_epoch_is_a_new_permutation(n: int, batch: int) -> None:
+    per = n // batch
+    epochs = [torch.cat([rows(n, batch, 4, e * per + k) for k in range(per)]).tolist() for e in range(6)]
+    for epoch in epochs:
+        assert len(set(epoch)) == per * batch and set(epoch) <= set(range(n))
+    assert len({tuple(e) for e in epochs}) > 1
+    assert set().union(*epochs) == set(range(n))
+
+
+def test_the_order_is_a_function_of_the_seed_and_the_count() -> None:
+    assert rows(10, 3, 0, 0).tolist() == [7, 0, 9] and rows(10, 3, 0, 3).tolist() == [1, 9, 4]
+    assert rows(10, 3, 1, 0).tolist() != rows(10, 3, 0, 0).tolist()
+    with pytest.raises(UsageError, match="a batch of 11 needs at least 11 examples; the data has 10"):
+        rows(10, 11, 0, 0)
+
+
+# Players
+
+
+@config
+class DuelConfig:
+    x: Points = Points(2)
+    adam: Adam = Adam(lr=1e-2)
+
+
+class Duel(Generative[None]):
+    """Two players over four numbers, for looking at the loop."""
+
+    name = "duel"
+
+    def __init__(self, config: DuelConfig, **settings: Any) -> None:
+        super().__init__()
+        self.config, self.settings, self.seen = config, settings, list[tuple[str, int, float, list[float]]]()
+        self.a, self.b = nn.Linear(2, 1), nn.Linear(2, 1)
+        self.begun = 0
+
+    def draw(self, noise, given=None):
+        return noise.normal(2)
+
+    def loss(self, name: str, batch: Batch[None], clock: Clock) -> Loss:
+        self.seen.append((name, clock.step, clock.progress, batch.x.flatten().tolist()))
+        value = (self.a(batch.x) - self.b(batch.x) + batch.noise.normal(1)).pow(2).mean()
+        return Loss(value, {"half": value / 2})
+
+    def stages(self):
+        def player(name: str, **more: Any) -> Player:
+            loss = lambda batch, clock: self.loss(name, batch, clock)  # noqa: E731
+            return Player(name=name, owns=getattr(self, name), loss=loss, optimizer=self.config.adam, **more)
+
+        def begin() -> None:
+            self.begun += 1
+
+        first = [player("a", turns=3), player("b", every=2, **self.settings)]
+        return [
+            Stage(name="both", players=first, steps=4),
+            Stage(name="b", players=[player("b")], batch=2, begin=begin),
+        ]
+
+
+def test_turns_and_every_and_stages_are_kept() -> None:
+    model = Duel(DuelConfig())
+    rounds = list(loop(model, Examples(Points(2)), Run(steps=3, batch=4)))
+    assert [name for name, *_ in model.seen] == [*"aaab", *"aaa", *"aaab", *"aaa", *"bbb"]
+    assert [step for _, step, *_ in model.seen] == [0] * 4 + [1] * 3 + [2] * 4 + [3] * 3 + [0, 1, 2]
+    assert [p for *_, p, _ in model.seen[-3:]] == [0, 1 / 3, 2 / 3]
+    assert [len(x) for *_, x in model.seen] == [8] * 14 + [4] * 3
+    assert len({tuple(x) for *_, x in model.seen}) == 17, "every turn has a fresh batch"
+    assert [(r.step, r.stage, r.stage_step, r.stage_steps, r.drawn) for r in rounds] == [
+        (1, 0, 1, 4, 4),
+        (2, 0, 2, 4, 7),
+        (3, 0, 3, 4, 11),
+        (4, 0, 4, 4, 14),
+        (5, 1, 1, 3, 15),
+        (6, 1, 2, 3, 16),
+        (7, 1, 3, 3, 17),
+    ]
+    assert [sorted(r.losses) for r in rounds] == [["a", "b"], ["a"]] * 2 + [["b"]] * 3
+    assert model.begun == 1
+    assert set(rounds[0].logs()) == {f"{p}{k}" for p in "ab" for k in ("", "/half", "/gradient_norm")}
+
+
+def test_a_turn_moves_its_player_only_and_projects() -> None:
+    calls = []
+    model = Duel(DuelConfig(), project=lambda: calls.append(torch.is_grad_enabled()))
+    frozen = model.b.bias.requires_grad_(False)
+    before = copied(model)
+    player = model.stages()[0].players[1]
+    optimizer = player.optimizer(player.owns.parameters())
+    batch = Batch(torch.randn(4, 2), None, StepNoise(0, 4, slice(None)))
+    loss = turn(model, player, optimizer, batch, Clock(0, 0.0))
+    assert [k for k, v in model.state_dict().items() if not torch.equal(v, before[k])] == ["b.weight"]
+    assert not frozen.requires_grad and model.a.weight.requires_grad
+    assert calls == [False] and not loss.value.requires_grad
+
+
+@pytest.mark.parametrize("clip", [1e-3, 1e3])
+def test_a_gradient_is_clipped_to_its_norm(clip: float) -> None:
+    model = Duel(DuelConfig(), clip=clip)
+    player = model.stages()[0].players[1]
+    batch = Batch(torch.randn(4, 2), None, StepNoise(0, 4, slice(None)))
+    loss = turn(model, player, player.optimizer(player.owns.parameters()), batch, Clock(0, 0.0))
+    norm = torch.cat([w.grad.flatten() for w in model.b.parameters()]).norm().item()
+    whole = loss.logs["gradient_norm"].item()
+    assert norm == pytest.approx(min(whole, clip), rel=1e-4)
+
+
+def test_the_rate_follows_progress() -> None:
+    model = Duel(DuelConfig(adam=Adam(lr=0.4, schedule="linear")))
+    last = list(loop(model, Examples(Points(2)), Run(steps=4, batch=4)))[-1]
+    assert last.optimizers["b"].param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_nothing_moves_when_a_loss_is_not_finite(poison: float, data) -> None:
+    model = small("vae-tiny")
+    data.values[17] = poison
+    before = copied(model)
+    with pytest.raises(NonFiniteError, match=r"player vae: .* in round \d+, on a batch with items .*no weight"):
+        for now in loop(model, data, Run(steps=50, batch=12)):
+            assert math.isfinite(now.losses["vae"].value)
+            before = copied(model)
+    assert difference(before, copied(model)) is None
+
+
+# Bit for bit
+
+
+def small(name: str, **changes: Any) -> Generative[Any]:
+    return create(name, seed=1, **changes)
+
+
+def finish(model: Generative[Any], data: Data, run: Run, resume: Any = None) -> Any:
+    *_, now = loop(model, data, run, resume=resume)
+    return now
+
+
+@pytest.mark.parametrize("changes", [{"channels_last": True}, {"precision": "bf16"}], ids=str)
+@pytest.mark.parametrize("name", ["dcgan-tiny", "pixelcnn-tiny"])
+def test_an_option_resumes_bit_for_bit(name: str, changes, tmp_path) -> None:
+    data, run = Examples(small(name).config.x), Run(steps=6, batch=8, **changes)
+    whole, cut = small(name), small(name)
+    finish(whole, data, run)
+    for now in loop(cut, data, run):
+        if now.step == 3:
+            folder.save(cut, tmp_path, state=now.state())
+            break
+    other = create(name, seed=2)
+    finish(other, data, run, folder.resume(other, tmp_path))
+    assert difference(copied(whole), copied(other)) is None
+
+
+@pytest.mark.parametrize("name", ["dcgan-tiny", "pixelcnn-tiny"])
+def test_channels_last_is_the_same_up_to_rounding(name: str) -> None:
+    """Of losses and gradients: Adam's first steps make much of little."""
+    data = Examples(small(name).config.x)
+    one, other = (finish(small(name), data, Run(steps=1, batch=8, channels_last=last)) for last in (False, True))
+    assert other.logs() == pytest.approx(one.logs(), rel=1e-5)
+
+
+def test_another_seed_is_another_run() -> None:
+    data, x = Examples(Images(1, 2, 2, levels=2)), [small("vae-tiny") for _ in range(2)]
+    for seed, model in enumerate(x):
+        finish(model, data, Run(steps=2, batch=8, seed=seed))
+    assert difference(copied(x[0]), copied(x[1])) is not None
+
+
+# The run folder
+
+
+@pytest.fixture
+def data() -> Examples:
+    return Examples(Images(1, 2, 2, levels=2))
+
+
+def sums(path: Path) -> dict[str, str]:
+    """What must be equal, bit for bit, in two runs: weights and optimizer state."""
+    return {n: hashlib.sha256((path / n).read_bytes()).hexdigest() for n in (folder.WEIGHTS, folder.STATE_TENSORS)}
+
+
+def play(path: Path, data: Data, steps: int = 8, *, stop: int | None = None, resume: bool = False, **more: Any) -> None:
+    for now in train(small("vae-tiny"), data, Run(steps=steps, batch=8, **more), out=path, resume=resume, shots=1):
+        if now.step == stop:
+            break
+
+
+def test_a_run_leaves_its_files(tmp_path, data) -> None:
+    play(tmp_path / "run", data)
+    names = {p.name for p in (tmp_path / "run").iterdir()}
+    assert names == {
+        "checkpoints",
+        "config.json",
+        "manifest.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "samples",
+        "state.json",
+        "state.safetensors",
+    }
+    about = folder.about(tmp_path / "run")
+    assert about["model"] == "vae" and about["data"]["name"] == "random examples" and about["run"]["steps"] == 8
+    lines = metrics(tmp_path / "run")
+    assert [line["step"] for line in lines] == list(range(1, 9)) and all("vae" in line for line in lines)
+    assert load(tmp_path / "run").sample(2, seed=0).shape == (2, 1, 2, 2)
+
+
+def test_a_break_is_resumed_and_the_log_has_no_line_twice(tmp_path, data) -> None:
+    play(tmp_path / "whole", data)
+    play(tmp_path / "cut", data, stop=3)
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as f:  # as if killed after the checkpoint
+        f.write('{"step": 4, "seconds": 1.0, "vae": 0.5}\n{"step": 5, "sec')
+    play(tmp_path / "cut", data, resume=True)
+    assert sums(tmp_path / "cut") == sums(tmp_path / "whole")
+    assert [line["step"] for line in metrics(tmp_path / "cut")] == list(range(1, 9))
+
+
+def test_a_finished_run_is_left_alone_and_can_be_prolonged(tmp_path, data) -> None:
+    play(tmp_path, data)
+    before = sums(tmp_path)
+    play(tmp_path, data, resume=True)
+    assert sums(tmp_path) == before
+    play(tmp_path, data, steps=10, resume=True)
+    assert sums(tmp_path) != before and metrics(tmp_path)[-1]["step"] == 10
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path, data) -> None:
+    play(tmp_path, data)
+    before = sums(tmp_path)
+    with pytest.raises(UsageError, match="already holds a vae; --resume continues"):
+        play(tmp_path, data)
+    assert sums(tmp_path) == before
+
+
+def test_a_file_is_no_folder(tmp_path, data) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(UsageError, match="is a file; --out takes a folder"):
+        play(tmp_path / "file", data)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_only_the_same_run_is_resumed(tmp_path, data) -> None:
+    play(tmp_path, data, stop=3)
+    before = sums(tmp_path)
+    run = Run(steps=8, batch=8)
+    with pytest.raises(UsageError, match="was trained with seed=0, not 5"):
+        play(tmp_path, data, resume=True, seed=5)
+    with pytest.raises(UsageError, match="was trained with batch=8, not 4"):
+        list(train(small("vae-tiny"), data, replace(run, batch=4), out=tmp_path, resume=True))
+    with pytest.raises(UsageError, match="is not the same data, or it has changed since"):
+        play(tmp_path, Examples(data.x, seed=1), resume=True)
+    with pytest.raises(UsageError, match="holds a run of vae, not of gan"):
+        list(train(small("gan-tiny", x=data.x), data, run, out=tmp_path, resume=True))
+    with pytest.raises(UsageError, match=r"another configuration: latent=1 \(now 2\)"):
+        list(train(small("vae-tiny", latent=2), data, run, out=tmp_path, resume=True))
+    with pytest.raises(UsageError, match="holds no checkpoint of a run"):
+        play(tmp_path / "nothing", data, resume=True)
+    assert sums(tmp_path) == before
+
+
+def test_data_that_do_not_fit_are_refused_before_anything_is_written(tmp_path) -> None:
+    with pytest.raises(UsageError, match=r"the model is built for Images\(.*serves Images\("):
+        play(tmp_path / "run", Examples(Images(3, 2, 2)))
+    with pytest.raises(UsageError, match="a batch of 8 needs at least 8 examples"):
+        play(tmp_path / "few", Examples(Images(1, 2, 2, levels=2), n=5))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_last_checkpoint_survives_a_loss_that_is_not_finite(tmp_path, data) -> None:
+    play(tmp_path, data, stop=3)
+    before = sums(tmp_path)
+    data.values.fill_(math.nan)
+    with pytest.raises(NonFiniteError, match="player vae"):
+        play(tmp_path, data, resume=True)
+    assert sums(tmp_path) == before
+    assert load(tmp_path)
+
+
+def test_a_rate_that_is_much_too_high_ends_the_run(tmp_path, data) -> None:
+    model = small("vae-tiny", adam=Adam(lr=1e38))
+    with pytest.raises(NonFiniteError):
+        list(train(model, data, Run(steps=20, batch=8), out=tmp_path, save_seconds=0))
+    for path in (tmp_path, *(tmp_path / "checkpoints").glob("step-*")):
+        if commit.committed(path):
+            assert all(v.isfinite().all() for v in copied(load(path)).values())
+
+
+def test_a_full_disk_costs_no_checkpoint(tmp_path, data, monkeypatch) -> None:
+    play(tmp_path, data, stop=3)
+    before = sums(tmp_path)
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(ResourceError, match="disk is full"):
+        patch.setattr(commit, "write_synced", full)
+        play(tmp_path, data, resume=True)
+    assert sums(tmp_path) == before
+    play(tmp_path, data, resume=True)
+
+
+def test_a_damaged_checkpoint_is_not_continued(tmp_path, data) -> None:
+    play(tmp_path, data, stop=3)
+    path = tmp_path / folder.STATE_TENSORS
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(IntegrityError, match=r"state\.safetensors"):
+        play(tmp_path, data, resume=True)
+
+
+def test_checkpoints_are_runs_of_their_own(tmp_path, data) -> None:
+    play(tmp_path / "whole", data)
+    for now in train(small("vae-tiny"), data, Run(steps=8, batch=8), out=tmp_path / "cut", save_seconds=0, keep=3):
+        if now.step == 5:
+            break
+    kept = sorted((tmp_path / "cut" / "checkpoints").iterdir())
+    assert [p.name for p in kept] == ["step-00000003", "step-00000004", "step-00000005"]
+    play(kept[0], data, resume=True)
+    assert sums(kept[0]) == sums(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_a_checkpoint(tmp_path, data, number: int) -> None:
+    play(tmp_path / "whole", data)
+    handler = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=r"interrupted at step 3 of 8; saved in .*: --resume continues") as caught:
+        for now in train(small("vae-tiny"), data, Run(steps=8, batch=8), out=tmp_path / "cut"):
+            if now.step == 2:
+                os.kill(os.getpid(), number)
+    assert caught.value.exit_code == 128 + number
+    assert signal.getsignal(number) == handler
+    play(tmp_path / "cut", data, resume=True)
+    assert sums(tmp_path / "cut") == sums(tmp_path / "whole")
+
+
+# Real processes
+
+CASES = {
+    "dcgan": ["dcgan", "--data", "mnist", "width=4", "latent=4"],
+    "vae": ["vae", "--data", "mnist-binary", "hidden=[16]", "latent=2"],
+    "pixelcnn": ["pixelcnn", "--data", "mnist-binary", "width=4", "blocks=1", "head=4"],
+}
+STEPS = 24
+
+
+def command(arguments: list[str]) -> None:
+    """The command line, in a process of its own."""
+    from triptych.cli import main
+
+    torch.set_num_threads(1)
+    sys.argv = ["triptych", *arguments]
+    main()
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """Where processes come from: forks of one that has torch loaded, so that tests need not wait for it each time."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "triptych.cli.app", "triptych.verbs.train", "triptych.verbs.prepare"])
+    return context
+
+
+OFTEN = ("--save-seconds", "0")
+"""A checkpoint after every step: most of the time is spent writing, so that most kills hit a commit."""
+
+
+def started(processes: Any, case: str, path: Path, *more: str) -> Any:
+    settings = ["--out", str(path), "--steps", str(STEPS), "--batch", "4", "--device", "cpu"]
+    process = processes.Process(target=command, args=(["train", *CASES[case], *settings, *more],))
+    process.start()
+    return process
+
+
+def ended(process: Any) -> int:
+    process.join(300)
+    code = process.exitcode
+    process.close()
+    return int(code)
+
+
+def waited(process: Any, path: Path) -> None:
+    """Until the first checkpoint is there."""
+    until = time.monotonic() + 300
+    while not (path / commit.MANIFEST).exists():
+        assert process.is_alive() and time.monotonic() < until
+        time.sleep(0.002)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_that_is_killed_again_and_again_ends_the_same(case: str, tmp_path, processes) -> None:
+    assert ended(started(processes, case, tmp_path / "whole")) == 0
+    kills, path, more = 0, tmp_path / "cut", list(OFTEN)
+    moments = random.Random(case)
+    for _ in range(2):
+        process = started(processes, case, path, *more)
+        waited(process, path)
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        if (code := ended(process)) == 0:
+            break
+        assert code == -signal.SIGKILL
+        kills += 1
+        load(path)  # whatever the moment was, there is a model
+        more = [*OFTEN, "--resume"]
+    assert kills > 0
+    assert ended(started(processes, case, path, "--resume")) == 0
+    assert sums(path) == sums(tmp_path / "whole")
+    assert metrics(path)[-1]["step"] == STEPS
+    steps = [line["step"] for line in metrics(path)]
+    assert steps == sorted(set(steps))
+    assert not list(path.glob(".draft-*")) and not (path / commit.NEXT).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_process_that_is_asked_to_stop_says_so(number: int, code: int, tmp_path, processes) -> None:
+    process = started(processes, "vae", tmp_path, *OFTEN)
+    waited(process, tmp_path)
+    os.kill(process.pid, number)
+    assert ended(process) == code
+    assert 0 < json.loads((tmp_path / folder.STATE).read_text())["position"]["step"] < STEPS
+    assert ended(started(processes, "vae", tmp_path, "--resume")) == 0
+
+
+# Ranks
+
+SHARED = """
+import sys, torch
+torch.set_num_threads(1)
+from triptych.testing import Examples
+from triptych.training import Run
+from triptych.verbs.create import create
+from triptych.verbs.train import setup_ranks, train
+setup_ranks()
+for name in ("vae-tiny", "pixelcnn-tiny"):
+    model = create(name, seed=1)
+    for now in train(model, Examples(model.config.x), Run(steps=60, batch=8), out=f"{sys.argv[1]}/{name}", shots=2):
+        pass
+if torch.distributed.is_initialized():
+    torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_what_one_does(tmp_path) -> None:
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED)
+    source = str(Path(models.__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    for ranks in (1, 2):
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+        done = subprocess.run(
+            [sys.executable, *launch, str(script), str(tmp_path / str(ranks))],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+    for name in ("vae-tiny", "pixelcnn-tiny"):
+        one, two = (tmp_path / str(ranks) / name for ranks in (1, 2))
+        a, b = copied(load(one)), copied(load(two))
+        assert max((a[k] - b[k]).abs().max().item() for k in a) <= 1e-6
+        assert sorted(p.relative_to(one) for p in one.rglob("*")) == sorted(p.relative_to(two) for p in two.rglob("*"))
+        assert [line["step"] for line in metrics(two)] == list(range(1, 61)), "one rank writes the log"
+
+
+def test_a_batch_is_split_evenly_or_not_at_all(monkeypatch, data) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    with pytest.raises(UsageError, match="a batch of 8 cannot be split evenly over 3 ranks"):
+        next(loop(small("vae-tiny"), data, Run(batch=8)))
