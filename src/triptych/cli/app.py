@@ -42,7 +42,7 @@ Binary = Annotated[
 Size = Annotated[int | None, typer.Option(min=1, help="Resize (shorter side) and crop images to this many pixels.")]
 Channels = Annotated[int | None, typer.Option(min=1, help="1: grey; 3: color. Default: what the files are.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with any bad file, in place of skipping it.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many items.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many items, evenly spaced.")]
 
 
 def open_data(

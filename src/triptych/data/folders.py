@@ -98,7 +98,9 @@ def arrange(tree: Tree) -> tuple[list[Item], list[Problem]]:
         other = Counter(PurePosixPath(n).suffix or "(none)" for n in tree.files).most_common(3)
         found = ", ".join(f"{n} {shown(suffix)}" for suffix, n in other)
         first = f"; the first problem: {problems[0]}" if problems else ""
-        holds = f"holds no images ({', '.join(FORMATS)}); found: {found}{first}" if found else f"is an empty folder{first}"
+        holds = (
+            f"holds no images ({', '.join(FORMATS)}); found: {found}{first}" if found else f"is an empty folder{first}"
+        )
         raise DataError(f"{tree.name} {holds}")
 
     tables, captioned = dict[str, Row](), set[str]()
