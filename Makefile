@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/triptych demo --out $(OUT)
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
