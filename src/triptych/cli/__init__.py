@@ -2,12 +2,16 @@
 
 import os
 import sys
+from typing import Any
 
-import click
+import typer
 
 from triptych.cli.app import app
 from triptych.cli.output import note
 from triptych.errors import TriptychError
+
+Mistake: Any = typer.BadParameter.__mro__[1]
+"""click's UsageError: of click itself or, in later versions of typer, of the click inside it."""
 
 
 def main() -> None:
@@ -15,12 +19,12 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as e:
+    except typer.Exit as e:
         sys.exit(e.exit_code)
-    except click.ClickException as e:
+    except Mistake as e:
         e.show()
         sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         note("interrupted")
         sys.exit(130)
     except TriptychError as e:
