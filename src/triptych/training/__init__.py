@@ -1,6 +1,6 @@
 """The loop and the turn."""
 
-from triptych.training.loop import Round, Run, State, train
+from triptych.training.loop import Round, Run, State, check_batches, train
 from triptych.training.turn import turn
 
-__all__ = ["Round", "Run", "State", "train", "turn"]
+__all__ = ["Round", "Run", "State", "check_batches", "train", "turn"]

@@ -87,10 +87,22 @@ def rows(n: int, batch: int, seed: int, drawn: int) -> Tensor:
 
     Every epoch is a new permutation; what does not fill a batch at its end is left for another epoch.
     """
-    if batch > n:
-        raise UsageError(f"a batch of {batch} needs at least {batch} examples; the data has {n}: lower the batch size")
     epoch, at = divmod(drawn, n // batch)
     return order(n, mix(seed, epoch))[at * batch : (at + 1) * batch]
+
+
+def check_batches(model: Generative[Any], data: Data, run: Run) -> None:
+    """Raises UsageError unless every stage's batch can be filled from the data and split evenly over the ranks."""
+    world = dist.get_world_size() if dist.is_initialized() else 1
+    for size in {stage.batch or run.batch for stage in model.stages()}:
+        if size > len(data):
+            raise UsageError(
+                f"a batch of {size} needs at least {size} examples; {data.name} has {len(data)}: lower the batch size"
+            )
+        if size % world:
+            raise UsageError(
+                f"a batch of {size} cannot be split evenly over {world} ranks; choose a multiple of {world}"
+            )
 
 
 def train(model: Generative[Any], data: Data, run: Run, *, resume: State | None = None) -> Iterator[Round]:
@@ -105,6 +117,7 @@ def train(model: Generative[Any], data: Data, run: Run, *, resume: State | None 
     Raises NonFiniteError when a loss or a gradient is NaN or infinite; UsageError when the data has fewer examples
     than a batch, or a batch cannot be split evenly over the ranks.
     """
+    check_batches(model, data, run)
     model.train()
     if run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -147,8 +160,6 @@ def play(
 ) -> Loss:
     """Draws batch number `drawn` and gives it to the player."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    if size % world:
-        raise UsageError(f"a batch of {size} cannot be split evenly over {world} ranks; choose a multiple of {world}")
     part = slice(rank * size // world, (rank + 1) * size // world)
     torch.manual_seed(mix(run.seed, drawn, 1 + rank))  # dropout; everything else draws from the batch's own noise
     batch_rows = rows(len(data), size, run.seed, drawn)[part]

@@ -71,8 +71,10 @@ def compare(
 ) -> Comparison:
     """Measures every run on the held-out part of the data it was trained on; with `out`, writes a page (.html).
 
-    Raises UsageError if a folder holds no run, or the data it was trained on is no longer there.
+    Raises UsageError if a folder holds no run, the data it was trained on is no longer there, or `out` is no page.
     """
+    if out and Path(out).suffix not in (".html", ".htm"):
+        raise UsageError(f"{out}: a report is one page; give it a name that ends in .html")
     paths = tuple(Path(f) for f in folders)
     names = distinct(paths)
     judges: dict[str, Judge] = {}

@@ -49,6 +49,7 @@ def train(
     another one; Interrupted after a signal; NonFiniteError and ResourceError as the loop and the disk do.
     """
     check_fits(data, model.config)
+    training.check_batches(model, data, run)
     if out is None:
         yield from training.train(model, data, run)
         return
