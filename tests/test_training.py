@@ -474,40 +474,43 @@ def test_a_process_that_is_asked_to_stop_says_so(number: int, code: int, tmp_pat
 
 # Ranks
 
+TINY = ("vae-tiny", "pixelcnn-tiny")
+
+
+def play_all(path: Path) -> None:
+    for name in TINY:
+        model = small(name)
+        for _ in train(model, Examples(model.config.x), Run(steps=60, batch=8), out=path / name, shots=2):
+            pass
+
+
 SHARED = """
-import sys, torch
+import sys, pathlib, torch
 torch.set_num_threads(1)
-from triptych.testing import Examples
-from triptych.training import Run
-from triptych.verbs.create import create
-from triptych.verbs.train import setup_ranks, train
+from triptych.verbs.train import setup_ranks
+from test_training import play_all
 setup_ranks()
-for name in ("vae-tiny", "pixelcnn-tiny"):
-    model = create(name, seed=1)
-    for now in train(model, Examples(model.config.x), Run(steps=60, batch=8), out=f"{sys.argv[1]}/{name}", shots=2):
-        pass
-if torch.distributed.is_initialized():
-    torch.distributed.destroy_process_group()
+play_all(pathlib.Path(sys.argv[1]))
+torch.distributed.destroy_process_group()
 """
 
 
 @pytest.mark.slow
 def test_two_ranks_learn_what_one_does(tmp_path) -> None:
+    play_all(tmp_path / "1")
     script = tmp_path / "shared.py"
     script.write_text(SHARED)
-    source = str(Path(models.__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    for ranks in (1, 2):
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
-        done = subprocess.run(
-            [sys.executable, *launch, str(script), str(tmp_path / str(ranks))],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-    for name in ("vae-tiny", "pixelcnn-tiny"):
+    places = [str(Path(models.__file__).parents[2]), str(Path(__file__).parent)]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+        + [str(tmp_path / "2")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in TINY:
         one, two = (tmp_path / str(ranks) / name for ranks in (1, 2))
         a, b = copied(load(one)), copied(load(two))
         assert max((a[k] - b[k]).abs().max().item() for k in a) <= 1e-6
