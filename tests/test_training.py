@@ -501,9 +501,9 @@ def test_two_ranks_learn_what_one_does(tmp_path) -> None:
     script = tmp_path / "shared.py"
     script.write_text(SHARED)
     places = [str(Path(models.__file__).parents[2]), str(Path(__file__).parent)]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-        + [str(tmp_path / "2")],
+        [sys.executable, *launch, str(script), str(tmp_path / "2")],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
