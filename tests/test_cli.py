@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small source of each kind, and a tiny model of each family trained on it."""
     path = tmp_path_factory.mktemp("home")
     rng = np.random.default_rng(0)
-    grey = rng.integers(0, 256, (120, 8, 8), dtype=np.uint8)
+    grey = rng.integers(0, 256, (800, 8, 8), dtype=np.uint8)
     np.savez(path / "grey.npz", x=grey)
     folder = path / "images"
     folder.mkdir()
@@ -189,19 +189,19 @@ def test_score_by_importance_sampling(triptych, home) -> None:
 
 
 def test_evaluate(triptych, home) -> None:
-    run = ["evaluate", home / "dcgan", "--data", home / "images", "-n", 50]
-    code, _, err = triptych(*run, "--json")  # 40 images: too few, and said so
-    assert code == 2 and err.startswith("error: ")
-    code, out, _ = triptych("evaluate", home / "dcgan", "--data", home / "grey.npz", "-n", 50, "--json")
-    assert code in (0, 2) and (code == 2 or json.loads(out))
+    run = ["evaluate", home / "dcgan", "--data", home / "grey.npz", "-n", 50]
+    code, out, err = triptych(*run, "--json")
+    assert code == 0 and json.loads(out)["model"] == "dcgan", err
+    code, out, _ = triptych(*run)
+    assert code == 0 and "protocol" in out.splitlines()[0] and not BOX.search(out)
+    code, _, err = triptych("evaluate", home / "dcgan", "--data", home / "images", "-n", 50)  # 40 images
+    assert code == 2 and len(err.splitlines()) == 1
 
 
 def test_compare(triptych, home, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(home)
-    code, out, err = triptych("compare", home / "vae", home / "pixelcnn", "-n", 50, "--out", tmp_path / "r.html")
-    assert code == 0 or (code == 2 and err), err
-    if code == 0:
-        assert "<html" in (tmp_path / "r.html").read_text() and not BOX.search(out)
+    code, out, err = triptych("compare", "vae", "pixelcnn", "-n", 50, "--limit", 9, "--out", tmp_path / "r.html")
+    assert code == 0 and "<html" in (tmp_path / "r.html").read_text() and not BOX.search(out), err
 
 
 # A person's mistakes: an exit code, one line that says what to do, and nothing changed
@@ -222,14 +222,14 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "steps none": (["train", "vae", "--data", "grey.npz", "--out", "x", "--steps", "0"], 2, "--steps"),
     "steps text": (["train", "vae", "--data", "grey.npz", "--out", "x", "--steps", "ten"], 2, "--steps"),
     "negative seed": (["train", "vae", "--data", "grey.npz", "--out", "x", "--seed", "-1"], 2, "--seed"),
-    "large batch": (["train", "vae", "--data", "grey.npz", "--out", "x", "--batch", "1000"], 2, "lower the batch size"),
+    "large batch": (["train", "vae", "--data", "grey.npz", "--out", "x", "--batch", "9999"], 2, "lower the batch size"),
     "unknown device": (["train", "vae", "--data", "grey.npz", "--out", "x", "--device", "tpu9"], 2, "--device tpu9"),
     "no such device": (["train", "vae", "--data", "grey.npz", "--out", "x", "--device", "cuda:77"], 2, "cuda:77"),
     "bad binary": (["train", "vae", "--data", "grey.npz", "--out", "x", "--binary", "maybe"], 2, "--binary"),
     "binary points": (["data", "ring", "--binary", "dynamic"], 2, "ring|images"),
     "size cannot": (["train", "dcgan", "--data", "grey.npz", "--size", "9", "--out", "x"], 2, "these work"),
     "preset misfit": (["train", "vae-mnist", "--data", "grey.npz", "--out", "x"], 2, "the model is built for"),
-    "out is a file": (["train", "vae", "--data", "grey.npz", "--out", "grey.npz", "hidden=[4]"], 2, "takes a folder"),
+    "out is a file": (["train", "vae", "--data", "grey.npz", "--out", "grey.npz", "--batch", "8"], 2, "takes a folder"),
     "resume nothing": (
         ["train", "vae", "--data", "grey.npz", "--out", "none", "--resume"],
         2,
@@ -310,7 +310,7 @@ def test_a_full_disk_ends_with_5(triptych, home, tmp_path, monkeypatch) -> None:
 
 
 def test_memory_that_runs_out_ends_with_5(triptych, home, tmp_path, monkeypatch) -> None:
-    def greedy(*_: object) -> None:
+    def greedy(*_: object, **__: object) -> None:
         raise RuntimeError(
             "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9e18 bytes"
         )
@@ -359,7 +359,7 @@ def images(path: Path, n: int = 30, shape: tuple[int, ...] = (8, 8), dtype: type
     return path
 
 
-def test_one_bad_file_is_named_and_skipped(triptych, tmp_path) -> None:
+def test_one_bad_file_is_named_and_skipped(triptych, tmp_path, caplog) -> None:
     path = images(tmp_path / "some")
     whole = (path / "007.png").read_bytes()
     (path / "007.png").write_bytes(whole[: len(whole) // 2])
@@ -370,8 +370,10 @@ def test_one_bad_file_is_named_and_skipped(triptych, tmp_path) -> None:
     assert code == 0 and about["items"] == 29
     assert {p["file"] for p in about["problems"]} == {"007.png", "page.png", "empty.png"}
     run = ["train", "dcgan", "--data", path, "--out", tmp_path / "run", "width=2", *SHORT]
-    code, _, err = triptych(*run)
-    assert code == 0 and "007.png" in err
+    caplog.clear()
+    assert (
+        triptych(*run)[0] == 0 and "007.png" in caplog.text
+    )  # logging writes to stderr, where pytest does not take it
     code, _, err = triptych("data", path, "--strict")
     assert code == 2 and "strict" in err
 
