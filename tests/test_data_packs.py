@@ -119,7 +119,9 @@ def test_black_stays_black_and_white_white(tmp_path: Path) -> None:
         d = data(tmp_path / "a.npy", binary=how)
         x = d.fetch(torch.arange(len(d)), StepNoise(0, len(d), slice(0, len(d)))).x
         assert (x[..., 0] == -1).all() and (x[..., 1] == 1).all()
-    zero = SimpleNamespace(n=1, uniform=lambda *shape: torch.zeros(1, *shape))  # 0 is a possible draw
+    zero = SimpleNamespace(
+        n=1, device=torch.device("cpu"), uniform=lambda *shape: torch.zeros(1, *shape)
+    )  # 0 is a possible draw
     x = data(tmp_path / "a.npy", binary=True).fetch(torch.tensor([0]), zero).x
     assert (x[..., 0] == -1).all() and (x[..., 1] == 1).all()
 

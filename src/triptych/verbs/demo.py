@@ -20,7 +20,6 @@ from triptych.data import data
 from triptych.io import commit
 from triptych.report import pictures
 from triptych.verbs.compare import Comparison, compare
-from triptych.verbs.evaluate import POOL
 from triptych.verbs.train import metrics
 
 CAST = (("dcgan-mnist-demo", "mnist"), ("vae-mnist-demo", "mnist-binary"), ("pixelcnn-mnist-demo", "mnist-binary"))
@@ -84,7 +83,7 @@ def demo(
         for job in jobs:
             job.result()
     report = path / "report.html"
-    n, pool, limit = (100, 1000, 100) if quick else (2000, POOL, None)
+    n, pool, limit = (100, 1000, 100) if quick else (2000, 10_000, None)
     comparison = compare(
         folders,
         out=report,
