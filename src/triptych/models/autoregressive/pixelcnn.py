@@ -160,8 +160,8 @@ PRESETS = {
         config=PixelCNNConfig(width=32, blocks=10, head=32, adam=Adam(lr=4e-3, schedule="cosine", warmup=0.02)),
         steps=1800,
         batch=16,
-        expect="Dynamically binarized MNIST, one of two CPU cores, seed 0: 5 minutes, 92.7 nats on the test set. Strokes "
-        "are right, whole digits only some: those take longer training.",
+        expect="Dynamically binarized MNIST, one of two CPU cores, seed 0: 5 minutes, 92.7 nats on the test set. "
+        "Strokes are right, whole digits only some: those take a deeper network and longer training.",
     ),
     "pixelcnn-cifar": Preset(
         config=PixelCNNConfig(x=Images(3, 32, 32), width=258, blocks=15, head=1023, adam=Adam(lr=1e-3)),

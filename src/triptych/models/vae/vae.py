@@ -126,15 +126,15 @@ PRESETS = {
         config=VAEConfig(),
         steps=40_000,
         batch=128,
-        expect="Dynamically binarized MNIST, one of two CPU cores (shared), seed 0: 52 minutes, at most 95.7 nats (bound) "
-        "on the test set, 90.2 by importance sampling with 5,000 draws (2,000 test images).",
+        expect="Dynamically binarized MNIST, one of two CPU cores (shared), seed 0: 52 minutes, at most 95.7 nats "
+        "(bound) on the test set, 90.2 by importance sampling with 5,000 draws (2,000 test images).",
     ),
     "vae-mnist-demo": Preset(
         config=VAEConfig(latent=20, hidden=(500,), adam=Adam(lr=3e-3, schedule="cosine")),
         steps=4200,
         batch=128,
-        expect="Dynamically binarized MNIST, one of two CPU cores, seed 0: 2 minutes, at most 102.5 nats (bound) on the "
-        "test set, 97.9 by importance sampling with 64 draws.",
+        expect="Dynamically binarized MNIST, one of two CPU cores, seed 0: 2 minutes, at most 102.5 nats (bound) on "
+        "the test set, 97.9 by importance sampling with 64 draws.",
     ),
     "vae-tiny": Preset(
         config=VAEConfig(x=Images(1, 2, 2, levels=2), latent=1, hidden=(8,)),
