@@ -152,7 +152,7 @@ class PixelCNN(Generative[None]):
 PRESETS = {
     "pixelcnn-mnist": Preset(
         config=PixelCNNConfig(width=64, blocks=15, head=64, adam=Adam(lr=2e-3, schedule="cosine", warmup=0.01)),
-        steps=16_000,
+        steps=12_000,
         batch=32,
         expect="Dynamically binarized MNIST, the paper's depth; meant for 90 minutes of two cores, not measured yet.",
     ),
