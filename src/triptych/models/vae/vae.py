@@ -52,19 +52,20 @@ def mlp(*sizes: int) -> nn.Sequential:
 
 class VAE(Generative[None]):
     name = "vae"
+    zero: Tensor
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config, x = config, config.x
         self.encoder = mlp(x.dims, *config.hidden, 2 * config.latent)
         self.decoder = mlp(config.latent, *reversed(config.hidden), x.dims)
+        self.register_buffer("zero", torch.zeros(config.latent), persistent=False)
         if x.levels > 2:
             self.log_scale = nn.Parameter(torch.full(x.shape, -2.0))
 
     def prior(self, given: None = None) -> Distribution:
         """p(z)"""
-        zero = torch.zeros(self.config.latent, device=self.device)
-        return Independent(Normal(zero, torch.ones_like(zero), validate_args=False), 1, validate_args=False)
+        return Independent(Normal(self.zero, self.zero + 1, validate_args=False), 1, validate_args=False)
 
     def encode(self, x: Float[Tensor, "n c h w"], given: None = None) -> Distribution:
         """q(z | x)"""
@@ -106,7 +107,7 @@ class VAE(Generative[None]):
         if draws == 1:
             nats, how = self.decode(q.rsample()).log_prob(x) - kl_divergence(q, p), "ELBO, 1 draw"
         else:
-            total = torch.full((len(x),), -torch.inf, device=x.device)
+            total = x.new_full((len(x),), -torch.inf)
             at_once = max(1, 2**24 // x.numel())  # keeps the decoded images within 64 MB
             for first in range(0, draws, at_once):
                 z = q.rsample((min(at_once, draws - first),))
