@@ -24,7 +24,7 @@ from torch import Tensor
 
 from triptych.core import Images, evaluating
 from triptych.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
-from triptych.nn.incremental import draw_naively
+from triptych.nn.fixed_point import draw_naively
 
 MODELS: dict[str, Callable[[], Any]] = {
     "pixelcnn": lambda: PixelCNN(PixelCNNConfig(width=32, blocks=15, head=32)),
@@ -44,6 +44,10 @@ class Uniforms:
     @property
     def n(self) -> int:
         return len(self.numbers)
+
+    @property
+    def device(self) -> torch.device:
+        return self.numbers.device
 
     def uniform(self, *shape: int) -> Tensor:
         return self.numbers.view(self.n, *shape)
@@ -103,7 +107,7 @@ def measure(name: str, n: int, repeats: int, naive_steps: int | None) -> Row:
         runs = [clock(lambda: model.draw(Uniforms(u))) for _ in range(repeats)]
         if naive_steps is None or naive_steps >= x.dims:
             drawn: list[Tensor] = []
-            naive, how = clock(lambda: drawn.append(draw_naively(model.logits, x, u))), "in full"
+            naive, how = clock(lambda: drawn.append(draw_naively(model, Uniforms(u)))), "in full"
             equal = torch.equal(samples, drawn[0])
         else:
             model.logits(samples)  # warm

@@ -1,6 +1,7 @@
 """The contract suite, applied to every model of the catalogue, and to planted bugs, each of which it must catch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,7 +11,9 @@ from torch.distributions import Bernoulli, Categorical
 
 from triptych import models, testing
 from triptych.core import (
+    FAITHFUL,
     Adam,
+    Autoregressive,
     Batch,
     Clock,
     Exact,
@@ -23,10 +26,12 @@ from triptych.core import (
     Noise,
     Player,
     Points,
+    Sampling,
     Stage,
     config,
 )
 from triptych.losses import adversarial
+from triptych.nn.fixed_point import draw_by_iteration
 
 TINY = [
     (entry.name, preset)
@@ -356,7 +361,7 @@ class FreeConfig:
     adam: Adam = Adam(lr=1e-2)
 
 
-class Chain(Generative[None]):
+class Chain(Autoregressive[None]):
     """p(x) with a network over the whole grid, as autoregressive models of images have it."""
 
     name = "chain"
@@ -367,7 +372,7 @@ class Chain(Generative[None]):
         self.net = nn.Linear(6, 18)
         self.register_buffer("mask", torch.ones(6, 6).tril(-1).repeat_interleave(3, 0))
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, given: None = None) -> Tensor:
         out = nn.functional.linear(x.flatten(1), self.net.weight * self.mask, self.net.bias)
         return out.view(-1, 1, 2, 3, 3)
 
@@ -379,11 +384,11 @@ class Chain(Generative[None]):
         nats = self(x).log_prob(level).flatten(1).sum(1)
         return Exact(nats=nats, dims=6, measure="mass", how="chain rule")
 
-    def draw(self, noise: Noise, given: None = None) -> Tensor:
-        u, x = noise.uniform(6), torch.zeros(noise.n, 6)
+    def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Tensor:
+        u, known, x = noise.uniform(6), how.start(self.config.x, noise).flatten(1), torch.zeros(noise.n, 6)
         for i in range(6):
-            p = self.logits(x).flatten(1, 3)[:, i].softmax(-1).cumsum(-1)
-            x[:, i] = self.config.x.from_index((p[:, :-1] <= u[:, i, None]).sum(-1))
+            logits = self.logits(x.view(-1, 1, 2, 3)).flatten(1, 3)[:, i]
+            x[:, i] = self.config.x.from_index(how.fill(known[:, i], logits, u[:, i]))
         return x.view(-1, 1, 2, 3)
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
@@ -401,19 +406,54 @@ class ChainWithLeak(Chain):
         self.mask[-3:, -1] = 1
 
 
+class Untitled(Generative[None]):
+    """A model of factors that does not call itself autoregressive: by its forward(x), it is one."""
+
+    name = "untitled"
+
+    def __init__(self, config: FreeConfig) -> None:
+        super().__init__()
+        leaky = ChainWithLeak(config)
+        self.config, self.net, self.mask = config, leaky.net, leaky.mask
+
+    logits, forward, log_prob = Chain.logits, Chain.forward, Chain.log_prob
+    draw, loss, stages = Chain.draw, Chain.loss, Chain.stages
+
+
 class LeakInTraining(Chain):
     """Only in training mode: batch statistics over the whole image, for example."""
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, given: None = None) -> Tensor:
         return super().logits(x) + (x.mean() if self.training else 0)
+
+
+class Backwards(Chain):
+    """Says that its factors come in another order than they do."""
+
+    def order(self) -> Tensor:
+        return super().order().flip(0)
 
 
 class Reordered(Chain):
     """Draws by other uniform numbers than the loop would: right in distribution, and still another sampler."""
 
-    def draw(self, noise: Noise, given: None = None) -> Tensor:
+    def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Tensor:
         noise.uniform(1)
+        return super().draw(noise, given, how)
+
+
+class Stubborn(Chain):
+    """Takes no options."""
+
+    def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Tensor:
         return super().draw(noise, given)
+
+
+class Forgetful(Chain):
+    """Takes all options but what is known."""
+
+    def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Tensor:
+        return super().draw(noise, given, replace(how, known=None))
 
 
 def test_an_autoregressive_network_passes() -> None:
@@ -423,10 +463,13 @@ def test_an_autoregressive_network_passes() -> None:
 @pytest.mark.parametrize(
     ("broken", "check", "sentence"),
     [
-        (ChainWithLeak, testing.check_causality, r"not causal in evaluation mode: .* \(0, 1, 2\)"),
+        (ChainWithLeak, testing.check_causality, r"not causal in evaluation mode: .*\(0, 1, 2\) sees \(0, 1, 2\)"),
+        (Backwards, testing.check_causality, "not causal in evaluation mode: in its order of factors"),
         (LeakInTraining, testing.check_causality, "not causal in training mode"),
         (ChainWithLeak, testing.check_likelihood, "no exact likelihood"),
-        (Reordered, testing.check_sampler, "its sampler and the naive loop differ"),
+        (Reordered, testing.check_sampler, "draw and draw_naively differ"),
+        (Stubborn, testing.check_sampler, "differ for the same uniform numbers with Sampling.temperature=0.7"),
+        (Forgetful, testing.check_sampler, "differ for the same uniform numbers with .*known=tensor"),
     ],
 )
 def test_a_leak_or_another_sampler_is_caught(broken: type[Chain], check, sentence: str) -> None:
@@ -436,14 +479,28 @@ def test_a_leak_or_another_sampler_is_caught(broken: type[Chain], check, sentenc
         check(model, testing.Examples(model.config.x))
 
 
-def test_a_causal_order_need_not_be_the_raster() -> None:
+def test_a_leak_is_caught_whatever_the_model_calls_itself() -> None:
     torch.manual_seed(0)
-    model = Chain(FreeConfig())
-    order = torch.randperm(6)
-    mask = model.mask.view(6, 3, 6)
-    model.mask.copy_(mask[order][:, :, order].reshape(18, 6))
-    testing.check_causality(model, testing.Examples(model.config.x))
-    testing.check_likelihood(model, testing.Examples(model.config.x))
+    model = Untitled(FreeConfig())
+    with pytest.raises(AssertionError, match=r"not causal in evaluation mode: .* \(0, 1, 2\) depends"):
+        testing.check_causality(model, testing.Examples(model.config.x))
+
+
+class Shuffled(Chain):
+    """The first value in order is the last in the image, and so on."""
+
+    def __init__(self, config: FreeConfig) -> None:
+        super().__init__(config)
+        self.mask.copy_(self.mask.view(6, 3, 6).flip(0, 2).reshape(18, 6))
+
+    def order(self) -> Tensor:
+        return super().order().flip(0)
+
+    draw = draw_by_iteration
+
+
+def test_a_causal_order_need_not_be_the_raster() -> None:
+    testing.check_model(Shuffled, FreeConfig())
 
 
 class TinyGAN(Generative[None]):

@@ -8,9 +8,20 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from triptych.core import Adam, Batch, Clock, Exact, HasLikelihood, Images, ItemNoise, StepNoise, UsageError
+from triptych.core import (
+    Adam,
+    Batch,
+    Clock,
+    Exact,
+    HasLikelihood,
+    Images,
+    ItemNoise,
+    StepNoise,
+    UsageError,
+)
 from triptych.models.autoregressive.pixelcnn import PRESETS, PixelCNN, PixelCNNConfig
-from triptych.nn.incremental import Wavefront, draw_naively, inverse_cdf
+from triptych.nn.fixed_point import draw_naively
+from triptych.nn.incremental import Wavefront
 from triptych.nn.masked import MaskedConv2d
 
 
@@ -206,8 +217,7 @@ SPACES = [
 @pytest.mark.parametrize("x", SPACES, ids=str)
 def test_sampler_equals_the_naive_loop(x: Images) -> None:
     model = make(x, sharp=2.0)
-    u = ItemNoise(7, range(16)).uniform(*x.shape)
-    fast, naive = model.sample(16, seed=7), draw_naively(model.logits, x, u)
+    fast, naive = model.sample(16, seed=7), draw_naively(model, ItemNoise(7, range(16)))
     assert torch.equal(fast, naive)
     assert model.logits(fast).std() >= 1
     assert len(fast.unique()) > x.levels // 4 and torch.equal(x.from_index(x.index(fast)), fast)
@@ -263,13 +273,6 @@ def test_wavefront_visits_each_pixel_after_its_past(height: int, width: int, rea
         above = when[max(0, i - reach) : i, max(0, j - reach) : j + reach + 1]
         assert (above < when[i, j]).all() and (when[i, :j] < when[i, j]).all()
     assert (height, width, reach) != (28, 28, 3) or len(front) == 136
-
-
-def test_inverse_cdf() -> None:
-    logits = torch.tensor([0.25, 0.5, 0.25]).log().expand(4, 3)
-    assert inverse_cdf(logits, torch.tensor([0.0, 0.2499, 0.2501, 0.9999])).tolist() == [0, 0, 1, 2]
-    assert inverse_cdf(torch.zeros(3, 1), torch.tensor([0.0, 0.4999, 0.5])).tolist() == [0, 0, 1]
-    assert inverse_cdf(torch.tensor([[0.0, -200.0]]), torch.tensor([1 - 2**-24])).tolist() == [0]
 
 
 # Refusals

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         PartialLabel,
         Picture,
         Points,
+        Sampling,
         Text,
         Tokens,
         Transfer,
@@ -56,7 +57,7 @@ __version__ = "0.1.0"
 HOMES = {
     "triptych.core": (
         "Audio Batch Data Estimate Exact Generative Images Label Labels Likelihood LowerBound PartialLabel Picture "
-        "Points Text Tokens Transfer Video Voxels"
+        "Points Sampling Text Tokens Transfer Video Voxels"
     ),
     "triptych.data": "Dataset data",
     "triptych.errors": "DataError IntegrityError NonFiniteError ResourceError TriptychError UsageError",

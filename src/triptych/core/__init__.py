@@ -5,15 +5,19 @@ from triptych.core.data import Data
 from triptych.core.game import Adam, Clock, Loss, Player, Preset, Stage
 from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
-from triptych.core.model import Generative, HasLikelihood, evaluating
+from triptych.core.model import Autoregressive, Generative, HasLikelihood, evaluating
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
+from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, from_levels, inverse_cdf, levels_of, prefix, to_levels
 from triptych.core.spaces import AnySpace, Audio, Images, Labels, Leveled, Points, Space, Tokens, Video, Voxels
 from triptych.errors import DataError, IntegrityError, NonFiniteError, ResourceError, TriptychError, UsageError
 
 __all__ = [
+    "FAITHFUL",
+    "UNKNOWN",
     "Adam",
     "AnySpace",
     "Audio",
+    "Autoregressive",
     "Batch",
     "Clock",
     "Count",
@@ -44,6 +48,7 @@ __all__ = [
     "Positive",
     "Preset",
     "ResourceError",
+    "Sampling",
     "Space",
     "Stage",
     "StepNoise",
@@ -56,5 +61,10 @@ __all__ = [
     "Voxels",
     "config",
     "evaluating",
+    "from_levels",
+    "inverse_cdf",
+    "levels_of",
     "mix",
+    "prefix",
+    "to_levels",
 ]

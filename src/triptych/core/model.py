@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, final, overload, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from triptych.core.game import Stage
 from triptych.core.given import G, Given
 from triptych.core.likelihood import Likelihood
 from triptych.core.noise import ItemNoise, Noise
+from triptych.core.sampling import FAITHFUL, Sampling, raster
 from triptych.errors import UsageError
 
 GC = TypeVar("GC", bound=Given | None, contravariant=True)
@@ -29,28 +30,44 @@ class Generative(nn.Module, ABC, Generic[G]):
 
     @overload
     def sample(
-        self: "Generative[None]", n: int, given: None = None, *, seed: int | None = None, first: int = 0
-    ) -> Float[Tensor, "n ..."]: ...
+        self: "Generative[None]",
+        n: int,
+        given: None = None,
+        *,
+        seed: int | None = None,
+        first: int = 0,
+        how: Sampling = FAITHFUL,
+    ) -> Shaped[Tensor, "n ..."]: ...
     @overload
-    def sample(self, n: int, given: G, *, seed: int | None = None, first: int = 0) -> Float[Tensor, "n ..."]: ...
+    def sample(
+        self, n: int, given: G, *, seed: int | None = None, first: int = 0, how: Sampling = FAITHFUL
+    ) -> Shaped[Tensor, "n ..."]: ...
 
     @final
-    def sample(self, n: int, given: Any = None, *, seed: int | None = None, first: int = 0) -> Float[Tensor, "n ..."]:
+    def sample(
+        self, n: int, given: Any = None, *, seed: int | None = None, first: int = 0, how: Sampling = FAITHFUL
+    ) -> Shaped[Tensor, "n ..."]:
         """Draws n samples of x, in evaluation mode and without gradients.
 
         Sample i is a function of the model, the seed, `given[i]` and first + i: not of n, nor of what is drawn beside
-        it. Without a seed, one is taken from torch's global generator.
+        it. Without a seed, one is taken from torch's global generator. `how` holds the options of autoregressive
+        sampling; by default samples follow the model.
 
-        Raises UsageError if the model needs a condition that was not given (or the other way round).
+        Raises UsageError if the model needs a condition that was not given (or the other way round), or if options
+        of autoregressive sampling are asked of another kind of model.
         """
         if n < 0 or first < 0:
             raise UsageError(f"sample: n={n} and first={first} must not be negative")
         self.check_given(n, given)
         if seed is None:
             seed = int(torch.randint(2**62, ()).item())
-        device = self.device
+        noise = ItemNoise(seed, range(first, first + n), self.device)
         with evaluating(self), torch.no_grad():
-            return self.draw(ItemNoise(seed, range(first, first + n), device), given)
+            if isinstance(self, Autoregressive):
+                return self.draw(noise, given, how)
+            if how is not FAITHFUL:
+                raise UsageError(f"{self.name} is not autoregressive: it takes no temperature, limit or known values")
+            return self.draw(noise, given)
 
     @final
     def check_given(self, n: int, given: Given | None) -> None:
@@ -68,12 +85,34 @@ class Generative(nn.Module, ABC, Generic[G]):
         return next(self.parameters()).device
 
     @abstractmethod
-    def draw(self, noise: Noise, given: G) -> Float[Tensor, "n ..."]:
+    def draw(self, noise: Noise, given: G) -> Shaped[Tensor, "n ..."]:
         """One x for each item of `noise`: how `sample` draws. Differentiable where the model allows it."""
 
     @abstractmethod
     def stages(self) -> Sequence[Stage]:
         """How the model is trained."""
+
+
+class Autoregressive(Generative[G]):
+    """p(x | given) as a product of factors, one for each value of x given those before it; x has levels or tokens."""
+
+    @abstractmethod
+    def logits(self, x: Shaped[Tensor, "n ..."], given: G) -> Float[Tensor, "n ... k"]:
+        """Every factor at once, [n, *x.shape, k]: the scores of each value's k levels (softmax).
+
+        k = 1 for two levels: the log-odds of level 1. The scores of a value depend on values before it only.
+        """
+
+    @abstractmethod
+    def draw(self, noise: Noise, given: G, how: Sampling = FAITHFUL) -> Shaped[Tensor, "n ..."]:
+        """One x for each item of `noise`, by caches: equal to what the naive loop (`nn.fixed_point`) draws.
+
+        Spends noise.uniform(*x.shape), one number a value, through `how.pick`.
+        """
+
+    def order(self) -> Int[Tensor, " dims"]:
+        """The order of the factors: where each value lies in x.flatten(). Raster order with the channels innermost."""
+        return raster(self.config.x)
 
 
 @contextmanager

@@ -11,36 +11,13 @@ a >= 1 and b <= reach. All activations of a pixel are computed in its step, so b
 those of the raster order. An image of 28 x 28 with a 7 x 7 first layer takes 4 * 27 + 28 = 136 steps, not 784.
 """
 
-from collections.abc import Callable, Iterator
-from itertools import product
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from triptych.core import Images
 from triptych.nn.masked import MaskedConv2d
-
-
-def inverse_cdf(logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
-    """The level that each uniform number stands for: how many cumulative probabilities are <= u. int64.
-
-    k logits are those of k levels (softmax); a single one is the log-odds of level 1 against level 0.
-    """
-    if logits.shape[-1] == 1:
-        return (torch.sigmoid(-logits[..., 0]) <= u).long()
-    return (logits.softmax(-1).cumsum(-1)[..., :-1] <= u[..., None]).sum(-1)
-
-
-@torch.no_grad()
-def draw_naively(
-    logits: Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n c h w k"]], space: Images, u: Float[Tensor, "n c h w"]
-) -> Float[Tensor, "n c h w"]:
-    """The textbook loop, one pass of the whole network for each sub-pixel: what incremental samplers must equal."""
-    x = torch.zeros_like(u)
-    for i, j, k in product(range(space.height), range(space.width), range(space.channels)):
-        x[:, k, i, j] = space.from_index(inverse_cdf(logits(x)[:, k, i, j], u[:, k, i, j]))
-    return x
 
 
 class Wavefront:

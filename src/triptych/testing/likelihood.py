@@ -9,23 +9,29 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from triptych.core import (
+    FAITHFUL,
+    UNKNOWN,
+    Autoregressive,
+    Batch,
     Data,
     Estimate,
     Exact,
     Generative,
     Given,
     HasLikelihood,
-    Images,
     ItemNoise,
     Leveled,
     Likelihood,
     LowerBound,
     Points,
+    Sampling,
     Space,
+    Tokens,
     UsageError,
+    to_levels,
 )
 from triptych.inference.importance import LatentVariable, importance_sampling
-from triptych.nn.incremental import draw_naively
+from triptych.nn.fixed_point import draw_by_iteration, draw_naively
 from triptych.testing.samples import untouched
 from triptych.testing.toys import every_element, first_examples, require
 
@@ -140,31 +146,26 @@ def check_bound(model: Any, x: Tensor, given: Given | None) -> None:
 
 
 def check_causality(model: Generative[Any], data: Data) -> None:
-    """An autoregressive network reads as one: no factor depends, by any chain, on the value that it is about.
+    """An autoregressive network reads as one, in training mode and in evaluation mode.
 
-    Applies to models of an exact likelihood whose forward(x) is a distribution over each value of x. There is then an
-    order in which every factor sees earlier values only: the factors multiply to a probability. In training mode and
-    in evaluation mode.
+    The scores of each value depend on values before it in the model's order only. And if forward(x) is a distribution
+    over each value of x, whatever the model calls itself: no factor depends, by any chain, on the value it is about.
     """
-    model, batch = copy.deepcopy(model).double(), first_examples(model, data, 1)
-    if batch.given is not None or not batch.x.is_floating_point():
-        return
-    x = batch.x.double()
+    model, batch = copy.deepcopy(model).double(), first_examples(model, data, 2)
+    x = batch.x.double() if batch.x.is_floating_point() else batch.x
     for mode in (False, True):
         model.train(mode)
-        base = factors(model, x)
-        if base is None:
+        said = f"{model.name} is not causal in {'training' if mode else 'evaluation'} mode"
+        edges = dependence(model, x, batch.given)
+        if edges is None:
             return
-        edges = torch.zeros(base.shape[0], base.shape[0], dtype=torch.bool)
-        for value in (x, -x):
-            base = factors(model, value)
-            assert base is not None
-            for j in range(len(edges)):
-                moved = value.flatten().clone()
-                moved[j] = -moved[j] if moved[j] else 1.0
-                other = factors(model, moved.view_as(value))
-                assert other is not None
-                edges[:, j] |= (other != base).any(1)
+        if isinstance(model, Autoregressive):
+            order = model.order().to(edges.device)
+            early = edges[order][:, order].triu().nonzero().tolist()
+            where = ", ".join(
+                f"{place(model.config.x, order[i])} sees {place(model.config.x, order[j])}" for i, j in early[:3]
+            )
+            require(not early, f"{said}: in its order of factors, {where}, which does not come before")
         reach = edges.clone()
         for k in range(len(reach)):  # Warshall's transitive closure
             reach |= reach[:, k : k + 1] & reach[k]
@@ -172,18 +173,40 @@ def check_causality(model: Generative[Any], data: Data) -> None:
         where = ", ".join(str(place(model.config.x, i)) for i in cycle[:3])
         require(
             not cycle,
-            f"{model.name} is not causal in {'training' if mode else 'evaluation'} mode: the factor of the value at "
-            f"{where} depends, perhaps through others, on that value itself",
+            f"{said}: the factor of the value at {where} depends, perhaps through others, on that value itself",
         )
 
 
-def factors(model: Generative[Any], x: Tensor) -> Tensor | None:
-    """The parameters of each factor of one x, [values, parameters], if forward(x) is a distribution of each value."""
-    if type(model).forward is torch.nn.Module.forward or not isinstance(model, HasLikelihood):
-        return None
+def dependence(model: Generative[Any], x: Tensor, given: Given | None) -> Tensor | None:
+    """Which factor moves when which value does, [dims, dims], around each example of x; None without factors."""
+    space: Space = model.config.x
+    edges = torch.zeros(space.dims, space.dims, dtype=torch.bool, device=x.device)
+    for i in range(len(x)):
+        value, condition = x[i : i + 1], given and given[i : i + 1]
+        base = factors(model, value, condition)
+        if base is None:
+            return None
+        for j in range(space.dims):
+            moved = value.flatten().clone()
+            if isinstance(space, Tokens):
+                moved[j] = (moved[j] + 1) % space.vocabulary
+            else:
+                moved[j] = -moved[j] if moved[j] else 1.0
+            other = factors(model, moved.view_as(value), condition)
+            assert other is not None
+            edges[:, j] |= (other != base).any(1)
+    return edges
+
+
+def factors(model: Generative[Any], x: Tensor, given: Given | None) -> Tensor | None:
+    """The parameters of each factor of one x, [values, parameters], if the model has factors."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # dropout
-        if not isinstance(model.log_prob(x, None), Exact):
+        if isinstance(model, Autoregressive):
+            return model.logits(x, given).flatten(1, -2)[0]
+        if type(model).forward is torch.nn.Module.forward or not isinstance(model, HasLikelihood):
+            return None
+        if given is not None or not isinstance(model.log_prob(x, None), Exact):
             return None
         torch.manual_seed(0)
         p = model(x)
@@ -193,19 +216,21 @@ def factors(model: Generative[Any], x: Tensor) -> Tensor | None:
     return torch.cat([t.reshape(x.numel(), -1) for t in parameters], 1) if parameters else None
 
 
-def place(space: Space, i: int) -> tuple[int, ...]:
-    return tuple(int(k) for k in torch.unravel_index(torch.tensor(i), space.shape))
+def place(space: Space, i: int | Tensor) -> tuple[int, ...]:
+    return tuple(int(k) for k in torch.unravel_index(torch.as_tensor(i), space.shape))
 
 
 def check_sampler(model: Generative[Any], data: Data) -> None:
     """Samples follow the exact likelihood, by a chi-squared test at 6 standard deviations, where x can be enumerated.
 
-    A model of images whose network is `logits(x)` [n, c, h, w, levels] also samples as the naive pixel-by-pixel loop
-    does, from the same uniform numbers: value for value.
+    An autoregressive model also samples as the naive loop and the fixed-point iteration do from the same uniform
+    numbers, value for value, with any options.
     """
+    drawn: Any = copy.deepcopy(model).eval()
+    if isinstance(drawn, Autoregressive):
+        check_loops(drawn, first_examples(drawn, data, 8))
     if not isinstance(model, HasLikelihood):
         return
-    drawn: Any = copy.deepcopy(model).eval()
     given = first_examples(drawn, data, 1).given
     everything = all_of(drawn, given)
     if everything is not None:
@@ -214,12 +239,21 @@ def check_sampler(model: Generative[Any], data: Data) -> None:
             likelihood: Likelihood = drawn.log_prob(x, condition)
         if isinstance(likelihood, Exact):
             check_frequencies(drawn, x, likelihood.nats.double().exp(), given)
-    logits = getattr(drawn, "logits", None)
-    if isinstance(drawn.config.x, Images) and callable(logits) and given is None:
-        u = ItemNoise(5, range(8), drawn.device).uniform(*drawn.config.x.shape)
-        naive = draw_naively(logits, drawn.config.x, u)
-        same = torch.equal(naive, drawn.sample(8, seed=5))
-        require(same, f"{drawn.name}: its sampler and the naive loop differ for the same uniform numbers")
+
+
+def check_loops(model: Autoregressive[Any], batch: Batch[Any]) -> None:
+    space, n = model.config.x, len(batch.x)
+    every_other = torch.arange(space.dims, device=batch.x.device).view(space.shape) % 2 == 1
+    known = to_levels(space, batch.x).masked_fill(every_other, UNKNOWN)
+    for how in (FAITHFUL, Sampling(temperature=0.7, top_k=2), Sampling(top_p=0.8), Sampling(known=known)):
+        drawn = model.sample(n, batch.given, seed=5, how=how)
+        for naive in (draw_naively, draw_by_iteration):
+            other = naive(model, ItemNoise(5, range(n), model.device), batch.given, how)
+            said = "" if how is FAITHFUL else f" with {how}"
+            same = torch.equal(drawn, other)
+            require(same, f"{model.name}: draw and {naive.__name__} differ for the same uniform numbers{said}")
+    kept = torch.equal(to_levels(space, drawn)[known != UNKNOWN], known[known != UNKNOWN])
+    require(kept, f"{model.name}: draw does not keep the values that are known")
 
 
 def check_frequencies(model: Generative[Any], x: Tensor, p: Tensor, given: Given | None, n: int = 4000) -> None:

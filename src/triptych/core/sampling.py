@@ -1,0 +1,175 @@
+"""How an autoregressive model picks the next value from its factor, and what it is told instead of picking.
+
+Every value spends one uniform number, by inverting its cumulative distribution. So the same numbers give the same
+samples whether the network is run naively, incrementally, or by fixed-point iteration (`nn.fixed_point`).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+from torch.nn import functional as F
+
+from triptych.core.noise import Noise
+from triptych.core.spaces import Leveled, Space, Tokens, Video
+from triptych.errors import UsageError
+
+UNKNOWN = -1
+
+
+def inverse_cdf(logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+    """The level that each uniform number stands for: how many cumulative probabilities are <= u. int64.
+
+    k logits are those of k levels (softmax); a single one is the log-odds of level 1 against level 0.
+    """
+    if logits.shape[-1] == 1:
+        return (torch.sigmoid(-logits[..., 0]) <= u).long()
+    return (logits.softmax(-1).cumsum(-1)[..., :-1] <= u[..., None]).sum(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """Options of autoregressive sampling. As it stands by default, samples follow the model.
+
+    Raises UsageError for a temperature or a limit that makes no sense.
+    """
+
+    temperature: float = 1.0
+    """Divides the logits: below 1 likely values become likelier; 0 always takes the likeliest."""
+    top_k: int | None = None
+    """Only the k likeliest levels may come (and those as likely as the last of them)."""
+    top_p: float | None = None
+    """Only the likeliest levels that together reach this probability may come (nucleus sampling, Holtzman 2020)."""
+    known: Int[Tensor, "n *shape"] | None = None
+    """The level (or token) of each value, -1 where it is to be drawn. n may be 1: the same for every sample.
+
+    A value that comes before all the unknown ones in the model's order (a prefix) is conditioned on exactly. One that
+    comes later is not foreseen by those before it: the result is a plausible completion, not a draw from p(x | known).
+    """
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise UsageError(f"temperature={self.temperature}: it must be 0 or more")
+        if self.top_k is not None and self.top_k < 1:
+            raise UsageError(f"top_k={self.top_k}: it must be 1 or more")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UsageError(f"top_p={self.top_p}: it must be above 0 and at most 1")
+
+    @property
+    def faithful(self) -> bool:
+        """Whether values are drawn as likely as the model says."""
+        return self.temperature == 1 and self.top_k is None and (self.top_p is None or self.top_p == 1)
+
+    def pick(self, logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+        """A level each, from its factor's scores (see `inverse_cdf`) and a uniform number."""
+        if self.faithful:
+            return inverse_cdf(logits, u)
+        if logits.shape[-1] == 1:
+            logits = F.pad(logits, (1, 0))
+        return inverse_cdf(self.steer(logits), u)
+
+    def steer(self, logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
+        """The scores with the temperature applied, and -inf for the levels that may not come."""
+        if self.temperature == 0:
+            return torch.full_like(logits, -torch.inf).scatter_(-1, logits.argmax(-1, keepdim=True), 0.0)
+        logits = logits / self.temperature
+        if self.top_k is not None and self.top_k < logits.shape[-1]:
+            least = logits.topk(self.top_k, -1).values[..., -1:]
+            logits = logits.masked_fill(logits < least, -torch.inf)
+        if self.top_p is not None and self.top_p < 1:
+            ranked, place = logits.softmax(-1).sort(-1, descending=True)
+            late = ranked.cumsum(-1) - ranked >= self.top_p  # those before it reached top_p already
+            logits = logits.masked_fill(torch.zeros_like(late).scatter_(-1, place, late), -torch.inf)
+        return logits
+
+    def fill(
+        self, known: Int[Tensor, "*n"], logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]
+    ) -> Int[Tensor, "*n"]:
+        """What is known, and where it is -1, what is picked."""
+        picked = self.pick(logits, u)
+        return picked if self.known is None else torch.where(known == UNKNOWN, picked, known)
+
+    def start(self, space: Space, noise: Noise) -> Int[Tensor, "n *shape"]:
+        """The levels of n samples before anything is drawn: `known`, checked, or -1 everywhere.
+
+        Raises UsageError if the shape or a level of `known` is not of the space.
+        """
+        n, known = noise.n, self.known
+        if known is None:
+            return torch.full((n, *space.shape), UNKNOWN, device=noise.device)
+        if known.is_floating_point() or known.is_complex():
+            raise UsageError(f"known holds {known.dtype} values: it takes levels (int64), and -1 where unknown")
+        if tuple(known.shape[1:]) != space.shape:
+            raise UsageError(
+                f"known has shape {list(known.shape)}; {space} takes [n, {', '.join(map(str, space.shape))}]"
+            )
+        if len(known) not in (1, n):
+            raise UsageError(f"known has {len(known)} rows for {n} samples: one each, or one for all")
+        values = levels_of(space)
+        if known.numel() and not (known.min() >= UNKNOWN and known.max() < values):
+            raise UsageError(
+                f"known has values from {known.min().item()} to {known.max().item()}; {space} has levels 0 to "
+                f"{values - 1}, and -1 stands for unknown"
+            )
+        return known.to(noise.device, torch.long).expand(n, *space.shape).clone()
+
+    def __getitem__(self, rows: slice) -> Self:
+        """The options for some of the samples."""
+        return self if self.known is None or len(self.known) == 1 else replace(self, known=self.known[rows])
+
+
+FAITHFUL = Sampling()
+"""Samples follow the model."""
+
+
+def levels_of(space: Space) -> int:
+    """How many values a number of this discrete space may take.
+
+    Raises UsageError for a space of real numbers.
+    """
+    if isinstance(space, Leveled):
+        return space.levels
+    if isinstance(space, Tokens):
+        return space.vocabulary
+    raise UsageError(f"{space} has no levels")
+
+
+def from_levels(space: Space, level: Int[Tensor, "n *shape"]) -> Shaped[Tensor, "n *shape"]:
+    """Levels as values of x; tokens are what they are."""
+    return space.from_index(level) if isinstance(space, Leveled) else level
+
+
+def to_levels(space: Space, x: Shaped[Tensor, "n *shape"]) -> Int[Tensor, "n *shape"]:
+    """The inverse of `from_levels`. Raises UsageError if x is not in the space."""
+    if isinstance(space, Leveled):
+        return space.index(x)
+    space.check(x)
+    return x
+
+
+def prefix(space: Space, start: Int[Tensor, "n m"]) -> Int[Tensor, "n *shape"]:
+    """`known` for a sequence or an image of which the first m values (in raster order, colors last) are given.
+
+    Raises UsageError if m is more than the space holds.
+    """
+    if start.shape[1] > space.dims:
+        raise UsageError(f"a prefix of {start.shape[1]} values is longer than {space}, which holds {space.dims}")
+    known = start.new_full((len(start), space.dims), UNKNOWN)
+    known[:, : start.shape[1]] = start
+    return from_sequence(space, known)
+
+
+def raster(space: Space) -> Int[Tensor, " dims"]:
+    """Where each value lies in x.flatten(), in raster order: place by place, the channels of a place one by one."""
+    return from_sequence(space, torch.arange(space.dims)[None]).flatten().argsort()
+
+
+def from_sequence(space: Space, values: Int[Tensor, "n dims"]) -> Int[Tensor, "n *shape"]:
+    """Values in raster order, put where they belong in x."""
+    if len(space.shape) < 2:
+        return values.view(-1, *space.shape)
+    axis = 1 if isinstance(space, Video) else 0
+    channels, sizes = space.shape[axis], space.shape[:axis] + space.shape[axis + 1 :]
+    return values.view(-1, *sizes, channels).movedim(-1, axis + 1)

@@ -1,0 +1,178 @@
+"""Options of autoregressive sampling, and the two samplers that need no caches."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from triptych.core import (
+    UNKNOWN,
+    Audio,
+    Autoregressive,
+    Images,
+    ItemNoise,
+    Noise,
+    Sampling,
+    Space,
+    Tokens,
+    UsageError,
+    Video,
+    config,
+    from_levels,
+    inverse_cdf,
+    prefix,
+    to_levels,
+)
+from triptych.core.sampling import FAITHFUL, raster
+from triptych.models import find
+from triptych.nn.fixed_point import draw_by_iteration, draw_naively
+
+P = torch.tensor([0.5, 0.1, 0.3, 0.1])
+
+
+def frequencies(how: Sampling, logits: Tensor) -> list[float]:
+    u = (torch.arange(1000) + 0.5) / 1000
+    picked = how.pick(logits.expand(1000, -1), u)
+    return (torch.bincount(picked, minlength=max(2, logits.shape[-1])) / 1000).tolist()
+
+
+def test_inverse_cdf() -> None:
+    logits = torch.tensor([0.25, 0.5, 0.25]).log().expand(4, 3)
+    assert inverse_cdf(logits, torch.tensor([0.0, 0.2499, 0.2501, 0.9999])).tolist() == [0, 0, 1, 2]
+    assert inverse_cdf(torch.zeros(3, 1), torch.tensor([0.0, 0.4999, 0.5])).tolist() == [0, 0, 1]
+    assert inverse_cdf(torch.tensor([[0.0, -200.0]]), torch.tensor([1 - 2**-24])).tolist() == [0]
+
+
+def test_by_default_values_are_picked_as_likely_as_the_model_says() -> None:
+    assert FAITHFUL.faithful and Sampling(known=torch.zeros(1, 2)).faithful and Sampling(top_p=1.0).faithful
+    assert frequencies(FAITHFUL, P.log()) == pytest.approx(P.tolist())
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        (Sampling(temperature=0.5), (P**2 / (P**2).sum()).tolist()),
+        (Sampling(temperature=0), [1, 0, 0, 0]),
+        (Sampling(top_k=1), [1, 0, 0, 0]),
+        (Sampling(top_k=2), [5 / 8, 0, 3 / 8, 0]),
+        (Sampling(top_k=9), P.tolist()),
+        (Sampling(top_p=0.4), [1, 0, 0, 0]),
+        (Sampling(top_p=0.51), [5 / 8, 0, 3 / 8, 0]),
+        (Sampling(temperature=0.5, top_k=2), [25 / 34, 0, 9 / 34, 0]),
+    ],
+    ids=str,
+)
+def test_each_option_does_what_it_says(how: Sampling, expected: list[float]) -> None:
+    assert not how.faithful
+    assert frequencies(how, P.log()) == pytest.approx(expected, abs=2e-3)
+
+
+def test_a_single_logit_takes_the_options_too() -> None:
+    logit = torch.tensor([math.log(3.0)])  # level 1 with probability 3/4
+    assert frequencies(FAITHFUL, logit) == pytest.approx([0.25, 0.75])
+    assert frequencies(Sampling(temperature=0.5), logit) == pytest.approx([0.1, 0.9])
+    assert frequencies(Sampling(top_k=1), logit) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"temperature": -1}, {"temperature": math.nan}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 2.0}]
+)
+def test_options_that_make_no_sense_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=next(iter(bad))):
+        Sampling(**bad)
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (torch.zeros(1, 3), "takes levels"),
+        (torch.zeros(1, 4, dtype=torch.long), "shape"),
+        (torch.zeros(5, 3, dtype=torch.long), "5 rows for 2 samples"),
+        (torch.full((1, 3), 7), "levels 0 to 6"),
+        (torch.full((2, 3), -2), "levels 0 to 6"),
+    ],
+)
+def test_what_is_known_has_to_be_in_the_space(known: Tensor, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Sampling(known=known).start(Tokens(7, 3), ItemNoise(0, range(2)))
+
+
+def test_options_of_some_of_the_samples() -> None:
+    known = torch.tensor([[0, -1], [1, -1], [2, -1]])
+    assert Sampling(known=known)[slice(1, 3)].start(Tokens(3, 2), ItemNoise(0, range(2))).tolist() == [[1, -1], [2, -1]]
+    one = Sampling(known=known[:1])
+    assert one[slice(1, 3)].start(Tokens(3, 2), ItemNoise(0, range(2))).tolist() == [[0, -1], [0, -1]]
+
+
+@pytest.mark.parametrize("space", [Images(3, 2, 4), Video(2, 3, 2, 2), Audio(2, 5), Tokens(9, 6)], ids=str)
+def test_raster_order(space: Space) -> None:
+    order = raster(space).tolist()
+    assert sorted(order) == list(range(space.dims))
+    where = [torch.unravel_index(torch.tensor(i), space.shape) for i in order]
+    channel = {Images: 0, Video: 1, Audio: 0}.get(type(space))
+    keys = [tuple(int(k) for k in place) for place in where]
+    if channel is not None:
+        keys = [key[:channel] + key[channel + 1 :] + (key[channel],) for key in keys]
+    assert keys == sorted(keys)
+
+
+def test_a_prefix_fills_the_image_from_its_corner() -> None:
+    known = prefix(Images(3, 2, 2, levels=4), torch.tensor([[1, 2, 3, 0]]))
+    assert known[0, :, 0, 0].tolist() == [1, 2, 3] and known[0, :, 0, 1].tolist() == [0, -1, -1]
+    assert (known[0, :, 1] == UNKNOWN).all()
+    with pytest.raises(UsageError, match="longer than"):
+        prefix(Tokens(4, 2), torch.zeros(1, 3, dtype=torch.long))
+
+
+def test_levels_and_back() -> None:
+    level = torch.tensor([[[[0, 3], [1, 2]]]])
+    assert torch.equal(to_levels(Images(1, 2, 2, levels=4), from_levels(Images(1, 2, 2, levels=4), level)), level)
+    assert torch.equal(from_levels(Tokens(5, 2), level.view(2, 2)), level.view(2, 2))
+    with pytest.raises(UsageError):
+        to_levels(Tokens(2, 2), level.view(2, 2))
+
+
+@config
+class MarkovConfig:
+    x: Tokens = Tokens(5, 40)
+
+
+class Markov(Autoregressive[None]):
+    """Each token depends on the one before; drawn without a cache."""
+
+    name = "markov"
+
+    def __init__(self, config: MarkovConfig) -> None:
+        super().__init__()
+        self.config, self.passes = config, 0
+        self.table = nn.Parameter(2 * torch.randn(6, 5))
+
+    def logits(self, x: Tensor, given: None = None) -> Tensor:
+        self.passes += 1
+        return self.table[torch.cat((torch.full_like(x[:, :1], 5), x[:, :-1]), 1)]
+
+    def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Tensor:
+        return draw_by_iteration(self, noise, given, how)
+
+    def stages(self):
+        return []
+
+
+@pytest.mark.parametrize(
+    "how", [FAITHFUL, Sampling(top_k=2), Sampling(known=prefix(Tokens(5, 40), torch.ones(1, 7).long()))]
+)
+def test_fixed_point_iteration_draws_what_the_loop_draws_in_fewer_passes(how: Sampling) -> None:
+    torch.manual_seed(0)
+    model = Markov(MarkovConfig())
+    drawn, few = model.sample(8, seed=3, how=how), model.passes
+    assert torch.equal(drawn, draw_naively(model, ItemNoise(3, range(8)), None, how))
+    assert few < 40 and len(drawn.unique()) > 1
+    if how.known is not None:
+        assert (drawn[:, :7] == 1).all() and not (drawn[:, 7:] == 1).all()
+
+
+def test_other_models_take_no_options() -> None:
+    vae = find("vae").load()(find("vae").presets()["vae-tiny"].config)
+    with pytest.raises(UsageError, match="not autoregressive"):
+        vae.sample(1, seed=0, how=Sampling(temperature=0.5))
