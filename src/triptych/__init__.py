@@ -91,6 +91,7 @@ __all__ = [
     "ResourceError",
     "Round",
     "Run",
+    "Sampling",
     "Text",
     "Tokens",
     "Transfer",
