@@ -182,7 +182,9 @@ def train(
     started, now = time.monotonic(), None
     with output.progress() as bar:
         tick = bar(model, total)
-        for now in verb.train(made, found, run, out=out, resume=resume, save_seconds=save_seconds):
+        for now in verb.train(
+            made, found, run, out=out, resume=resume, save_seconds=save_seconds, held=found.held_out()
+        ):
             tick(now.step, "  ".join(f"{k} {loss.value.item():.4g}" for k, loss in now.losses.items()))
     seconds = time.monotonic() - started
     done = now.step if now else total

@@ -47,6 +47,13 @@ class Dataset:
         chosen, start, stop = choose(split, pack.meta.splits, pack.meta.name)
         return cls(pack, chosen, range(start, stop), dynamic, opened)
 
+    def held_out(self) -> "Dataset | None":
+        """What a model trained on this may be checked on: the validation split, else the test split, if any."""
+        for split in ("validation", "test"):
+            if self.split == "train" and split in self.pack.meta.splits:
+                return Dataset.of(self.pack, split, self.dynamic, self.opened)
+        return None
+
     @property
     def name(self) -> str:
         """ "mnist-binary:test"."""
