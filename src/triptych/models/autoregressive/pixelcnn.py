@@ -158,7 +158,7 @@ PRESETS = {
         config=PixelCNNConfig(
             width=64, blocks=6, kernel=7, head=64, adam=Adam(lr=2e-3, schedule="cosine", warmup=0.01)
         ),
-        steps=20_000,
+        steps=13_000,
         batch=16,
         expect="Dynamically binarized MNIST; meant for 90 minutes of two cores, not measured yet.",
     ),
