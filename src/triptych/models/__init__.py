@@ -209,7 +209,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("nade", "NADE", "autoregressive", 2011,
           "Benigno Uria, Marc-Alexandre Côté, Karol Gregor, Iain Murray, Hugo Larochelle",
           "Neural Autoregressive Distribution Estimation",
-          arxiv("1605.02226"), "none", "exact"),
+          arxiv("1605.02226"), "none", "exact", "autoregressive.nade.NADE"),
     Entry("lstm", "LSTM language model", "autoregressive", 2013,
           "Alex Graves",
           "Generating Sequences With Recurrent Neural Networks",
