@@ -221,7 +221,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("made", "MADE", "autoregressive", 2015,
           "Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle",
           "MADE: Masked Autoencoder for Distribution Estimation",
-          arxiv("1502.03509"), "none", "exact"),
+          arxiv("1502.03509"), "none", "exact", "autoregressive.made.MADE"),
     Entry("pixelcnn", "PixelCNN", "autoregressive", 2016,
           OORD,
           "Pixel Recurrent Neural Networks",
