@@ -127,7 +127,7 @@ class NADE(Autoregressive[None]):
 
 PRESETS = {
     "nade-mnist": Preset(
-        config=NADEConfig(adam=Adam(lr=2e-3, schedule="cosine")),
+        config=NADEConfig(adam=Adam(lr=1e-2, schedule="cosine")),
         steps=4000,
         batch=32,
         expect="Dynamically binarized MNIST; meant for 10 minutes of one core, not trained yet.",
