@@ -221,7 +221,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("darn", "DARN", "autoregressive", 2013,
           "Karol Gregor, Ivo Danihelka, Andriy Mnih, Charles Blundell, Daan Wierstra",
           "Deep AutoRegressive Networks",
-          arxiv("1310.8499"), "none", "lower bound"),
+          arxiv("1310.8499"), "none", "lower bound", "autoregressive.darn.DARN"),
     Entry("made", "MADE", "autoregressive", 2015,
           "Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle",
           "MADE: Masked Autoencoder for Distribution Estimation",
