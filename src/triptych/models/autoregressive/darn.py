@@ -53,7 +53,7 @@ class DARNConfig:
     hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (500,)
     """Units of each stochastic layer, from the one next to x to the top."""
     tanh: Annotated[int, Field(ge=0)] = 0
-    """Units of a deterministic layer between each two stochastic ones, up and down; 0: none (Section 2.2)."""
+    """Units of a deterministic layer between each two stochastic ones, up and down; 0: none."""
     estimator: Literal["taylor", "reinforce"] = "taylor"
     """How the encoder learns: the paper's estimator, or the leave-one-out score function, which has no bias."""
     draws: Count = 1
@@ -76,7 +76,7 @@ def bits(log_odds: Float[Tensor, "*batch"], u: Float[Tensor, "*batch"]) -> Float
 
 
 class Taylor(Function):
-    """Bits h from their log-odds a, with the paper's gradient (its appendix; Gu et al., 2016, call it 1/2-estimator).
+    """Bits h from their log-odds a, with the paper's gradient.
 
     To move E f(h) by q = sigmoid(a), use (f(h) - baseline) d log q(h) / da. The baseline is f at 1/2 as its tangent at
     h has it, f(h) + f'(h) (1/2 - h), and that it is not the same for both h is neglected. There remains
@@ -84,6 +84,7 @@ class Taylor(Function):
         f'(h) (h - 1/2) d log q(h) / da = f'(h) (h - 1/2) (h - q)
 
     whose mean q (1 - q) (f'(0) + f'(1)) / 2 has the trapezoid rule for f(1) - f(0): right if f is quadratic in a bit.
+    Gu et al. (2016; https://arxiv.org/abs/1511.05176) call it the 1/2-estimator.
     """
 
     @staticmethod
@@ -99,15 +100,17 @@ class Taylor(Function):
 
 
 class LeaveOneOut(Function):
-    """A code's mean length over draws, with the score function's gradient for what drew them.
+    """A code's mean length -log p(x, h) + log q(h | x) over draws of h, with the score function's gradient for q.
 
-    Each draw's length is compared with the mean of the others' (Kool et al., 2019; https://openreview.net/forum?id=
-    r1lgTGL5DE), which it does not depend on: there is no bias. Lengths are -log p(x, h) + log q(h | x).
+    Each draw's length is compared with the mean of the others', which does not depend on it: there is no bias.
+    Kool, van Hoof and Welling, 2019. Buy 4 REINFORCE Samples, Get a Baseline for Free!
+    https://openreview.net/forum?id=r1lgTGL5DE
     """
 
     @staticmethod
     def forward(ctx: Any, minus_log_p: Tensor, log_q: Tensor) -> Tensor:
         length = minus_log_p + log_q
+        # (length - mean of the others) / draws
         ctx.save_for_backward((length - length.mean(0)) / (len(length) - 1))
         return length.mean(0)
 
@@ -181,10 +184,11 @@ class Chain(Distribution):
         return torch.stack([link(before).log_prob(h) for link, (before, h) in steps]).sum(0)
 
     def sample(self, sample_shape: Shape = ()) -> Float[Tensor, "*batch z"]:
-        layers = [self.first.expand(*sample_shape, *self.first.shape)]
-        for link in self.links:
+        nearest, *others = self.links
+        layers = [nearest(self.first).sample(sample_shape)]
+        for link in others:
             layers.append(link(layers[-1]).sample())
-        return torch.cat(layers[1:][:: self.step], -1)
+        return torch.cat(layers[:: self.step], -1)
 
 
 def sequence(x: Shaped[Tensor, "*batch c h w"]) -> Shaped[Tensor, "*batch d"]:
@@ -243,22 +247,22 @@ class DARN(Generative[None]):
         return self.decode(h).icdf(noise.uniform(*self.config.x.shape))
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
-        """The description length of x, in nats: -log p(x, h) + log q(h | x), on average over q (Section 3).
+        """The description length of x, in nats: -log p(x, h) + log q(h | x), on average over q.
 
         With the Taylor estimator, q's entropy is taken in closed form, given the layer below.
         """
-        biased = self.config.estimator == "taylor"
+        taylor = self.config.estimator == "taylor"
         z, log_q, h = [], [], sequence(batch.x + 1) / 2
         u = batch.noise.uniform(self.config.draws, sum(self.config.hidden)).movedim(1, 0)
         for link, part in zip(self.encoder, torch.split(u, self.config.hidden, -1), strict=True):
             a = link(h).expand_as(part)
-            h = Taylor.apply(a, part) if biased else bits(a, part)  # type: ignore[no-untyped-call]
-            log_q.append(-coins(a).entropy() if biased else coins(a).log_prob(h))
+            h = Taylor.apply(a, part) if taylor else bits(a, part)  # type: ignore[no-untyped-call]
+            log_q.append(-coins(a).entropy() if taylor else coins(a).log_prob(h))
             z.append(h)
         distortion = -self.decode(z[0]).log_prob(batch.x)
         minus_log_p = distortion - self.prior().log_prob(torch.cat(z, -1))
         total = torch.stack(log_q).sum(0)
-        length = minus_log_p + total if biased else LeaveOneOut.apply(minus_log_p, total)  # type: ignore[no-untyped-call]
+        length = minus_log_p + total if taylor else LeaveOneOut.apply(minus_log_p, total)  # type: ignore[no-untyped-call]
         nats = length.mean()
         return Loss(nats, {"distortion": distortion.mean(), "rate": nats - distortion.mean()})
 
