@@ -238,7 +238,7 @@ TABLE: tuple[Entry, ...] = (
           "Aäron van den Oord, Nal Kalchbrenner, Oriol Vinyals, Lasse Espeholt, Alex Graves, "
           "Koray Kavukcuoglu",
           "Conditional Image Generation with PixelCNN Decoders",
-          arxiv("1606.05328"), "none or label", "exact"),
+          arxiv("1606.05328"), "none or label", "exact", "autoregressive.gated_pixelcnn.GatedPixelCNN"),
     Entry("wavenet", "WaveNet", "autoregressive", 2016,
           "Aäron van den Oord, Sander Dieleman, Heiga Zen, Karen Simonyan, Oriol Vinyals, Alex Graves, "
           "Nal Kalchbrenner, Andrew Senior, Koray Kavukcuoglu",
