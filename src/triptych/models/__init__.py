@@ -247,7 +247,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("pixelcnn-pp", "PixelCNN++", "autoregressive", 2017,
           "Tim Salimans, Andrej Karpathy, Xi Chen, Diederik P. Kingma",
           "PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood and Other Modifications",
-          arxiv("1701.05517"), "none or label", "exact"),
+          arxiv("1701.05517"), "none or label", "exact", "autoregressive.pixelcnn_pp.PixelCNNPP"),
     Entry("pixelsnail", "PixelSNAIL", "autoregressive", 2017,
           "Xi Chen, Nikhil Mishra, Mostafa Rohaninejad, Pieter Abbeel",
           "PixelSNAIL: An Improved Autoregressive Generative Model",

@@ -184,6 +184,15 @@ class PixelConv:
         self.here = [own[:, :, k].unbind(1) for k in range(colors)]
         """For each color and column, where that color's input goes: [n, inputs / colors]."""
 
+    def above(self, kernel: Float[Tensor, "outputs inputs columns"]) -> Float[Tensor, "n width outputs"]:
+        """What another kernel, which lies above this one, makes of the row in the memory, for all columns at once.
+
+        To be asked for when a row is complete, before the next one takes its place; zeros before the first row.
+        """
+        width, cells = len(self.here[0]), self.memory[..., 1:]
+        parts = [cells[:, k : k + width] @ matrix for k, matrix in enumerate(kernel.detach().permute(2, 1, 0))]
+        return torch.stack(parts).sum(0)
+
     def __call__(
         self,
         color: int,
