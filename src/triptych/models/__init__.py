@@ -242,7 +242,7 @@ TABLE: tuple[Entry, ...] = (
           "Aäron van den Oord, Nal Kalchbrenner, Oriol Vinyals, Lasse Espeholt, Alex Graves, "
           "Koray Kavukcuoglu",
           "Conditional Image Generation with PixelCNN Decoders",
-          arxiv("1606.05328"), "none or label", "exact"),
+          arxiv("1606.05328"), "none or label", "exact", "autoregressive.gated_pixelcnn.GatedPixelCNN"),
     Entry("wavenet", "WaveNet", "autoregressive", 2016,
           "Aäron van den Oord, Sander Dieleman, Heiga Zen, Karen Simonyan, Oriol Vinyals, Alex Graves, "
           "Nal Kalchbrenner, Andrew Senior, Koray Kavukcuoglu",
@@ -251,7 +251,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("pixelcnn-pp", "PixelCNN++", "autoregressive", 2017,
           "Tim Salimans, Andrej Karpathy, Xi Chen, Diederik P. Kingma",
           "PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood and Other Modifications",
-          arxiv("1701.05517"), "none or label", "exact"),
+          arxiv("1701.05517"), "none or label", "exact", "autoregressive.pixelcnn_pp.PixelCNNPP"),
     Entry("pixelsnail", "PixelSNAIL", "autoregressive", 2017,
           "Xi Chen, Nikhil Mishra, Mostafa Rohaninejad, Pieter Abbeel",
           "PixelSNAIL: An Improved Autoregressive Generative Model",
