@@ -17,7 +17,7 @@ from math import log
 from typing import Annotated, Any, Literal
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd import Function
@@ -41,7 +41,7 @@ from triptych.core import (
     config,
     inverse_cdf,
 )
-from triptych.core.sampling import from_sequence
+from triptych.core.sampling import from_sequence, to_sequence
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 
@@ -157,10 +157,10 @@ class Pixels(Distribution):
         super().__init__(bits.batch_shape, torch.Size(x.shape), validate_args=False)
 
     def log_prob(self, value: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch"]:
-        return self.bits.log_prob(sequence(value + 1) / 2)
+        return self.bits.log_prob(to_sequence(self.x, value + 1) / 2)
 
     def icdf(self, value: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch c h w"]:
-        level = from_sequence(self.x, self.bits.icdf(sequence(value)).flatten(0, -2))
+        level = from_sequence(self.x, self.bits.icdf(to_sequence(self.x, value)).flatten(0, -2))
         return self.x.from_index(level).view(value.shape)
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
@@ -189,11 +189,6 @@ class Chain(Distribution):
         for link in others:
             layers.append(link(layers[-1]).sample())
         return torch.cat(layers[:: self.step], -1)
-
-
-def sequence(x: Shaped[Tensor, "*batch c h w"]) -> Shaped[Tensor, "*batch d"]:
-    """The pixels in raster order, the channels of each together: the inverse of `from_sequence`."""
-    return x.movedim(-3, -1).flatten(-3)
 
 
 def coins(log_odds: Float[Tensor, "*batch size"]) -> Distribution:
@@ -233,7 +228,7 @@ class DARN(Generative[None]):
     def encode(self, x: Float[Tensor, "n c h w"], given: None = None) -> Chain:
         """q(z | x)"""
         links = [lambda below, link=link: coins(link(below)) for link in self.encoder]
-        return Chain(sequence(x + 1) / 2, links, self.config.hidden, down=False)
+        return Chain(to_sequence(self.config.x, x + 1) / 2, links, self.config.hidden, down=False)
 
     def decode(self, z: Float[Tensor, "... z"], given: None = None) -> Pixels:
         """p(x | z), over images; only h_1 matters."""
@@ -252,7 +247,7 @@ class DARN(Generative[None]):
         With the Taylor estimator, q's entropy is taken in closed form, given the layer below.
         """
         taylor = self.config.estimator == "taylor"
-        z, log_q, h = [], [], sequence(batch.x + 1) / 2
+        z, log_q, h = [], [], to_sequence(self.config.x, batch.x + 1) / 2
         u = batch.noise.uniform(self.config.draws, sum(self.config.hidden)).movedim(1, 0)
         for link, part in zip(self.encoder, torch.split(u, self.config.hidden, -1), strict=True):
             a = link(h).expand_as(part)

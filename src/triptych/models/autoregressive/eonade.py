@@ -17,7 +17,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,7 +40,7 @@ from triptych.core import (
     UsageError,
     config,
 )
-from triptych.core.sampling import from_sequence
+from triptych.core.sampling import from_sequence, to_sequence
 
 BLOCK = 28
 """Pixels whose hidden layers are computed at once; see `EoNADE.factors`."""
@@ -106,7 +106,9 @@ class EoNADE(Autoregressive[None]):
 
     def logits(self, x: Float[Tensor, "n c h w"], given: None = None) -> Float[Tensor, "n c h w 1"]:
         """The log-odds of each pixel given those before it in raster order."""
-        return from_sequence(self.config.x, self.factors(sequence(x + 1) / 2, self.ordering(0)))[..., None]
+        return from_sequence(self.config.x, self.factors(to_sequence(self.config.x, x + 1) / 2, self.ordering(0)))[
+            ..., None
+        ]
 
     def log_prob(self, x: Float[Tensor, "n c h w"], given: None = None, *, orderings: int = 1) -> Exact:
         """log p(x | raster order), or log p(x) under the mixture of the first `orderings` in equal parts.
@@ -116,7 +118,7 @@ class EoNADE(Autoregressive[None]):
         """
         if orderings < 1:
             raise UsageError(f"orderings={orderings}: a mixture takes one or more")
-        v = sequence(self.config.x.index(x)).to(x.dtype)
+        v = to_sequence(self.config.x, self.config.x.index(x)).to(x.dtype)
         orders = map(self.ordering, range(orderings))
         each = torch.stack([-cost(self.factors(v[:, o], o), v[:, o]).sum(1) for o in orders])
         return Exact(
@@ -129,7 +131,7 @@ class EoNADE(Autoregressive[None]):
     def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Float[Tensor, "n c h w"]:
         """Pixel by pixel in raster order, with the running sum; one output of the network at a time."""
         x = self.config.x
-        u, level = sequence(noise.uniform(*x.shape)).T, sequence(how.start(x, noise)).T.contiguous()
+        u, level = to_sequence(x, noise.uniform(*x.shape)).T, to_sequence(x, how.start(x, noise)).T.contiguous()
         a = self.c.repeat(noise.n, 1)
         for i in range(x.dims):
             logits = torch.addmm(self.b[i], self.deep(a), self.V[i, :, None])
@@ -153,7 +155,9 @@ class EoNADE(Autoregressive[None]):
         d = self.config.x.dims
         place = batch.noise.uniform(d).argsort(1).argsort(1)
         known = place < (batch.noise.uniform(1) * d).floor()
-        nats = self.unknown_pixels(sequence(self.config.x.index(batch.x)).to(batch.x.dtype), known).mean()
+        nats = self.unknown_pixels(
+            to_sequence(self.config.x, self.config.x.index(batch.x)).to(batch.x.dtype), known
+        ).mean()
         return Loss(nats / d, {"nats": nats, "bits_per_dim": nats / (d * log(2))})
 
     def stages(self) -> Sequence[Stage]:
@@ -164,11 +168,6 @@ class EoNADE(Autoregressive[None]):
 def cost(log_odds: Float[Tensor, "n d"], v: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """-log p of zeros and ones, in nats."""
     return F.binary_cross_entropy_with_logits(log_odds, v, reduction="none")
-
-
-def sequence(x: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d"]:
-    """The pixels in raster order, the channels of each together: the inverse of `from_sequence`."""
-    return x.movedim(1, -1).flatten(1)
 
 
 PRESETS = {

@@ -17,7 +17,7 @@ from math import log
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import Bernoulli
 from torch.nn import functional as F
@@ -40,7 +40,7 @@ from triptych.core import (
     UsageError,
     config,
 )
-from triptych.core.sampling import from_sequence
+from triptych.core.sampling import from_sequence, to_sequence
 
 
 @config
@@ -102,7 +102,7 @@ class MADE(Autoregressive[None]):
 
     def logits(self, x: Float[Tensor, "n c h w"], given: None = None, mask: int = 0) -> Float[Tensor, "n c h w 1"]:
         """The log-odds of each pixel given those before it in the ordering of a mask."""
-        v, (place, *hidden) = sequence(x + 1) / 2, self.degrees(mask)
+        v, (place, *hidden) = to_sequence(self.config.x, x + 1) / 2, self.degrees(mask)
         h, before = v, place
         for layer, degree in zip(self.hidden_layers(), hidden, strict=True):
             h = F.linear(h, layer.weight * (degree[:, None] >= before), layer.bias).relu()
@@ -140,7 +140,7 @@ class MADE(Autoregressive[None]):
         see all units so far, and the weights between them are one piece of the matrix: the masks are not needed.
         """
         x = self.config.x
-        u, level = sequence(noise.uniform(*x.shape)).T, sequence(how.start(x, noise)).T.contiguous()
+        u, level = to_sequence(x, noise.uniform(*x.shape)).T, to_sequence(x, how.start(x, noise)).T.contiguous()
         steps = torch.arange(x.dims, device=noise.device, dtype=torch.int)
         known = [torch.searchsorted(d, steps, right=True).tolist() for d in self.degrees(0)]
         """For each layer: how many units are known when i pixels are."""
@@ -169,11 +169,6 @@ class MADE(Autoregressive[None]):
     def stages(self) -> Sequence[Stage]:
         player = Player(name="made", owns=self, loss=self.loss, optimizer=self.config.adam)
         return [Stage(name="train", players=[player])]
-
-
-def sequence(x: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d"]:
-    """The pixels in raster order, the channels of each together: the inverse of `from_sequence`."""
-    return x.movedim(1, -1).flatten(1)
 
 
 PRESETS = {
