@@ -255,7 +255,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("gpt", "GPT", "autoregressive", 2018,
           "Alec Radford, Karthik Narasimhan, Tim Salimans, Ilya Sutskever",
           "Improving Language Understanding by Generative Pre-Training",
-          "https://openai.com/research/language-unsupervised", "none", "exact"),
+          "https://openai.com/research/language-unsupervised", "none", "exact", "autoregressive.gpt.GPT"),
     Entry("imagegpt", "ImageGPT", "autoregressive", 2020,
           "Mark Chen, Alec Radford, Rewon Child, Jeffrey Wu, Heewoo Jun, David Luan, Ilya Sutskever",
           "Generative Pretraining From Pixels",
