@@ -97,7 +97,7 @@ class GPT(Autoregressive[None]):
         """What every sample knows of its beginning is read at once; then one token at a time, by the cache."""
         x = self.config.x
         u, token = noise.uniform(*x.shape), how.start(x, noise)
-        first = int((token != UNKNOWN).all(0).cumprod(0).sum())
+        first = int((token[:, :-1] != UNKNOWN).all(0).cumprod(0).sum())
         caches, h = self.transformer.caches(noise.n), self.begin(token[:, :first])
         for i in range(first, x.length):
             logits = F.linear(self.transformer(h, caches)[:, -1], self.embedding.weight)
@@ -141,7 +141,7 @@ PRESETS = {
         steps=600_000,
         batch=480,
         data={"tokens": 50_257, "length": 1024},
-        expect="The size of the smallest GPT-2 (Radford and others, 2019), for GPUs and a large text; not trained by us.",
+        expect="The size of the smallest GPT-2 (Radford and others, 2019): for GPUs, a large text; not trained by us.",
     ),
     "gpt-tiny": Preset(
         config=GPTConfig(x=Tokens(3, 4), width=8, layers=2, heads=2),
