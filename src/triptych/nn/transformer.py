@@ -37,7 +37,8 @@ class KVCache:
     """The keys and values that one layer has computed so far, with room for `length` places."""
 
     def __init__(self, n: int, heads: int, length: int, size: int, like: Tensor) -> None:
-        self.keys, self.values = like.new_empty(2, n, heads, length, size)
+        self.keys = like.new_empty(n, heads, length, size)
+        self.values = torch.empty_like(self.keys)
         self.seen = 0
 
     def add(

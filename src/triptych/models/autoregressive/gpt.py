@@ -43,12 +43,12 @@ from triptych.nn.transformer import Transformer, rotations
 class GPTConfig:
     x: Tokens = Tokens(256, 256)
     """How many tokens there are, and how many make a sequence: the longest that the model can look back."""
-    width: Count = 192
+    width: Count = 128
     """Numbers that stand for a token. A multiple of twice the heads."""
     layers: Count = 4
     heads: Count = 4
     """Of each layer's attention, each with its share of the width."""
-    adam: Adam = Adam(lr=2e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
+    adam: Adam = Adam(lr=4e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
 
     def __post_init__(self) -> None:
         unit = 2 * self.heads
@@ -118,8 +118,8 @@ class GPT(Autoregressive[None]):
 PRESETS = {
     "gpt-char": Preset(
         config=GPTConfig(),
-        steps=5000,
-        batch=8,
+        steps=4000,
+        batch=4,
         data={"tokens": "characters", "length": 256},
         expect="King James Bible; not trained yet.",
     ),

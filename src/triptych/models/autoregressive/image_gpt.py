@@ -73,6 +73,8 @@ class ImageGPT(Autoregressive[Label | None]):
     """An exact likelihood of images on a grid of levels, and samples from it."""
 
     name = "imagegpt"
+    places: Tensor
+    """Row, column and color of each sub-pixel, in order."""
 
     def __init__(self, config: ImageGPTConfig) -> None:
         super().__init__()
@@ -83,7 +85,7 @@ class ImageGPT(Autoregressive[Label | None]):
         self.level = nn.Embedding(x.levels, width)
         self.start = nn.Embedding(config.given.classes if config.given else 1, width)
         self.where = nn.ModuleList([nn.Embedding(size, width) for size in (x.height, x.width, x.channels)])
-        turns = rotations(self.get_buffer("places")[:, :2], width // config.heads, slowest=100)
+        turns = rotations(self.places[:, :2], width // config.heads, slowest=100)
         self.transformer = Transformer(config.layers, width, config.heads, turns)
         self.out = nn.Linear(width, self.scores)
 
@@ -94,7 +96,7 @@ class ImageGPT(Autoregressive[Label | None]):
 
     def position(self, first: int, end: int) -> Float[Tensor, "t width"]:
         """What places are told about the sub-pixel that each is to predict."""
-        where = self.get_buffer("places")[first:end].unbind(-1)
+        where = self.places[first:end].unbind(-1)
         return torch.stack([vector(at) for vector, at in zip(self.where, where, strict=True)]).sum(0)
 
     def logits(self, x: Float[Tensor, "n c h w"], given: Label | None = None) -> Float[Tensor, "n c h w k"]:
