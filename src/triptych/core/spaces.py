@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from triptych.core.config import RULES, Count
+from triptych.core.text import Symbols
 from triptych.errors import UsageError
 
 T = TypeVar("T")
@@ -150,6 +151,12 @@ class Tokens(Space):
 
     vocabulary: Count
     length: Count
+    symbols: Symbols | None = field(default=None, kw_only=True, repr=False)
+    """What the tokens stand for, if they stand for text."""
+
+    def __post_init__(self) -> None:
+        if self.symbols is not None and len(self.symbols) != self.vocabulary:
+            raise UsageError(f"vocabulary={self.vocabulary}, but there are {len(self.symbols)} symbols")
 
     @property
     def shape(self) -> tuple[int]:
@@ -158,6 +165,20 @@ class Tokens(Space):
     @property
     def dims(self) -> int:  # type: ignore[override]
         return self.length
+
+    def encode(self, text: str) -> Tensor:
+        """Text of any length as tokens, int64 [m]. Raises UsageError for a character that has none."""
+        return self.written().encode(text)
+
+    def decode(self, tokens: Tensor) -> str:
+        """The text that tokens [m] stand for."""
+        return self.written().decode(tokens.tolist())
+
+    def written(self) -> Symbols:
+        """`symbols`. Raises UsageError if these are not tokens of text."""
+        if self.symbols is None:
+            raise UsageError(f"{self} does not say what its tokens stand for: it has no symbols")
+        return self.symbols
 
     def check(self, x: Tensor, what: str = "x") -> None:
         super().check(x, what)

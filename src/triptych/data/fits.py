@@ -24,6 +24,11 @@ def check_fits(data: Data, config: Any) -> None:
 
 def how_to_fit(has: Space, wants: Space) -> str:
     """What to add to the data's options, or else to the model's config."""
+    if isinstance(has, Tokens) and isinstance(wants, Tokens):
+        if has.symbols != wants.symbols and has.symbols is not None and wants.symbols is not None:
+            return "their tokens stand for other text: open the data with tokens= the model's own, config.x.symbols"
+        if has.length != wants.length and (has.vocabulary, has.symbols) == (wants.vocabulary, wants.symbols):
+            return f"open the data with length={wants.length}"
     if isinstance(has, Images) and isinstance(wants, Images) and wants.channels in (1, 3):
         options = []
         if has.channels != wants.channels:

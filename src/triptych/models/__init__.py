@@ -217,7 +217,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("lstm", "LSTM language model", "autoregressive", 2013,
           "Alex Graves",
           "Generating Sequences With Recurrent Neural Networks",
-          arxiv("1308.0850"), "none", "exact"),
+          arxiv("1308.0850"), "none", "exact", "autoregressive.lstm.LSTM"),
     Entry("darn", "DARN", "autoregressive", 2013,
           "Karol Gregor, Ivo Danihelka, Andriy Mnih, Charles Blundell, Daan Wierstra",
           "Deep AutoRegressive Networks",
@@ -259,11 +259,12 @@ TABLE: tuple[Entry, ...] = (
     Entry("gpt", "GPT", "autoregressive", 2018,
           "Alec Radford, Karthik Narasimhan, Tim Salimans, Ilya Sutskever",
           "Improving Language Understanding by Generative Pre-Training",
-          "https://openai.com/research/language-unsupervised", "none", "exact"),
+          "https://openai.com/research/language-unsupervised", "none", "exact", "autoregressive.gpt.GPT"),
     Entry("imagegpt", "ImageGPT", "autoregressive", 2020,
           "Mark Chen, Alec Radford, Rewon Child, Jeffrey Wu, Heewoo Jun, David Luan, Ilya Sutskever",
           "Generative Pretraining From Pixels",
-          "https://proceedings.mlr.press/v119/chen20s.html", "none or label", "exact"),
+          "https://proceedings.mlr.press/v119/chen20s.html", "none or label", "exact",
+          "autoregressive.image_gpt.ImageGPT"),
 )
 # fmt: on
 

@@ -18,6 +18,7 @@ def inspect(data: Dataset, pack_to: Path | None = None) -> dict[str, Any]:
         "problems": [{"file": p.file, "reason": p.reason} for p in data.problems],
     }
     if pack_to is not None and data.opened is not None:
-        pack(data.opened["source"], pack_to, size=data.opened["size"], channels=data.opened["channels"])
+        opened = data.opened
+        pack(opened["source"], pack_to, size=opened["size"], channels=opened["channels"], tokens=opened.get("tokens"))
         about["packed"] = str(pack_to)
     return about
