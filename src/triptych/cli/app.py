@@ -13,6 +13,7 @@ from triptych.cli import output
 from triptych.errors import UsageError
 
 if TYPE_CHECKING:
+    from triptych.core import Space
     from triptych.data import Dataset
 
 app = typer.Typer(
@@ -52,11 +53,17 @@ def open_data(
     size: int | None,
     channels: int | None,
     strict: bool,
+    sound: "Space | None" = None,
 ) -> "Dataset":
-    """The data; what was wrong in it is logged, and so said on stderr."""
+    """The data; what was wrong in it is logged, and so said on stderr.
+
+    Recordings are brought to `sound`, if that is a space of sound.
+    """
+    from triptych.core import Audio
     from triptych.data import data
 
-    return data(source, split=split, binary=binary, size=size, channels=channels, strict=strict)
+    sound = sound if isinstance(sound, Audio) else None
+    return data(source, split=split, binary=binary, size=size, channels=channels, sound=sound, strict=strict)
 
 
 def pick_device(name: str) -> Any:
@@ -168,9 +175,12 @@ def train(
     """Train a model into a run folder; --resume goes on with it, bit for bit."""
     from triptych.verbs import train as verb
     from triptych.verbs.prepare import prepare
+    from triptych.verbs.prepare import sound as sound_for
 
     verb.setup_ranks()
-    found = open_data(source, split, binary, size, channels, strict)
+    found = open_data(
+        source, split, binary, size, channels, strict, sound_for(model, settings or [], out if resume else None)
+    )
     given = {"steps": steps, "batch": batch, "seed": seed, "precision": precision, "channels_last": channels_last}
     changed = {name: value for name, value in given.items() if value is not None}
     made, run = prepare(model, found, settings or [], changed, out if resume else None)
@@ -198,7 +208,10 @@ def train(
 @app.command()
 def sample(
     folder: Folder,
-    out: Annotated[Path, typer.Option(metavar="FILE", help=".png (a grid), .npz (arrays), or a folder (a file each).")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help=".png (a grid), .npz (arrays), .wav (sound), or a folder (a file each)."),
+    ],
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
     given: Annotated[str | None, typer.Option(help="The condition: a class, or several in turn: 0,1,2.")] = None,
     seed: Seed = 0,
@@ -250,7 +263,7 @@ def score(
     from triptych.verbs.score import write_items
 
     model = load(folder).to(pick_device(device))
-    found = open_data(source, split, binary, size, channels, strict)
+    found = open_data(source, split, binary, size, channels, strict, model.config.x)
     check_fits(found, model.config)
     result = measure(model, found, draws=draws, limit=limit, batch=batch, seed=seed)
     if per_item:
@@ -282,8 +295,8 @@ def evaluate(
     from triptych.verbs.evaluate import evaluate as measure
 
     model = load(folder).to(pick_device(device))
-    train = open_data(source, "train", binary, size, channels, False)
-    test = open_data(source, "test", binary, size, channels, False)
+    train = open_data(source, "train", binary, size, channels, False, model.config.x)
+    test = open_data(source, "test", binary, size, channels, False, model.config.x)
     result = measure(model, train, test, n=n, draws=draws, seed=seed)
     if as_json:
         output.dump(result.as_dict())

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from triptych.core import Batch, Images, Label, Labels, Noise, Points, Text, Tokens, UsageError
+from triptych.core import Audio, Batch, Images, Label, Labels, Noise, Points, Text, Tokens, UsageError
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack
@@ -38,7 +38,7 @@ class Dataset:
         if not self.dynamic:
             return
         if not isinstance(self.pack.meta.x, Images):
-            raise UsageError(f"binary= is for images; {self.pack.meta.name} holds points")
+            raise UsageError(f"binary= is for images; {self.pack.meta.name} holds {self.pack.meta.x}")
         check_grey(self.pack.meta.x.channels)
 
     @classmethod
@@ -63,7 +63,7 @@ class Dataset:
         return sha256_of(self.pack.fingerprint, rows, str(self.dynamic))
 
     @property
-    def x(self) -> Images | Points:
+    def x(self) -> Images | Audio | Points:
         """Where the examples live. Two levels if they are made binary."""
         x = self.pack.meta.x
         return Images(*x.shape, levels=2) if self.dynamic and isinstance(x, Images) else x
@@ -111,7 +111,7 @@ class Dataset:
 
     @property
     def stored(self) -> Shaped[Tensor, "n ..."]:
-        """What is stored: uint8 levels [n, channels, height, width] (before any drawing), or float32 points [n, dims].
+        """What is stored: levels [n, *x.shape], uint8 or int32 (before any drawing), or float32 points [n, dims].
 
         A view of the mapped file where it can be: nothing is read before it is used.
         """

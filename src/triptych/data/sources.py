@@ -3,18 +3,19 @@
 import difflib
 import errno
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from triptych.core import DataError, ResourceError, UsageError
+from triptych.core import Audio, DataError, ResourceError, UsageError
 from triptych.data.arrays import load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Binary, Source, builtin
 from triptych.data.cache import cached, install
 from triptych.data.dataset import Dataset
 from triptych.data.files import Archive, Files, Folder, Tree, reason_of, sha256_file, shown
-from triptych.data.folders import read_images
+from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.packs import Pack, is_pack, open_pack
+from triptych.data.recordings import SOUNDS, read_sounds
 from triptych.data.sink import CHUNK, CannotWrite, Content, Options, Sink
 from triptych.data.splits import REQUESTS
 
@@ -31,14 +32,15 @@ def data(
     binary: Binary | bool | None = None,
     size: Size | None = None,
     channels: int | None = None,
+    sound: Audio | None = None,
     strict: bool = False,
     cache: str | Path | None = None,
 ) -> Dataset:
     """Opens a source; the first time, it is packed into a memory-mapped file in the cache.
 
-    source    the name of a built-in set (`BUILTIN`); a folder of images (class sub-folders, or metadata.jsonl or
-              .csv with text or label); .npy or .npz; an idx file or a folder of them; a zip of any of these, read in
-              place; a packed folder. A split may follow: "mnist:test".
+    source    the name of a built-in set (`BUILTIN`); a folder of images or of sound files (class sub-folders, or
+              metadata.jsonl or .csv with text or label); .npy or .npz; an idx file or a folder of them; a zip of any
+              of these, read in place; a packed folder. A split may follow: "mnist:test".
     split     "train" (if nothing is said), "test", "validation" (or "val"), or "all". A source with no splits of its
               own holds out a tenth as "test": the files, or rows, whose name's, or number's, sha256 is smallest
               (below 0.1 when read as a number from 0 to 1).
@@ -46,6 +48,9 @@ def data(
               the intensity / 255 as probability; "fixed" draws once, with a fixed seed; "threshold" is 1 from 128.
     size      height and width (or one number for both): scaled with a Lanczos filter and cropped to the middle.
     channels  1 (grey, by luma) or 3; else 1 if every image is grey, and 3 if not.
+    sound     for recordings, the space that they are brought to: each clip is one item, padded with silence or cut off
+              at its end; a clip of another rate is a bad file. Else the space is what the files are: the commonest
+              rate, the longest clip, 65,536 levels.
     strict    refuse the source if any file in it is bad, rather than skip that file.
     cache     the folder for packs; else TRIPTYCH_CACHE, else the user's cache folder.
 
@@ -61,7 +66,7 @@ def data(
     said, binary = binary, binary or found.binary
     if channels not in (None, 1, 3):
         raise UsageError(f"channels={channels!r}: it is 1 or 3")
-    options = Options(sides, channels, None if binary == "dynamic" else binary)
+    options = Options(sides, channels, None if binary == "dynamic" else binary, sound)
     if isinstance(found, Packed) and options == Options():
         pack = found.pack
     else:
@@ -69,6 +74,7 @@ def data(
         pack = cached(name, found.stamp, found.read, options, cache)
     report(pack, strict)
     opened = {"source": str(place), "size": size, "channels": channels, "binary": said}
+    opened |= {"sound": asdict(sound)} if sound else {}
     return Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
 
 
@@ -78,6 +84,7 @@ def pack(
     *,
     size: Size | None = None,
     channels: int | None = None,
+    sound: Audio | None = None,
     strict: bool = False,
 ) -> Dataset:
     """Packs a source, with all its splits, into the folder `out`, which is a source from then on.
@@ -93,7 +100,7 @@ def pack(
         raise UsageError(f"{shown(out)} exists already; name a folder that does not, or an empty one")
     name = found.name + (f"-{found.binary}" if found.binary else "")
     try:
-        packed = install(out, name, found.read, Options(as_sides(size), channels, found.binary))
+        packed = install(out, name, found.read, Options(as_sides(size), channels, found.binary, sound))
     except CannotWrite as e:
         cause = e.__cause__
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -244,7 +251,7 @@ def find_in_file(path: Path) -> Source:
             raise DataError(f"{where} holds labels; name the file of images beside it")
         return from_idx(name, Files(path.parent, names), {"": dict(zip(("x", "y"), names, strict=False))})
     raise DataError(
-        f"{where} is no source: we take a folder of images, .npy, .npz, .zip, idx files (called "
+        f"{where} is no source: we take a folder of images or sounds, .npy, .npz, .zip, idx files (called "
         f"...images-idx3-ubyte, also .gz and .xz), and the built-in {', '.join(BUILTIN)}"
     )
 
@@ -256,7 +263,9 @@ def from_tree(name: str, tree: Tree) -> Source:
         return from_npz(name, tree)
     if isinstance(tree, Archive) and len(tree.files) == 1 and (file := next(iter(tree.files))).endswith(".npz"):
         return from_npz(name, Archive(tree.read(file), f"{tree.name}/{shown(file)}"))
-    return Source(name, tree.stamp, lambda sink: read_images(tree, sink))
+    sounds = SOUNDS.among(tree)
+    read = read_sounds if sounds and sounds >= IMAGES.among(tree) else read_images
+    return Source(name, tree.stamp, lambda sink: read(tree, sink))
 
 
 def from_npz(name: str, archive: Archive) -> Source:

@@ -11,7 +11,7 @@ from PIL import Image
 
 import triptych
 from triptych import models, report
-from triptych.core import Generative, HasLikelihood, Images, UsageError
+from triptych.core import Audio, Generative, HasLikelihood, Images, UsageError
 from triptych.data import Dataset, data
 from triptych.inference.importance import LatentVariable
 from triptych.io import folder as folders_io
@@ -120,6 +120,8 @@ def data_of(path: Path) -> tuple[Dataset, Dataset]:
         raise UsageError(f"{path} does not say what it was trained on; evaluate it with --data")
     size = opened["size"]
     options: dict[str, Any] = {**opened, "size": tuple(size) if isinstance(size, list) else size}
+    if "sound" in opened:
+        options["sound"] = Audio(**opened["sound"])
     return data(**options, split="train"), data(**options, split="test")
 
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Generative, Given, Label, Labels, Leveled, Points, Space, UsageError
+from triptych.core import Audio, Generative, Given, Label, Labels, Leveled, Points, Space, UsageError
 from triptych.io import commit
-from triptych.report import pictures
+from triptych.report import pictures, sound
 
 
 def examples(model: Generative[Any], n: int) -> Given | None:
@@ -54,7 +54,9 @@ def sample(model: Generative[Any], n: int, given: Given | None = None, *, seed: 
 
 
 def picture(space: Space, x: Tensor) -> Image.Image:
-    """Samples as one picture: a grid of images, or a scatter of points."""
+    """Samples as one picture: a grid of images, spectrograms of sound, or a scatter of points."""
+    if isinstance(space, Audio):
+        return sound.sheet(space, x)
     if isinstance(space, Points):
         return pictures.scatter(x.cpu())
     return pictures.grid(x.cpu(), scale=2 if x.shape[-1] <= 64 else 1)
@@ -62,6 +64,8 @@ def picture(space: Space, x: Tensor) -> Image.Image:
 
 def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -> list[Path]:
     """Saves samples: one picture (.png), arrays (.npz: levels of images as uint8, else x as it is), or a file each.
+
+    Sound is written as .wav: one file of all clips, or a file each.
 
     Raises UsageError for another ending, and ResourceError if the disk is full.
     """
@@ -80,8 +84,12 @@ def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -
         np.savez_compressed(buffer, x=stored.numpy())
         commit.write_atomic(out, buffer.getvalue())
         return [out]
+    if isinstance(space, Audio) and out.suffix == ".wav":
+        return [commit.write_atomic(out, sound.wav(space, x))]
     if out.suffix and not out.is_dir():
         raise UsageError(f"{out}: samples are written as .png, as .npz, or into a folder (a name without an ending)")
+    if isinstance(space, Audio):
+        return [commit.write_atomic(out / f"{i:06d}.wav", sound.wav(space, x[i : i + 1])) for i in range(len(x))]
     files = [out / f"{i:06d}.png" for i in range(len(x))]
     for i, file in enumerate(files):
         pictures.save_png(pictures.grid(x[i : i + 1], pad=0), file, {**about, "item": str(i)})
