@@ -247,7 +247,7 @@ TABLE: tuple[Entry, ...] = (
           "Aäron van den Oord, Sander Dieleman, Heiga Zen, Karen Simonyan, Oriol Vinyals, Alex Graves, "
           "Nal Kalchbrenner, Andrew Senior, Koray Kavukcuoglu",
           "WaveNet: A Generative Model for Raw Audio",
-          arxiv("1609.03499"), "none or label", "exact"),
+          arxiv("1609.03499"), "none or label", "exact", "autoregressive.wavenet.WaveNet"),
     Entry("pixelcnn-pp", "PixelCNN++", "autoregressive", 2017,
           "Tim Salimans, Andrej Karpathy, Xi Chen, Diederik P. Kingma",
           "PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood and Other Modifications",
@@ -255,7 +255,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("pixelsnail", "PixelSNAIL", "autoregressive", 2017,
           "Xi Chen, Nikhil Mishra, Mostafa Rohaninejad, Pieter Abbeel",
           "PixelSNAIL: An Improved Autoregressive Generative Model",
-          arxiv("1712.09763"), "none", "exact"),
+          arxiv("1712.09763"), "none", "exact", "autoregressive.pixelsnail.PixelSNAIL"),
     Entry("gpt", "GPT", "autoregressive", 2018,
           "Alec Radford, Karthik Narasimhan, Tim Salimans, Ilya Sutskever",
           "Improving Language Understanding by Generative Pre-Training",
