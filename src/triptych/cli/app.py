@@ -13,7 +13,7 @@ from triptych.cli import output
 from triptych.errors import UsageError
 
 if TYPE_CHECKING:
-    from triptych.core import Symbols
+    from triptych.core import Audio, Symbols
     from triptych.data import Dataset
 
 app = typer.Typer(
@@ -62,8 +62,12 @@ def open_data(
     tokens: "str | int | Symbols | None" = None,
     length: int | None = None,
     stride: int | None = None,
+    sound: "Audio | None" = None,
 ) -> "Dataset":
-    """The data; what was wrong in it is logged, and so said on stderr."""
+    """The data; what was wrong in it is logged, and so said on stderr.
+
+    Recordings are brought to `sound`, if that is a space of sound.
+    """
     from triptych.data import data
 
     return data(
@@ -75,13 +79,18 @@ def open_data(
         tokens=int(tokens) if isinstance(tokens, str) and tokens.isdecimal() else tokens,  # type: ignore[arg-type]
         length=length,
         stride=stride,
+        sound=sound,
         strict=strict,
     )
 
 
 def as_read_by(model: Any) -> dict[str, Any]:
-    """How to open a text for a model that was trained on one: its own tokens, in pieces as long as it takes."""
+    """How to open text or recordings for a trained model: its own tokens and length, or its own kind of sound."""
+    from triptych.core import Audio
+
     x = model.config.x
+    if isinstance(x, Audio):
+        return {"sound": x}
     return {"tokens": x.symbols, "length": x.length} if getattr(x, "symbols", None) is not None else {}
 
 
@@ -198,12 +207,14 @@ def train(
     from triptych.models import find_preset
     from triptych.verbs import train as verb
     from triptych.verbs.prepare import prepare
+    from triptych.verbs.prepare import sound as sound_for
 
     verb.setup_ranks()
     preset = find_preset(model)[1]
     usual = preset.data if preset else {}
     tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
-    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length)
+    kind = sound_for(model, settings or [], out if resume else None)
+    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, sound=kind)
     given = {"steps": steps, "batch": batch, "seed": seed, "precision": precision, "channels_last": channels_last}
     changed = {name: value for name, value in given.items() if value is not None}
     made, run = prepare(model, found, settings or [], changed, out if resume else None)
@@ -215,7 +226,9 @@ def train(
     started, now = time.monotonic(), None
     with output.progress() as bar:
         tick = bar(model, total)
-        for now in verb.train(made, found, run, out=out, resume=resume, save_seconds=save_seconds):
+        for now in verb.train(
+            made, found, run, out=out, resume=resume, save_seconds=save_seconds, held=found.held_out()
+        ):
             tick(now.step, "  ".join(f"{k} {loss.value.item():.4g}" for k, loss in now.losses.items()))
     seconds = time.monotonic() - started
     done = now.step if now else total
@@ -233,7 +246,9 @@ def sample(
     folder: Folder,
     out: Annotated[
         Path,
-        typer.Option(metavar="FILE", help=".png (a grid), .txt (text), .npz (arrays), or a folder (a file each)."),
+        typer.Option(
+            metavar="FILE", help=".png (a grid), .txt (text), .wav (sound), .npz (arrays), or a folder (a file each)."
+        ),
     ],
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
     given: Annotated[str | None, typer.Option(help="The condition: a class, or several in turn: 0,1,2.")] = None,

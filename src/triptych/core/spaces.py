@@ -6,9 +6,10 @@ and come back. Media of a fixed number of levels (images, voxels, video, audio) 
 """
 
 from dataclasses import field
-from math import prod
-from typing import Annotated, TypeVar, dataclass_transform
+from math import log1p, prod
+from typing import Annotated, Literal, TypeVar, dataclass_transform
 
+import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
@@ -19,6 +20,8 @@ from triptych.errors import UsageError
 
 T = TypeVar("T")
 LevelCount = Annotated[int, Field(ge=2, le=65536)]
+MU = 255
+"""Of mu-law companding."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -133,16 +136,32 @@ class Video(Leveled):
 
 @space
 class Audio(Leveled):
-    """Sound: [batch, channels, length]; `rate` is in samples a second."""
+    """Sound: [batch, channels, length]; `rate` is in samples a second.
+
+    The levels are evenly spaced in amplitude, or with companding="mu-law" in its companded form, f(a) = sign(a)
+    log(1 + mu |a|) / log(1 + mu) with mu = 255 (ITU-T G.711): x is then f of the sound, and a likelihood is that of
+    the companded levels, which lie closest where sound is softest.
+    """
 
     channels: Count
     length: Count
     rate: Count = field(default=16000, kw_only=True)
     levels: LevelCount = field(default=65536, kw_only=True)
+    companding: Literal["mu-law"] | None = field(default=None, kw_only=True)
 
     @property
     def shape(self) -> tuple[int, int]:
         return (self.channels, self.length)
+
+    def compand(self, amplitude: Tensor) -> Tensor:
+        """Amplitudes in [-1, 1] as values of x, not rounded to levels (`nearest` does that)."""
+        if self.companding is None:
+            return amplitude
+        return amplitude.sign() * (MU * amplitude.abs()).log1p() / log1p(MU)
+
+    def expand(self, x: Tensor) -> Tensor:
+        """The amplitudes that x stands for: the inverse of `compand`."""
+        return x if self.companding is None else x.sign() * torch.expm1(x.abs() * log1p(MU)) / MU
 
 
 @space

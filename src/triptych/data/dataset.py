@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from triptych.core import Batch, DataError, Images, Label, Labels, Noise, Points, Text, Tokens, UsageError
+from triptych.core import Audio, Batch, DataError, Images, Label, Labels, Noise, Points, Text, Tokens, UsageError
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack
@@ -71,8 +71,7 @@ class Dataset:
         if not self.dynamic:
             return
         if not isinstance(self.pack.meta.x, Images):
-            held = "text" if isinstance(self.pack.meta.x, Tokens) else "points"
-            raise UsageError(f"binary= is for images; {self.pack.meta.name} holds {held}")
+            raise UsageError(f"binary= is for images; {self.pack.meta.name} holds {self.pack.meta.x}")
         check_grey(self.pack.meta.x.channels)
 
     @classmethod
@@ -94,6 +93,13 @@ class Dataset:
             )
         return cls(pack, chosen, rows, dynamic, opened, windows)
 
+    def held_out(self) -> "Dataset | None":
+        """What a model trained on this may be checked on: the validation split, else the test split, if any."""
+        for split in ("validation", "test"):
+            if self.split == "train" and split in self.pack.meta.splits:
+                return Dataset.of(self.pack, split, self.dynamic, self.opened)
+        return None
+
     @property
     def name(self) -> str:
         """ "mnist-binary:test"."""
@@ -111,7 +117,7 @@ class Dataset:
         return sha256_of(self.pack.fingerprint, rows, served)
 
     @property
-    def x(self) -> Images | Points | Tokens:
+    def x(self) -> Images | Audio | Points | Tokens:
         """Where the examples live. Two levels if they are made binary."""
         x = self.pack.meta.x
         if self.windows and isinstance(x, Tokens):
@@ -167,7 +173,7 @@ class Dataset:
 
     @property
     def stored(self) -> Shaped[Tensor, "n ..."]:
-        """What is stored: uint8 levels [n, channels, height, width] (before any drawing), float32 points [n, dims], or
+        """What is stored: levels [n, *x.shape], uint8 or int32 (before any drawing), float32 points [n, dims], or
         windows of tokens [n, length].
 
         A view of the mapped file where it can be: nothing is read before it is used.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triptych.core import Data, Images, Labels, Space, Tokens, UsageError
+from triptych.core import Audio, Data, Images, Labels, Space, Tokens, UsageError
 
 
 def check_fits(data: Data, config: Any) -> None:
@@ -42,6 +42,8 @@ def how_to_fit(has: Space, wants: Space) -> str:
             return f"open the data with {' '.join(options)}"
         if has.levels == 2 and wants.levels == 256:
             return "open the data without binary=, or build the model with x set to what the data serves"
+    if isinstance(has, Audio) and isinstance(wants, Audio) and has.rate == wants.rate:
+        return f"open the data with sound={wants}"
     return "build the model with x set to what the data serves"
 
 

@@ -3,14 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from triptych.core import Images, Points, Symbols, Tokens, UsageError, mix
+from triptych.core import Audio, Images, Points, Symbols, Tokens, UsageError, mix
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem
 from triptych.data.images import fit_array
@@ -30,6 +30,7 @@ class Options:
     channels: int | None = None
     binary: Literal["fixed", "threshold"] | None = None
     tokens: Literal["characters", "bytes"] | int | Symbols | None = None
+    sound: Audio | None = None
 
 
 @dataclass(kw_only=True)
@@ -45,6 +46,8 @@ class Content:
     """None: one is fitted to the captions of the first split."""
     problems: list[Problem] = field(default_factory=list)
     truth: Mixture | None = None
+    x: Audio | None = None
+    """Where x lives, if its shape and levels do not say it."""
 
 
 class CannotWrite(Exception):
@@ -79,16 +82,19 @@ class Sink:
                 self.path.write_bytes(b"")
 
     def append(self, rows: np.ndarray, levels: int = 256) -> None:
-        """uint8 [k, channels, height, width] of so many levels, or float32 [k, dims].
+        """Levels, uint8 [k, channels, height, width] or uint8 or int32 [k, channels, length]; or float32 [k, dims].
 
         Raises UsageError if the options do not apply.
         """
+        holds = {2: "points", 3: "sound", 4: "images"}[rows.ndim]
         if self.options.tokens is not None:
-            raise UsageError("tokens= is for text; this source holds none")
-        if rows.ndim == 4:
+            raise UsageError(f"tokens= is for text; this source holds {holds}")
+        if holds != "sound" and self.options.sound is not None:
+            raise UsageError(f"sound= is for recordings; this source holds {holds}")
+        if holds != "images" and replace(self.options, sound=None) != Options():
+            raise UsageError(f"size=, channels= and binary= are for images; this source holds {holds}")
+        if holds == "images":
             rows, levels = self.convert(rows, levels)
-        elif self.options != Options():
-            raise UsageError("size=, channels= and binary= are for images; this source holds points")
         self.keep(rows, levels)
 
     def append_tokens(self, tokens: np.ndarray, symbols: Symbols) -> None:
@@ -97,7 +103,7 @@ class Sink:
         Raises UsageError if the options do not apply.
         """
         if self.options != Options(tokens=self.options.tokens):
-            raise UsageError("size=, channels= and binary= are for images; this source holds text")
+            raise UsageError("size=, channels=, binary= and sound= are not for text, which this source holds")
         self.symbols, most = symbols, len(symbols) - 1
         dtype = next(t for t in (np.uint8, np.int16, np.int32) if most <= np.iinfo(t).max)
         self.keep(tokens[:, None].astype(dtype), len(symbols))

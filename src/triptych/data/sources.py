@@ -3,22 +3,23 @@
 import difflib
 import errno
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from triptych.core import DataError, ResourceError, Symbols, Tokens, UsageError
+from triptych.core import Audio, DataError, ResourceError, Symbols, Tokens, UsageError
 from triptych.data.arrays import load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Binary, Source, builtin
 from triptych.data.cache import cached, install
 from triptych.data.corpus import TokenKind, check_tokens, is_corpus, read_corpus, tokenize
 from triptych.data.dataset import Dataset, Windows
 from triptych.data.files import Archive, Files, Folder, Tree, reason_of, sha256_file, shown
-from triptych.data.folders import read_images
+from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.packs import Pack, is_pack, open_pack
+from triptych.data.recordings import SOUNDS, read_sounds
 from triptych.data.sink import CHUNK, CannotWrite, Content, Options, Sink
 from triptych.data.splits import REQUESTS
 
@@ -38,14 +39,16 @@ def data(
     tokens: TokenKind | int | Symbols | None = None,
     length: int | None = None,
     stride: int | None = None,
+    sound: Audio | None = None,
     strict: bool = False,
     cache: str | Path | None = None,
 ) -> Dataset:
     """Opens a source; the first time, it is packed into a memory-mapped file in the cache.
 
-    source    the name of a built-in set (`BUILTIN`); a folder of images (class sub-folders, or metadata.jsonl or
-              .csv with text or label); .npy or .npz; an idx file or a folder of them; a .txt file or a folder of them
-              (UTF-8); a zip of any of these, read in place; a packed folder. A split may follow: "mnist:test".
+    source    the name of a built-in set (`BUILTIN`); a folder of images or of sound files (class sub-folders, or
+              metadata.jsonl or .csv with text or label); .npy or .npz; an idx file or a folder of them; a .txt file or
+              a folder of them (UTF-8); a zip of any of these, read in place; a packed folder. A split may follow:
+              "mnist:test".
     split     "train" (if nothing is said), "test", "validation" (or "val"), or "all". A source with no splits of its
               own holds out a tenth as "test": the files, or rows, whose name's, or number's, sha256 is smallest
               (below 0.1 when read as a number from 0 to 1); of text, the last tenth of its characters.
@@ -59,6 +62,9 @@ def data(
     stride    tokens from the start of one window of text to the next. If nothing is said, training windows start at
               every token, and others do not overlap. With a stride, a score counts the last `stride` tokens of each
               window, once, and takes those before as known.
+    sound     for recordings, the space that they are brought to: each clip is one item, padded with silence or cut off
+              at its end; a clip of another rate is a bad file. Else the space is what the files are: the commonest
+              rate, the longest clip, 65,536 levels.
     strict    refuse the source if any file in it is bad, rather than skip that file.
     cache     the folder for packs; else TRIPTYCH_CACHE, else the user's cache folder.
 
@@ -75,7 +81,7 @@ def data(
     if channels not in (None, 1, 3):
         raise UsageError(f"channels={channels!r}: it is 1 or 3")
     check_tokens(tokens)
-    options = Options(sides, channels, None if binary == "dynamic" else binary, tokens)
+    options = Options(sides, channels, None if binary == "dynamic" else binary, tokens, sound)
     if isinstance(found, Packed) and options in (
         Options(),
         Options(tokens=getattr(found.pack.meta.x, "symbols", None)),
@@ -91,6 +97,7 @@ def data(
         return Dataset.of(pack, wanted, binary == "dynamic", opened, windows)
     if length is not None or stride is not None:
         raise UsageError(f"length= and stride= are for text; {pack.meta.name} holds {pack.meta.x}")
+    opened |= {"sound": asdict(sound)} if sound else {}
     return Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
 
 
@@ -106,6 +113,7 @@ def pack(
     size: Size | None = None,
     channels: int | None = None,
     tokens: TokenKind | int | None = None,
+    sound: Audio | None = None,
     strict: bool = False,
 ) -> Dataset:
     """Packs a source, with all its splits, into the folder `out`, which is a source from then on.
@@ -120,7 +128,7 @@ def pack(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{shown(out)} exists already; name a folder that does not, or an empty one")
     check_tokens(tokens)
-    options = Options(as_sides(size), channels, found.binary, tokens)
+    options = Options(as_sides(size), channels, found.binary, tokens, sound)
     try:
         packed = install(out, name_of(found, options), found.read, options)
     except CannotWrite as e:
@@ -282,7 +290,7 @@ def find_in_file(path: Path) -> Source:
             raise DataError(f"{where} holds labels; name the file of images beside it")
         return from_idx(name, Files(path.parent, names), {"": dict(zip(("x", "y"), names, strict=False))})
     raise DataError(
-        f"{where} is no source: we take a folder of images, .npy, .npz, .txt, .zip, idx files (called "
+        f"{where} is no source: we take a folder of images or sounds, .npy, .npz, .txt, .zip, idx files (called "
         f"...images-idx3-ubyte, also .gz and .xz), and the built-in {', '.join(BUILTIN)}"
     )
 
@@ -296,7 +304,9 @@ def from_tree(name: str, tree: Tree) -> Source:
         return from_npz(name, Archive(tree.read(file), f"{tree.name}/{shown(file)}"))
     if is_corpus(tree):
         return from_corpus(name, tree)
-    return Source(name, tree.stamp, lambda sink: read_images(tree, sink))
+    sounds = SOUNDS.among(tree)
+    read = read_sounds if sounds and sounds >= IMAGES.among(tree) else read_images
+    return Source(name, tree.stamp, lambda sink: read(tree, sink))
 
 
 def from_corpus(name: str, tree: Tree) -> Source:

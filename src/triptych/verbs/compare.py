@@ -11,7 +11,7 @@ from PIL import Image
 
 import triptych
 from triptych import models, report
-from triptych.core import Generative, HasLikelihood, Images, Tokens, UsageError
+from triptych.core import Audio, Generative, HasLikelihood, Images, Tokens, UsageError
 from triptych.data import Dataset, data
 from triptych.inference.importance import LatentVariable
 from triptych.io import folder as folders_io
@@ -122,6 +122,8 @@ def data_of(path: Path, model: Generative[Any]) -> tuple[Dataset, Dataset]:
     options: dict[str, Any] = {**opened, "size": tuple(size) if isinstance(size, list) else size}
     if isinstance(model.config.x, Tokens):
         options["tokens"] = model.config.x.symbols
+    if "sound" in opened:
+        options["sound"] = Audio(**opened["sound"])
     return data(**options, split="train"), data(**options, split="test")
 
 

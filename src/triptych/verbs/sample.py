@@ -11,6 +11,7 @@ from torch import Tensor
 
 from triptych.core import (
     FAITHFUL,
+    Audio,
     Generative,
     Given,
     Label,
@@ -24,7 +25,7 @@ from triptych.core import (
     prefix,
 )
 from triptych.io import commit
-from triptych.report import pictures
+from triptych.report import pictures, sound
 
 SHOWN_TEXTS = 6
 
@@ -102,9 +103,11 @@ def sample(
 
 
 def picture(space: Space, x: Tensor) -> Image.Image:
-    """Samples as one picture: a grid of images, a scatter of points, or the first few texts."""
+    """Samples as one picture: a grid of images, spectrograms of sound, the first few texts, or a scatter of points."""
     if isinstance(space, Tokens):
         return pictures.page(written(space, x[:SHOWN_TEXTS]))
+    if isinstance(space, Audio):
+        return sound.sheet(space, x)
     if isinstance(space, Points):
         return pictures.scatter(x.cpu())
     return pictures.grid(x.cpu(), scale=2 if x.shape[-1] <= 64 else 1)
@@ -120,6 +123,8 @@ def written(space: Tokens, x: Tensor) -> list[str]:
 def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -> list[Path]:
     """Saves samples: one picture (.png), text (.txt), arrays (.npz: levels of images as uint8, else x as it is), or a
     file each.
+
+    Sound is written as .wav: one file of all clips, or a file each.
 
     Raises UsageError for another ending, and ResourceError if the disk is full.
     """
@@ -142,15 +147,20 @@ def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -
         np.savez_compressed(buffer, x=stored.numpy())
         commit.write_atomic(out, buffer.getvalue())
         return [out]
+    if isinstance(space, Audio) and out.suffix == ".wav":
+        return [commit.write_atomic(out, sound.wav(space, x))]
     if out.suffix and not out.is_dir():
         raise UsageError(
-            f"{out}: samples are written as .png, .npz, .txt (of text), or into a folder (a name without an ending)"
+            f"{out}: samples are written as .png, .npz, .txt (of text), .wav (of sound), or into a folder (a name "
+            "without an ending)"
         )
     if isinstance(space, Tokens):
         files = [out / f"{i:06d}.txt" for i in range(len(x))]
         for file, text in zip(files, written(space, x), strict=True):
             commit.write_atomic(file, (text + "\n").encode())
         return files
+    if isinstance(space, Audio):
+        return [commit.write_atomic(out / f"{i:06d}.wav", sound.wav(space, x[i : i + 1])) for i in range(len(x))]
     files = [out / f"{i:06d}.png" for i in range(len(x))]
     for i, file in enumerate(files):
         pictures.save_png(pictures.grid(x[i : i + 1], pad=0), file, {**about, "item": str(i)})
