@@ -294,7 +294,7 @@ def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
         ({"size": 8}, "are for images; this source holds text"),
         ({"channels": 1}, "are for images; this source holds text"),
         ({"binary": "fixed"}, "are for images; this source holds text"),
-        ({"binary": "dynamic"}, "binary= is for images; story-characters holds text|holds text"),
+        ({"binary": "dynamic"}, "binary= is for images; story holds Tokens"),
     ],
 )
 def test_options_that_make_no_sense(file: Path, options: dict[str, object], words: str) -> None:

@@ -97,7 +97,8 @@ class Dataset:
         """What a model trained on this may be checked on: the validation split, else the test split, if any."""
         for split in ("validation", "test"):
             if self.split == "train" and split in self.pack.meta.splits:
-                return Dataset.of(self.pack, split, self.dynamic, self.opened)
+                windows = Windows.of(self.windows.length, None, split) if self.windows else None
+                return Dataset.of(self.pack, split, self.dynamic, self.opened, windows)
         return None
 
     @property
@@ -137,8 +138,8 @@ class Dataset:
     def fetch(self, rows: Int[Tensor, " batch"], noise: Noise) -> Batch[Any]:
         """The examples numbered `rows`, on the device of `noise`.
 
-        One gather from the packed array; bytes are what crosses to the device. x is float32: images in [-1, 1],
-        points as they are; or int64 tokens.
+        One gather from the packed array; bytes are what crosses to the device. x is float32: images and sound in
+        [-1, 1], points as they are; or int64 tokens.
         """
         numbers, device = self.locate(rows), noise.device
         if self.windows:
@@ -151,7 +152,7 @@ class Dataset:
         elif self.pack.y is not None:
             given = Label(torch.from_numpy(self.pack.y).index_select(0, numbers).to(device))
         space = self.x
-        if not isinstance(space, Images):
+        if not isinstance(space, Images | Audio):
             return Batch(k, given, noise)
         if self.dynamic:
             k = noise.uniform(*space.shape) < k / 255

@@ -103,7 +103,7 @@ class Sink:
         Raises UsageError if the options do not apply.
         """
         if self.options != Options(tokens=self.options.tokens):
-            raise UsageError("size=, channels=, binary= and sound= are not for text, which this source holds")
+            raise UsageError("size=, channels= and binary= are for images; this source holds text")
         self.symbols, most = symbols, len(symbols) - 1
         dtype = next(t for t in (np.uint8, np.int16, np.int32) if most <= np.iinfo(t).max)
         self.keep(tokens[:, None].astype(dtype), len(symbols))

@@ -17,7 +17,7 @@ def sound(name: str, assignments: list[str], resume: Path | None) -> Audio | Non
     entry, preset = models.find_preset(name)
     kind = folder.config_class(entry.load())
     config = preset.config if preset else kind()
-    if resume is not None and commit.committed(resume):
+    if resume is not None and commit.committed(resume) and folder.about(resume).get("model") == entry.name:
         config = configs.from_json(kind, folder.about(resume)["config"], str(resume))
     if not isinstance(config.x, Audio):
         return None

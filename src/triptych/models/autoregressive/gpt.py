@@ -46,7 +46,7 @@ class GPTConfig:
     width: Count = 128
     """Numbers that stand for a token. A multiple of twice the heads."""
     layers: Count = 4
-    """Blocks of attention and a network at each place."""
+    """Blocks of attention and network."""
     heads: Count = 4
     """Of each layer's attention, each with its share of the width."""
     adam: Adam = Adam(lr=4e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)

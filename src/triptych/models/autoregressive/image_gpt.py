@@ -55,7 +55,7 @@ class ImageGPTConfig:
     width: Count = 64
     """Numbers that stand for a sub-pixel. A multiple of four times the heads."""
     layers: Count = 4
-    """Blocks of attention and a network at each place."""
+    """Blocks of attention and network."""
     heads: Count = 2
     """Of each layer's attention, each with its share of the width."""
     adam: Adam = Adam(lr=4e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)

@@ -56,6 +56,7 @@ class WaveNetConfig:
     layers: Count = 10
     """Layers in a cycle, whose dilations are 1, 2, 4, ..., 2^(layers - 1)."""
     cycles: Count = 2
+    """Cycles of layers, one after the other."""
     adam: Adam = Adam(lr=1e-3)
 
     def __post_init__(self) -> None:
