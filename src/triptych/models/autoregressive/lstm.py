@@ -47,7 +47,7 @@ class LSTMConfig:
     width: Count = 256
     """Cells of each layer."""
     layers: Count = 2
-    """LSTMs, each of which reads the states of the one before."""
+    """Each reads the token and the layer below."""
     adam: Adam = Adam(lr=4e-3, schedule="cosine", warmup=0.02)
 
 
