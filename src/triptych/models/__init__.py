@@ -233,11 +233,11 @@ TABLE: tuple[Entry, ...] = (
     Entry("pixelrnn-row", "PixelRNN, Row LSTM", "autoregressive", 2016,
           OORD,
           "Pixel Recurrent Neural Networks",
-          arxiv("1601.06759"), "none", "exact"),
+          arxiv("1601.06759"), "none", "exact", "autoregressive.row_lstm.RowLSTM"),
     Entry("pixelrnn-diagonal", "PixelRNN, Diagonal BiLSTM", "autoregressive", 2016,
           OORD,
           "Pixel Recurrent Neural Networks",
-          arxiv("1601.06759"), "none", "exact"),
+          arxiv("1601.06759"), "none", "exact", "autoregressive.diagonal_bilstm.DiagonalBiLSTM"),
     Entry("gated-pixelcnn", "Gated PixelCNN", "autoregressive", 2016,
           "Aäron van den Oord, Nal Kalchbrenner, Oriol Vinyals, Lasse Espeholt, Alex Graves, "
           "Koray Kavukcuoglu",
