@@ -160,14 +160,16 @@ PRESETS = {
         ),
         steps=13_000,
         batch=16,
-        expect="Dynamically binarized MNIST; meant for 90 minutes of two cores, not measured yet.",
+        expect="Dynamically binarized MNIST, two CPU cores (shared with other work), seed 0: 56 minutes, 81.80 +- .20 nats "
+        "on the 10,000 test images (exact). The paper: 81.30. Samples are digits, a few of them broken.",
     ),
     "pixelcnn-mnist-demo": Preset(
-        config=PixelCNNConfig(width=32, blocks=10, head=32, adam=Adam(lr=4e-3, schedule="cosine", warmup=0.02)),
-        steps=1800,
+        config=PixelCNNConfig(
+            width=32, blocks=6, kernel=7, head=32, adam=Adam(lr=3e-3, schedule="cosine", warmup=0.02)
+        ),
+        steps=1700,
         batch=16,
-        expect="Dynamically binarized MNIST, one of two CPU cores, seed 0: 4 minutes, 92.7 nats on the test set. "
-        "Strokes are right, whole digits only some: those take a deeper network and longer training.",
+        expect="Dynamically binarized MNIST; one of two CPU cores, 4 minutes; not measured yet.",
     ),
     "pixelcnn-cifar": Preset(
         config=PixelCNNConfig(x=Images(3, 32, 32), width=258, blocks=15, head=1023, adam=Adam(lr=1e-3)),
