@@ -249,14 +249,16 @@ class Sampler:
 
 PRESETS = {
     "gated-pixelcnn-mnist": Preset(
-        config=GatedPixelCNNConfig(width=32, layers=10, head=32, adam=Adam(lr=4e-3, schedule="cosine", warmup=0.02)),
+        config=GatedPixelCNNConfig(
+            width=32, layers=5, reach=3, head=32, adam=Adam(lr=3e-3, schedule="cosine", warmup=0.02)
+        ),
         steps=2000,
         batch=16,
         expect="Dynamically binarized MNIST; meant for 10 minutes of one CPU core, not trained yet.",
     ),
     "gated-pixelcnn-mnist-classes": Preset(
         config=GatedPixelCNNConfig(
-            given=Labels(10), width=32, layers=10, head=32, adam=Adam(lr=4e-3, schedule="cosine", warmup=0.02)
+            given=Labels(10), width=32, layers=5, reach=3, head=32, adam=Adam(lr=3e-3, schedule="cosine", warmup=0.02)
         ),
         steps=2000,
         batch=16,

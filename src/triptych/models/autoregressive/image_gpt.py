@@ -132,7 +132,7 @@ class ImageGPT(Autoregressive[Label | None]):
 
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """-log p(x) a sub-pixel, in nats: maximum likelihood (Equation 2)."""
-        p = self.log_prob(batch.x, batch.given if self.config.given else None)
+        p = self.log_prob(batch.x, batch.given)
         nats = -p.nats.mean()
         return Loss(nats / p.dims, {"nats": nats, "bits_per_dim": p.bits_per_dim().mean()})
 
