@@ -1,6 +1,7 @@
 """How fast models sample: the incremental sampler against the naive loop, side by side in one run.
 
     python benchmarks/sampling.py --models pixelcnn --n 16 64 --out results/sampling
+    python benchmarks/sampling.py --models imagegpt gpt lstm --n 1 16 --naive-steps 5
 
 Both get the same uniform numbers, and every row says whether the samples were equal, element for element, under logits
 of standard deviation >= 1. The naive loop runs once and in full, unless --naive-steps limits it: then its time is
@@ -23,8 +24,12 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from triptych.core import Images, evaluating
+from triptych.core import Images, Tokens, evaluating, from_levels
+from triptych.core.sampling import levels_of
 from triptych.models.autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
+from triptych.models.autoregressive.gpt import GPT, GPTConfig
+from triptych.models.autoregressive.image_gpt import ImageGPT, ImageGPTConfig
+from triptych.models.autoregressive.lstm import LSTM, LSTMConfig
 from triptych.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
 from triptych.models.autoregressive.pixelcnn_pp import PixelCNNPP, PixelCNNPPConfig
 from triptych.nn.fixed_point import draw_by_iteration, draw_naively
@@ -37,8 +42,12 @@ MODELS: dict[str, Callable[[], Any]] = {
     "gated-pixelcnn": lambda: GatedPixelCNN(GatedPixelCNNConfig(width=64, layers=6)),
     "gated-pixelcnn-deep": lambda: GatedPixelCNN(GatedPixelCNNConfig(width=64, layers=12)),
     "pixelcnn-pp": lambda: PixelCNNPP(PixelCNNPPConfig(x=Images(1, 28, 28), width=40, blocks=1)),
+    "imagegpt": lambda: ImageGPT(ImageGPTConfig()),
+    "imagegpt-wide": lambda: ImageGPT(ImageGPTConfig(width=128, layers=6, heads=4)),
+    "gpt": lambda: GPT(GPTConfig(x=Tokens(65, 255), width=384, layers=6, heads=6)),
+    "lstm": lambda: LSTM(LSTMConfig(x=Tokens(65, 255), width=512)),
 }
-"""What is measured. A model here has `logits(x)`, an output layer `out`, and images as its x."""
+"""What is measured. A model here has `logits(x)`, and an output layer `out` or a transformer whose last norm scales."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +102,14 @@ def clock(run: Callable[[], Any]) -> tuple[float, float]:
 @torch.no_grad()
 def sharpen(model: Any, std: float) -> None:
     """Scales the output layer, so that samples are far from noise and the logits have this standard deviation."""
-    x = model.eval().config.x
-    out = model.active.out if isinstance(model, PixelCNNPP) else model.out
-    images = x.from_index(torch.randint(x.levels, (64, *x.shape)))
+    x, network = model.eval().config.x, model.active if isinstance(model, PixelCNNPP) else model
+    last = getattr(network, "out", None) or network.transformer.norm
+    drawn = from_levels(x, torch.randint(levels_of(x), (64, *x.shape)))
     for _ in range(3):
-        scale = std / model.logits(images).std()
-        out.weight.mul_(scale)
-        out.bias.mul_(scale)
-        images = model.sample(64, seed=1)
+        scale = std / model.logits(drawn).std()
+        for weight in last.parameters():
+            weight.mul_(scale)
+        drawn = model.sample(64, seed=1)
 
 
 def measure(name: str, n: int, repeats: int, naive_steps: int | None) -> Row:
@@ -129,7 +138,7 @@ def measure(name: str, n: int, repeats: int, naive_steps: int | None) -> Row:
         model=name,
         parameters=sum(w.numel() for w in model.parameters()),
         images=n,
-        space=f"{x.channels}x{x.height}x{x.width}, {x.levels} levels",
+        space=f"{'x'.join(map(str, x.shape))}, {levels_of(x)} levels",
         incremental_s=wall,
         incremental_runs_s=[run[0] for run in runs],
         naive_s=naive[0],
@@ -155,7 +164,7 @@ def protocol(repeats: int) -> dict[str, str | int]:
         "torch": torch.__version__,
         "precision": "float32",
         "incremental": f"median of {repeats} runs after one to warm up",
-        "naive": "one pass of the whole network for each sub-pixel, same process, same uniform numbers",
+        "naive": "one pass of the whole network for each value, same process, same uniform numbers",
     }
 
 
@@ -164,7 +173,7 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="+", default=["pixelcnn"], choices=MODELS, metavar="MODEL", help=str([*MODELS])
     )
-    parser.add_argument("--n", nargs="+", type=int, default=[16, 64], help="images at a time")
+    parser.add_argument("--n", nargs="+", type=int, default=[16, 64], help="samples at a time")
     parser.add_argument("--repeats", type=int, default=5, help="runs of the incremental sampler")
     parser.add_argument("--naive-steps", type=int, help="passes of the naive loop to run; all of them by default")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -176,7 +185,7 @@ def main() -> None:
         "model",
         "parameters",
         "x",
-        "images",
+        "n",
         "incremental",
         "naive",
         "speedup",
