@@ -14,7 +14,7 @@ Left out: weight normalization with data-dependent initialization, which changes
 it can represent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated
 
@@ -115,10 +115,21 @@ class GatedBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "n c h w"], *others: Float[Tensor, "n c h w"], given: Label | None
     ) -> Float[Tensor, "n c h w"]:
-        y = self.conv1(concat_elu(x))
+        return self.combine(self.conv1, self.conv2, self.of(given), x, *others)
+
+    def combine(
+        self,
+        conv1: Callable[[Tensor], Tensor],
+        conv2: Callable[[Tensor], Tensor],
+        of: Tensor | float,
+        *features: Tensor,
+    ) -> Tensor:
+        """The block, with its convolutions evaluated in one way or another."""
+        x, *others = features
+        y = conv1(concat_elu(x))
         for told, other in zip(self.told, others, strict=True):
             y = y + told(concat_elu(other))
-        a, b = (self.conv2(self.dropout(concat_elu(y))) + self.of(given)).chunk(2, dim=1)
+        a, b = (conv2(self.dropout(concat_elu(y))) + of).chunk(2, dim=1)
         return x + a * b.sigmoid()
 
 
@@ -266,11 +277,7 @@ class RowBlock:
         self.conv1, self.conv2 = RowConv(block.conv1, n, width), RowConv(block.conv2, n, width)
 
     def __call__(self, u: Float[Tensor, "n c 1 w"], *others: Float[Tensor, "n c 1 w"]) -> Float[Tensor, "n c 1 w"]:
-        y = self.conv1(concat_elu(u))
-        for told, other in zip(self.block.told, others, strict=True):
-            y = y + told(concat_elu(other))
-        a, b = (self.conv2(concat_elu(y)) + self.label).chunk(2, dim=1)
-        return u + a * b.sigmoid()
+        return self.block.combine(self.conv1, self.conv2, self.label, u, *others)
 
 
 class PixelBlock:
