@@ -5,6 +5,7 @@ import errno
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from triptych.core import Audio, DataError, ResourceError, UsageError
 from triptych.data.arrays import load_npy, load_npz, read_arrays
@@ -73,7 +74,7 @@ def data(
         name = found.name + (f"-{options.binary}" if options.binary else "")
         pack = cached(name, found.stamp, found.read, options, cache)
     report(pack, strict)
-    opened = {"source": str(place), "size": size, "channels": channels, "binary": said}
+    opened: dict[str, Any] = {"source": str(place), "size": size, "channels": channels, "binary": said}
     opened |= {"sound": asdict(sound)} if sound else {}
     return Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
 
