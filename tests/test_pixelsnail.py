@@ -98,7 +98,7 @@ def test_each_sub_pixel_sees_all_that_comes_before_and_nothing_else(x: Images, t
 
 
 def test_attention_is_to_those_strictly_before() -> None:
-    """The formula, pixel by pixel: the first finds zeros, not NaN; the second the first one's value, whatever its key."""
+    """The formula, pixel by pixel: the first finds zeros, not NaN; the second the first's value."""
     torch.manual_seed(0)
     query, key, value = torch.randn(2, 7, 3), torch.randn(2, 7, 3), torch.randn(2, 7, 4)
     found = attend_before(query, key, value)

@@ -64,7 +64,7 @@ def read_images(tree: Tree, sink: Sink) -> Content:
     (see `held_out`). Raises DataError if there is no image to be had, or if their sizes differ and no size was asked.
     """
     items, problems = arrange(tree, IMAGES)
-    items, order = in_splits(items)
+    items = in_splits(items)
     channels = sink.options.channels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; damage to the pixels raises
@@ -73,21 +73,21 @@ def read_images(tree: Tree, sink: Sink) -> Content:
         except Mixed:
             sink.restart()
             kept, bad = decode_all(tree, items, sink, 3)
-    return described(tree, kept, order, problems + bad, None, len(items))
+    return described(tree, IMAGES, items, kept, problems + bad)
 
 
-def in_splits(items: list[Item]) -> tuple[list[Item], list[str]]:
-    """The items split after split, and the splits, training first."""
-    order = list(dict.fromkeys(("train", *sorted(i.split for i in items))))
-    return [i for split in order for i in items if i.split == split], order
+def in_splits(items: list[Item]) -> list[Item]:
+    """The items split after split, those for training first."""
+    return sorted(items, key=lambda item: (item.split != "train", item.split))
 
 
 def described(
-    tree: Tree, kept: list[Item], order: list[str], problems: list[Problem], x: Audio | None, n: int
+    tree: Tree, kind: Kind, items: list[Item], kept: list[Item], problems: list[Problem], x: Audio | None = None
 ) -> Content:
-    """What is known of the items that could be read. Raises DataError if none of `n` could."""
+    """What is known of those items that could be read, `kept`. Raises DataError if there are none."""
     if not kept:
-        raise DataError(f"{tree.name}: none of {n} files can be read; the first: {problems[0]}")
+        raise DataError(f"{tree.name}: none of {len(items)} {kind.name} files can be read; the first: {problems[0]}")
+    order = dict.fromkeys(("train", *(item.split for item in items)))
     classes = tuple(sorted({i.label for i in kept if i.label is not None}, key=natural))
     number = {label: n for n, label in enumerate(classes)}
     counts = Counter(i.split for i in kept)

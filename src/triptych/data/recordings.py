@@ -50,7 +50,7 @@ def read_sounds(tree: Tree, sink: Sink) -> Content:
     Raises DataError if there is no clip to be had.
     """
     items, problems = arrange(tree, SOUNDS)
-    items, order = in_splits(items)
+    items = in_splits(items)
     x = sink.options.sound or space_of(tree, items)
     kept, amplitudes = list[Item](), list[np.ndarray]()
 
@@ -75,7 +75,7 @@ def read_sounds(tree: Tree, sink: Sink) -> Content:
         if len(amplitudes) == TOGETHER:
             flush()
     flush()
-    return described(tree, kept, order, problems, x, len(items))
+    return described(tree, SOUNDS, items, kept, problems, x)
 
 
 def space_of(tree: Tree, items: list[Item]) -> Audio:

@@ -46,21 +46,19 @@ class FoldedConv:
         n: int,
     ) -> None:
         outputs, inputs, _, columns = weight.shape
-        self.width, self.bias = width, bias
+        self.width = width
         rows = weight.permute(2, 3, 1, 0).flatten(1, 2)  # each [columns * inputs, outputs]
         self.above, self.weight = (row.contiguous() for row in rows)
         self.out = self.weight.new_empty(n, outputs)
         """The output of the last step that was called for."""
-        # a row of inputs, with zeros on its left, and for each of its steps what the row above adds
+        # A row of inputs, with zeros on its left, and for each of its steps what the row above adds to the bias
         self.row = self.weight.new_zeros(n, width + columns - 1, inputs)
-        self.sums = self.weight.new_empty(width, n, outputs)
-        self.sums.copy_(self.bias)
+        self.bias = bias.expand(n, outputs)[:, None].expand(-1, width, -1).flatten(0, 1)
+        self.sums = self.bias.clone()
         item, cell, _ = self.row.stride()
-        self.windows = self.row.as_strided((width, n, columns * inputs), (cell, item, 1))
-        self.steps = [
-            (self.row[:, step + columns - 1], window, sums)
-            for step, (window, sums) in enumerate(zip(self.windows, self.sums, strict=True))
-        ]
+        self.windows = self.row.as_strided((n, width, columns * inputs), (item, cell, 1))
+        heres = self.row[:, columns - 1 :].unbind(1)
+        self.steps = list(zip(heres, self.windows.unbind(1), self.sums.view(n, width, outputs).unbind(1), strict=True))
         """For each column: where its input goes, what its window holds, and what is added to it."""
 
     def here(self, t: int) -> Float[Tensor, "n inputs"]:
@@ -73,6 +71,5 @@ class FoldedConv:
         _, window, sums = self.steps[column]
         torch.addmm(sums, window, self.weight, out=self.out)
         if column == self.width - 1:
-            self.sums.copy_(self.bias)
-            self.sums.flatten(0, 1).addmm_(self.windows.reshape(-1, len(self.above)), self.above)
+            torch.addmm(self.bias, self.windows.flatten(0, 1), self.above, out=self.sums)
         return self.out

@@ -80,6 +80,8 @@ def conv(
 class Causal(nn.Conv2d):
     """A 2 x 2 convolution that sees a pixel and those above, to the left, and above to the left of it."""
 
+    bias: nn.Parameter
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 2)
 
@@ -92,6 +94,9 @@ class Gated(nn.Module):
 
     `extra` feature maps from elsewhere may join halfway.
     """
+
+    first: Causal | nn.Linear
+    second: Causal | nn.Linear
 
     def __init__(self, layer: type[Causal] | type[nn.Linear], width: int, dropout: float, extra: int = 0) -> None:
         super().__init__()
@@ -173,7 +178,8 @@ class PixelSNAIL(Autoregressive[None]):
         """The scores of each color of a pixel, given its features and the colors before."""
         seen = F.linear(x, self.earlier.kernel.flatten(1), self.earlier.bias)
         own = F.elu(self.head(F.elu(h)) + seen)
-        return F.linear(own, self.out.kernel.flatten(1), self.out.bias).unflatten(-1, (x.shape[-1], self.scores))
+        scores = F.linear(own, self.out.kernel.flatten(1), self.out.bias)
+        return scores.reshape(*x.shape, self.scores)
 
     def logits(self, x: Float[Tensor, "n c h w"], given: None = None) -> Float[Tensor, "n c h w k"]:
         """The network: the scores of each sub-pixel's levels; for two levels their log-odds (k = 1)."""
@@ -242,9 +248,10 @@ class Walk:
         self.block, self.t = block, 0
         self.where = where.flatten(0, 1)[:, None].expand(-1, n, -1)
         pixels, width = where.shape[0] * where.shape[1], where.shape[1]
+        layers = [layer for layer in block.near if isinstance(layer, Gated)]
         self.near = [
             tuple(FoldedConv(conv.weight, conv.bias, width, n) for conv in (layer.first, layer.second))
-            for layer in block.near
+            for layer in layers
         ]
         keys, values = block.split
         self.keys, self.values = where.new_empty(n, keys, pixels), where.new_zeros(n, pixels, values)

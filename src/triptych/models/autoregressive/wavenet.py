@@ -152,6 +152,14 @@ class WaveNet(Autoregressive[Label | None]):
         x, net, n = self.config.x, frozen(self), noise.n
         u, level = noise.uniform(*x.shape)[:, 0].t(), how.start(x, noise)[:, 0].t().contiguous()
         layers, y = [layer for layer in net.layers if isinstance(layer, Layer)], self.classes(n, given)
+        # sigmoid(z) = (1 + tanh(z / 2)) / 2: with the gates' z halved one tanh does for both factors, and what they let
+        # pass is twice what it should be, which the weights of those who read it make up for
+        for layer in layers:
+            for weight in (layer.conv.weight, layer.bias.weight.t()):
+                weight[self.config.width :] *= 0.5
+            if layer.residual:
+                layer.residual.weight *= 0.5
+        net.skip.weight *= 0.5
         convs = [FoldedConv(layer.conv.weight.mT, layer.bias(y), layer.dilation, n) for layer in layers]
         residuals = [layer.residual.weight.t().contiguous() for layer in layers if layer.residual]
         last, before = net.first.weight.chunk(2, -1)
@@ -162,9 +170,9 @@ class WaveNet(Autoregressive[Label | None]):
             for table, past in ((last, t - 1), (before, t - 2)):
                 if past >= 0:
                     h.add_(table[level[past]])
-            for i, (conv, (tanh, sigmoid, part)) in enumerate(zip(convs, gates, strict=True)):
-                conv(t)
-                torch.mul(tanh.tanh_(), sigmoid.sigmoid_(), out=part)
+            for i, (conv, (a, b, part)) in enumerate(zip(convs, gates, strict=True)):
+                conv(t).tanh_()
+                torch.addcmul(a, a, b, out=part)
                 if i < len(residuals):
                     h = torch.addmm(h, part, residuals[i], out=convs[i + 1].here(t))
             logits = net.out(net.head(net.skip(passed).relu_()).relu_())
