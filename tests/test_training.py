@@ -61,7 +61,7 @@ def test_every_epoch_is_a_new_permutation(n: int, batch: int) -> None:
 
 
 def test_the_order_is_a_function_of_the_seed_and_the_count() -> None:
-    assert rows(10, 3, 0, 0).tolist() == [7, 0, 9] and rows(10, 3, 0, 3).tolist() == [1, 9, 4]
+    assert rows(10, 3, 0, 0).tolist() == [6, 7, 5] and rows(10, 3, 0, 3).tolist() == [3, 4, 5]
     assert rows(10, 3, 1, 0).tolist() != rows(10, 3, 0, 0).tolist()
 
 
@@ -456,7 +456,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(case: str, tmp_path,
     assert ended(started(processes, case, path, "--resume")) == 0
     assert sums(path) == sums(tmp_path / "whole")
     assert metrics(path)[-1]["step"] == STEPS
-    steps = [line["step"] for line in metrics(path)]
+    steps = [line["step"] for line in metrics(path) if "held_out/nats" not in line]
     assert steps == sorted(set(steps))
     assert not list(path.glob(".draft-*")) and not (path / commit.NEXT).exists()
 

@@ -175,11 +175,11 @@ class Chain(Distribution):
     def __init__(
         self, first: Tensor, links: Sequence[Callable[[Tensor], Distribution]], sizes: Sequence[int], *, down: bool
     ) -> None:
-        self.first, self.links, self.sizes, self.step = first, links, list(sizes), -1 if down else 1
+        self.first, self.links, self.sizes, self.way = first, links, list(sizes), -1 if down else 1
         super().__init__(first.shape[:-1], torch.Size([sum(sizes)]), validate_args=False)
 
     def log_prob(self, value: Float[Tensor, "*batch z"]) -> Float[Tensor, "*batch"]:
-        layers = [self.first, *torch.split(value, self.sizes, -1)[:: self.step]]
+        layers = [self.first, *torch.split(value, self.sizes, -1)[:: self.way]]
         steps = zip(self.links, pairwise(layers), strict=True)
         return torch.stack([link(before).log_prob(h) for link, (before, h) in steps]).sum(0)
 
@@ -188,7 +188,7 @@ class Chain(Distribution):
         layers = [nearest(self.first).sample(sample_shape)]
         for link in others:
             layers.append(link(layers[-1]).sample())
-        return torch.cat(layers[:: self.step], -1)
+        return torch.cat(layers[:: self.way], -1)
 
 
 def coins(log_odds: Float[Tensor, "*batch size"]) -> Distribution:

@@ -87,7 +87,7 @@ class EoNADE(Autoregressive[None]):
         """
         d = self.config.x.dims
         places = np.argsort(np.random.Philox(key=number).random_raw(d)) if number else np.arange(d)
-        return torch.from_numpy(places).to(self.b.device)
+        return self.b.new_tensor(places, dtype=torch.long)
 
     def factors(self, v: Float[Tensor, "n d"], order: Int[Tensor, " d"]) -> Float[Tensor, "n d"]:
         """The log-odds of each pixel given those before it, for pixels v in this order.

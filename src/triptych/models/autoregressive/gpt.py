@@ -70,7 +70,7 @@ class GPT(Autoregressive[None]):
         super().__init__()
         self.config, x, width = config, config.x, config.width
         self.embedding = nn.Embedding(x.vocabulary, width)
-        self.start = nn.Parameter(torch.randn(width))
+        self.start = nn.Parameter(torch.empty(width).normal_())
         turns = rotations(torch.arange(x.length)[:, None], width // config.heads, slowest=10_000)
         self.transformer = Transformer(config.layers, width, config.heads, turns)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)

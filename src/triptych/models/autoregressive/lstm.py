@@ -60,7 +60,7 @@ class LSTM(Autoregressive[None]):
         super().__init__()
         self.config, width = config, config.width
         self.embedding = nn.Embedding(config.x.vocabulary, config.embedding)
-        self.start = nn.Parameter(torch.randn(config.embedding))
+        self.start = nn.Parameter(torch.empty(config.embedding).normal_())
         inputs = [config.embedding] + [config.embedding + width] * (config.layers - 1)
         self.layers = nn.ModuleList([nn.LSTM(size, width, batch_first=True) for size in inputs])
         self.out = nn.Linear(width * config.layers, config.x.vocabulary)

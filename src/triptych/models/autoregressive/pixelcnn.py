@@ -160,8 +160,8 @@ PRESETS = {
         ),
         steps=13_000,
         batch=16,
-        expect="Dynamically binarized MNIST, two CPU cores (shared with other work), seed 0: 56 minutes, 81.80 +- .20 nats "
-        "on the 10,000 test images (exact). The paper: 81.30. Samples are digits, a few of them broken.",
+        expect="Dynamically binarized MNIST, two CPU cores (shared with other work), seed 0: 56 minutes, 81.80 +- .20 "
+        "nats on the 10,000 test images (exact). The paper: 81.30. Samples are digits, a few of them broken.",
     ),
     "pixelcnn-mnist-demo": Preset(
         config=PixelCNNConfig(
