@@ -169,7 +169,8 @@ PRESETS = {
         ),
         steps=1700,
         batch=16,
-        expect="Dynamically binarized MNIST; one of two CPU cores, 4 minutes; not measured yet.",
+        expect="Dynamically binarized MNIST, one of two CPU cores, seed 0: 4 minutes, 90.7 nats on the test set. Many "
+        "samples are digits, some only strokes: those take longer training.",
     ),
     "pixelcnn-cifar": Preset(
         config=PixelCNNConfig(x=Images(3, 32, 32), width=258, blocks=15, head=1023, adam=Adam(lr=1e-3)),
