@@ -122,7 +122,8 @@ PRESETS = {
         steps=4000,
         batch=4,
         data={"tokens": "characters", "length": 256},
-        expect="King James Bible; not trained yet.",
+        expect="King James Bible, one of two CPU cores (shared), seed 0: 20 minutes; 2.06 bits a character on its "
+        "last tenth, in windows of 256 without overlap. Words and verses, little sense.",
     ),
     "gpt-bpe": Preset(
         config=GPTConfig(x=Tokens(1024, 256), width=256, layers=4, heads=4),
