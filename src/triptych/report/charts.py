@@ -95,8 +95,8 @@ def axis(values: Sequence[float], log: bool, start: float, end: float, slack: fl
     if log:
         if high / low < 1 + 1e-6:
             low, high = low / 2, high * 2
-        grow = (high / low) ** slack
-        return Axis(low / grow, high * grow, True, start, end)
+        grow = 10.0 ** (slack * (math.log10(high) - math.log10(low)))  # the ratio itself may be beyond a float
+        return Axis(max(low / grow, 1e-307), min(high * grow, 1e307), True, start, end)
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         reach = 0.1 * abs(high) or 1.0
         return Axis(low - reach, high + reach, False, start, end)
