@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from triptych import models
+from triptych import cli, models
 from triptych.cli import main
 from triptych.io import commit, configs
 
@@ -426,3 +427,23 @@ def test_a_reader_that_leaves(home) -> None:
         timeout=300,
     )
     assert done.stdout.startswith("name\t") and done.stderr == ""
+
+
+def test_a_termination_unwinds_and_a_second_one_ends_at_once(monkeypatch, capsys) -> None:
+    before, cleaned = signal.getsignal(signal.SIGTERM), []
+
+    def busy(standalone_mode: bool) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            cleaned.append(signal.getsignal(signal.SIGTERM))
+
+    monkeypatch.setattr(cli, "app", busy)
+    try:
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 143 and cleaned == [signal.SIG_DFL]
+    assert "nothing half-written is left" in capsys.readouterr().err

@@ -153,8 +153,8 @@ def test_odd_names(tmp_path: Path) -> None:
 def test_folders_that_hold_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="empty folder"):
         data(tmp_path)
-    (tmp_path / "a.txt").write_text("")
-    with pytest.raises(DataError, match=r"no images .*1 \.txt"):
+    (tmp_path / "a.md").write_text("")
+    with pytest.raises(DataError, match=r"no images .*1 \.md"):
         data(tmp_path)
     (tmp_path / "a.png").write_text("junk")
     with pytest.raises(DataError, match=r"none of 1 image files can be read; the first: a\.png: not a PNG"):

@@ -25,10 +25,12 @@ from triptych.nn.incremental import Wavefront
 from triptych.nn.masked import MaskedConv2d
 
 
-def make(x: Images, *, blocks: int = 2, width: int = 12, sharp: float = 1.0, seed: int = 0) -> PixelCNN:
+def make(
+    x: Images, *, blocks: int = 2, kernel: int = 3, width: int = 12, sharp: float = 1.0, seed: int = 0
+) -> PixelCNN:
     """A small random PixelCNN; `sharp` is the standard deviation of its logits on random images."""
     torch.manual_seed(seed)
-    model = PixelCNN(PixelCNNConfig(x=x, width=width, blocks=blocks, head=width)).eval()
+    model = PixelCNN(PixelCNNConfig(x=x, width=width, blocks=blocks, kernel=kernel, head=width)).eval()
     with torch.no_grad():
         for weights in model.parameters():
             weights.mul_(1.5)
@@ -223,6 +225,15 @@ def test_sampler_equals_the_naive_loop(x: Images) -> None:
     assert len(fast.unique()) > x.levels // 4 and torch.equal(x.from_index(x.index(fast)), fast)
 
 
+@pytest.mark.parametrize("kernel", [1, 5, 9])
+def test_sampler_equals_the_naive_loop_for_other_kernels(kernel: int) -> None:
+    for x in (Images(1, 6, 7, levels=2), Images(3, 4, 3, levels=3)):
+        model = make(x, kernel=kernel, blocks=1, sharp=2.0)
+        drawn = model.sample(4, seed=7)
+        assert torch.equal(drawn, draw_naively(model, ItemNoise(7, range(4))))
+        assert not (dependence(model.double()) & ~torch.ones(x.dims, x.dims, dtype=torch.bool).tril(-1)).any()
+
+
 @pytest.mark.parametrize("x", SPACES, ids=str)
 def test_a_sample_does_not_depend_on_the_batch(x: Images) -> None:
     model = make(x, sharp=2.0)
@@ -294,6 +305,11 @@ def test_refuses_what_is_not_in_the_space() -> None:
 def test_refuses_features_that_colors_cannot_share(fields: dict[str, int], near: str) -> None:
     with pytest.raises(ValueError, match=near):
         PixelCNNConfig(x=Images(3, 8, 8), **{"width": 12, "head": 12, **fields})
+
+
+def test_refuses_an_even_kernel() -> None:
+    with pytest.raises(ValueError, match=r"kernel=4.*odd, e\.g\. 5"):
+        PixelCNNConfig(kernel=4)
 
 
 def test_masked_convolution_refuses_uneven_parts_and_even_kernels() -> None:

@@ -51,6 +51,7 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for i in range(40):
         noise = np.random.default_rng(i).integers(0, 256, (70, 66, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "kjv.txt").write_text("In the beginning was a short text.\n" * 100)
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("triptych ")]
     assert len(lines) >= 12
     for line in lines:
@@ -61,11 +62,13 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             words += ["--steps", "2", "--batch", "2"]
             if words[1] == "pixelcnn-mnist-demo":
                 words += ["width=4", "blocks=1", "head=4"]
+            if words[1] == "gpt-char":
+                words += ["width=8", "layers=1"]
             if words[1] == "dcgan":
                 words[words.index("width=64")] = "width=4"
         if words[0] in ("evaluate", "compare"):
             words += ["-n", "50"] + (["--limit", "20"] if words[0] == "compare" else [])
-        if words[0] == "score":
+        if words[0] == "score" and "--limit" in words:
             words[words.index("--limit") + 1] = "20"
         assert app(words, standalone_mode=False) in (0, None), line
     assert (tmp_path / "samples.png").exists() and (tmp_path / "report.html").exists()

@@ -24,7 +24,7 @@ from triptych.core import (
     prefix,
     to_levels,
 )
-from triptych.core.sampling import FAITHFUL, raster
+from triptych.core.sampling import FAITHFUL, from_sequence, raster, to_sequence
 from triptych.models import find
 from triptych.nn.fixed_point import draw_by_iteration, draw_naively
 
@@ -115,6 +115,14 @@ def test_raster_order(space: Space) -> None:
     if channel is not None:
         keys = [key[:channel] + key[channel + 1 :] + (key[channel],) for key in keys]
     assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize("space", [Images(3, 2, 4), Video(2, 3, 2, 2), Audio(2, 5), Tokens(9, 6)], ids=str)
+def test_sequences_come_back(space: Space) -> None:
+    x = torch.rand(5, *space.shape)
+    values = to_sequence(space, x)
+    assert torch.equal(from_sequence(space, values), x) and torch.equal(values, x.flatten(1)[:, raster(space)])
+    assert torch.equal(to_sequence(space, x.expand(2, *x.shape)), values.expand(2, *values.shape))
 
 
 def test_a_prefix_fills_the_image_from_its_corner() -> None:

@@ -13,7 +13,8 @@ from PIL import Image
 
 import triptych as tt
 from triptych import metrics
-from triptych.core import ItemNoise, UsageError
+from triptych.core import Adam, ItemNoise, UsageError
+from triptych.testing import Examples
 from triptych.verbs.compare import charts, compare, distinct
 from triptych.verbs.demo import Tick, demo
 from triptych.verbs.evaluate import Judge, evaluate, served
@@ -147,3 +148,28 @@ def test_charts_of_a_log() -> None:
     found = {chart.title: [s.name for s in chart.series] for chart in charts(log)}
     assert found == {"loss": ["g", "d"], "D(real) and D(fake)": ["D(real)", "D(fake)"]}
     assert charts(log[:1]) == []
+
+
+def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path: Path) -> None:
+    x = tt.Images(1, 3, 3, levels=2)
+    seen, held, run = Examples(x, seed=1), Examples(x, seed=2), tt.Run(steps=12, batch=8)
+
+    def trained(out: Path, held: Examples | None, steps: int = 12) -> tt.Generative:
+        torch.manual_seed(0)
+        model = tt.create("pixelcnn", x=x, width=16, blocks=1, head=16, adam=Adam(lr=0.3))
+        for now in tt.train(model, seen, run, out=out, save_seconds=0, held=held, resume=out.exists()):
+            if now.step == steps:
+                break
+        return model
+
+    plain = trained(tmp_path / "plain", None)
+    trained(tmp_path / "checked", held, steps=7)
+    checked = trained(tmp_path / "checked", held)  # goes on, and still knows the best
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), checked.parameters(), strict=True))
+    lines = [json.loads(line) for line in (tmp_path / "checked" / "metrics.jsonl").read_text().splitlines()]
+    nats = {line["step"]: line["held_out/nats"] for line in lines if "held_out/nats" in line}
+    best = min(nats, key=nats.__getitem__)
+    (kept,) = (tmp_path / "checked" / "checkpoints").glob("best-*")
+    assert len(nats) >= 11 and best < 12 and kept.name == f"best-{best:08d}"
+    assert tt.score(tt.load(kept), held).nats == pytest.approx(nats[best], abs=1e-6)
+    assert not list((tmp_path / "plain" / "checkpoints").glob("best-*"))

@@ -1,21 +1,30 @@
 """The command line: thin over the verbs. Exit codes are those of `triptych.errors`."""
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Any
 
 import typer
 
 from triptych.cli.app import app
 from triptych.cli.output import note
-from triptych.errors import TriptychError
+from triptych.errors import Interrupted, TriptychError
 
 Mistake: Any = typer.BadParameter.__mro__[1]
 """click's UsageError: of click itself or, in later versions of typer, of the click inside it."""
 
 
+def terminated(number: int, frame: FrameType | None) -> None:
+    """Unwinds, so that temporary files are taken away; a second signal ends the process at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise Interrupted(number, "terminated; nothing half-written is left")
+
+
 def main() -> None:
     """Runs the command line; a person's mistake ends in one line and an exit code, never in a traceback."""
+    signal.signal(signal.SIGTERM, terminated)
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

@@ -13,6 +13,7 @@ from triptych.cli import output
 from triptych.errors import UsageError
 
 if TYPE_CHECKING:
+    from triptych.core import Audio, Symbols
     from triptych.data import Dataset
 
 app = typer.Typer(
@@ -29,7 +30,7 @@ ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A model or pres
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder or a saved model.")]
 Source = Annotated[
     str,
-    typer.Option("--data", metavar="SOURCE", help="mnist, mnist-binary, ...; a folder, .npy, .npz, idx file or zip."),
+    typer.Option("--data", metavar="SOURCE", help="mnist, mnist-binary, ...; a folder, .txt, .npy, .npz, idx, zip."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides every random draw.")]
@@ -41,6 +42,11 @@ Binary = Annotated[
 ]
 Size = Annotated[int | None, typer.Option(min=1, help="Resize (shorter side) and crop images to this many pixels.")]
 Channels = Annotated[int | None, typer.Option(min=1, help="1: grey; 3: color. Default: what the files are.")]
+TokenOption = Annotated[
+    str | None,
+    typer.Option("--tokens", help="Text as characters, bytes, or a vocabulary of so many byte pairs: 1024."),
+]
+Length = Annotated[int | None, typer.Option(min=1, help="Tokens of text at a time; default: the preset's, or 256.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with any bad file, in place of skipping it.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many items, evenly spaced.")]
 
@@ -52,11 +58,40 @@ def open_data(
     size: int | None,
     channels: int | None,
     strict: bool,
+    *,
+    tokens: "str | int | Symbols | None" = None,
+    length: int | None = None,
+    stride: int | None = None,
+    sound: "Audio | None" = None,
 ) -> "Dataset":
-    """The data; what was wrong in it is logged, and so said on stderr."""
+    """The data; what was wrong in it is logged, and so said on stderr.
+
+    Recordings are brought to `sound`, if that is a space of sound.
+    """
     from triptych.data import data
 
-    return data(source, split=split, binary=binary, size=size, channels=channels, strict=strict)
+    return data(
+        source,
+        split=split,
+        binary=binary,
+        size=size,
+        channels=channels,
+        tokens=int(tokens) if isinstance(tokens, str) and tokens.isdecimal() else tokens,  # type: ignore[arg-type]
+        length=length,
+        stride=stride,
+        sound=sound,
+        strict=strict,
+    )
+
+
+def as_read_by(model: Any) -> dict[str, Any]:
+    """How to open text or recordings for a trained model: its own tokens and length, or its own kind of sound."""
+    from triptych.core import Audio
+
+    x = model.config.x
+    if isinstance(x, Audio):
+        return {"sound": x}
+    return {"tokens": x.symbols, "length": x.length} if getattr(x, "symbols", None) is not None else {}
 
 
 def pick_device(name: str) -> Any:
@@ -120,14 +155,15 @@ def data(
     binary: Binary = None,
     size: Size = None,
     channels: Channels = None,
+    tokens: TokenOption = None,
+    length: Length = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """What a source holds: items, space, conditions, and the problems found in it."""
-    from triptych.data import data as open_source
     from triptych.verbs.inspect import inspect
 
-    found = open_source(source, split=split, binary=binary, size=size, channels=channels, strict=strict)
+    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length)
     about = inspect(found, pack)
     if as_json:
         output.dump(about)
@@ -162,15 +198,23 @@ def train(
     binary: Binary = None,
     size: Size = None,
     channels: Channels = None,
+    tokens: TokenOption = None,
+    length: Length = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Train a model into a run folder; --resume goes on with it, bit for bit."""
+    from triptych.models import find_preset
     from triptych.verbs import train as verb
     from triptych.verbs.prepare import prepare
+    from triptych.verbs.prepare import sound as sound_for
 
     verb.setup_ranks()
-    found = open_data(source, split, binary, size, channels, strict)
+    preset = find_preset(model)[1]
+    usual = preset.data if preset else {}
+    tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
+    kind = sound_for(model, settings or [], out if resume else None)
+    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, sound=kind)
     given = {"steps": steps, "batch": batch, "seed": seed, "precision": precision, "channels_last": channels_last}
     changed = {name: value for name, value in given.items() if value is not None}
     made, run = prepare(model, found, settings or [], changed, out if resume else None)
@@ -182,7 +226,9 @@ def train(
     started, now = time.monotonic(), None
     with output.progress() as bar:
         tick = bar(model, total)
-        for now in verb.train(made, found, run, out=out, resume=resume, save_seconds=save_seconds):
+        for now in verb.train(
+            made, found, run, out=out, resume=resume, save_seconds=save_seconds, held=found.held_out()
+        ):
             tick(now.step, "  ".join(f"{k} {loss.value.item():.4g}" for k, loss in now.losses.items()))
     seconds = time.monotonic() - started
     done = now.step if now else total
@@ -198,23 +244,40 @@ def train(
 @app.command()
 def sample(
     folder: Folder,
-    out: Annotated[Path, typer.Option(metavar="FILE", help=".png (a grid), .npz (arrays), or a folder (a file each).")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help=".png (a grid), .txt (text), .wav (sound), .npz (arrays), or a folder (a file each)."
+        ),
+    ],
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
     given: Annotated[str | None, typer.Option(help="The condition: a class, or several in turn: 0,1,2.")] = None,
+    text: Annotated[str, typer.Option("--prefix", help="Text that every sample begins with.")] = "",
+    temperature: Annotated[
+        float,
+        typer.Option(help="Autoregressive models: below 1, likely values come more often; 0: always."),
+    ] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Autoregressive models: only the k likeliest values.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Autoregressive models: only the likeliest values that reach p together.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Draw new samples from a trained model."""
     from triptych.verbs.create import load
-    from triptych.verbs.sample import conditions, write
+    from triptych.verbs.sample import conditions, steering, write
     from triptych.verbs.sample import sample as draw
 
     model = load(folder).to(pick_device(device))
+    how = steering(model, temperature=temperature, top_k=top_k, top_p=top_p, text=text)
     started = time.monotonic()
-    x = draw(model, n, conditions(model, n, given), seed=seed)
+    x = draw(model, n, conditions(model, n, given), seed=seed, how=how)
     seconds = time.monotonic() - started
     about = {"model": model.name, "seed": str(seed), "n": str(n)} | ({"given": given} if given else {})
+    chosen = {"temperature": temperature if temperature != 1 else None, "top_k": top_k, "top_p": top_p}
+    about |= {name: str(value) for name, value in chosen.items() if value is not None}
     files = write(model, x, out, about)
     if as_json:
         output.dump(
@@ -240,6 +303,10 @@ def score(
     binary: Binary = None,
     size: Size = None,
     channels: Channels = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(min=1, help="Text: tokens from window to window; only so many of each, with context, count."),
+    ] = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -250,7 +317,7 @@ def score(
     from triptych.verbs.score import write_items
 
     model = load(folder).to(pick_device(device))
-    found = open_data(source, split, binary, size, channels, strict)
+    found = open_data(source, split, binary, size, channels, strict, **as_read_by(model), stride=stride)
     check_fits(found, model.config)
     result = measure(model, found, draws=draws, limit=limit, batch=batch, seed=seed)
     if per_item:
@@ -259,6 +326,8 @@ def score(
         output.dump(result.summary())
         return
     value = f"{result.nats:.3f} +- {result.stderr:.3f} nats, {result.bits_per_dim:.4f} bits/dim"
+    if result.bits_per_char is not None:
+        value += f", {result.bits_per_char:.4f} bits/character"
     output.say(f"{result.model} on {result.data}: {value}")
     protocol = f"{result.measure}, {result.dims} dims, n = {result.n}, seed {result.seed}"
     output.say(f"{result.kind} ({result.how}); {protocol}")
@@ -282,8 +351,8 @@ def evaluate(
     from triptych.verbs.evaluate import evaluate as measure
 
     model = load(folder).to(pick_device(device))
-    train = open_data(source, "train", binary, size, channels, False)
-    test = open_data(source, "test", binary, size, channels, False)
+    train = open_data(source, "train", binary, size, channels, False, **as_read_by(model))
+    test = open_data(source, "test", binary, size, channels, False, **as_read_by(model))
     result = measure(model, train, test, n=n, draws=draws, seed=seed)
     if as_json:
         output.dump(result.as_dict())

@@ -9,6 +9,7 @@ from triptych.core.model import Autoregressive, Generative, HasLikelihood, evalu
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
 from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, from_levels, inverse_cdf, levels_of, prefix, to_levels
 from triptych.core.spaces import AnySpace, Audio, Images, Labels, Leveled, Points, Space, Tokens, Video, Voxels
+from triptych.core.text import BytePairs, Characters, Symbols
 from triptych.errors import DataError, IntegrityError, NonFiniteError, ResourceError, TriptychError, UsageError
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "Audio",
     "Autoregressive",
     "Batch",
+    "BytePairs",
+    "Characters",
     "Clock",
     "Count",
     "Data",
@@ -52,6 +55,7 @@ __all__ = [
     "Space",
     "Stage",
     "StepNoise",
+    "Symbols",
     "Text",
     "Tokens",
     "Transfer",

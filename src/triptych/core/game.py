@@ -4,7 +4,7 @@ A VAE or an autoregressive model is a game of one player; a GAN is a game of two
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -103,5 +103,7 @@ class Preset:
     config: Any
     steps: int = 10_000
     batch: int = 128
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """How to open the data where nothing else is asked: {"tokens": "characters", "length": 256}."""
     expect: str
     """Data, hardware, minutes and the number reached, as measured."""

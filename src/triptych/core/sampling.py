@@ -173,3 +173,11 @@ def from_sequence(space: Space, values: Int[Tensor, "n dims"]) -> Int[Tensor, "n
     axis = 1 if isinstance(space, Video) else 0
     channels, sizes = space.shape[axis], space.shape[:axis] + space.shape[axis + 1 :]
     return values.view(-1, *sizes, channels).movedim(-1, axis + 1)
+
+
+def to_sequence(space: Space, x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    """The numbers of x in raster order: the inverse of `from_sequence`, for any type and batch."""
+    if len(space.shape) < 2:
+        return x
+    axis = x.dim() - len(space.shape) + isinstance(space, Video)
+    return x.movedim(axis, -1).flatten(-len(space.shape))

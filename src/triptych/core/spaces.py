@@ -6,18 +6,22 @@ and come back. Media of a fixed number of levels (images, voxels, video, audio) 
 """
 
 from dataclasses import field
-from math import prod
-from typing import Annotated, TypeVar, dataclass_transform
+from math import log1p, prod
+from typing import Annotated, Literal, TypeVar, dataclass_transform
 
+import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from triptych.core.config import RULES, Count
+from triptych.core.text import Symbols
 from triptych.errors import UsageError
 
 T = TypeVar("T")
 LevelCount = Annotated[int, Field(ge=2, le=65536)]
+MU = 255
+"""Of mu-law companding."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -132,16 +136,32 @@ class Video(Leveled):
 
 @space
 class Audio(Leveled):
-    """Sound: [batch, channels, length]; `rate` is in samples a second."""
+    """Sound: [batch, channels, length]; `rate` is in samples a second.
+
+    The levels are evenly spaced in amplitude, or with companding="mu-law" in its companded form, f(a) = sign(a)
+    log(1 + mu |a|) / log(1 + mu) with mu = 255 (ITU-T G.711): x is then f of the sound, and a likelihood is that of
+    the companded levels, which lie closest where sound is softest.
+    """
 
     channels: Count
     length: Count
     rate: Count = field(default=16000, kw_only=True)
     levels: LevelCount = field(default=65536, kw_only=True)
+    companding: Literal["mu-law"] | None = field(default=None, kw_only=True)
 
     @property
     def shape(self) -> tuple[int, int]:
         return (self.channels, self.length)
+
+    def compand(self, amplitude: Tensor) -> Tensor:
+        """Amplitudes in [-1, 1] as values of x, not rounded to levels (`nearest` does that)."""
+        if self.companding is None:
+            return amplitude
+        return amplitude.sign() * (MU * amplitude.abs()).log1p() / log1p(MU)
+
+    def expand(self, x: Tensor) -> Tensor:
+        """The amplitudes that x stands for: the inverse of `compand`."""
+        return x if self.companding is None else x.sign() * torch.expm1(x.abs() * log1p(MU)) / MU
 
 
 @space
@@ -150,6 +170,12 @@ class Tokens(Space):
 
     vocabulary: Count
     length: Count
+    symbols: Symbols | None = field(default=None, kw_only=True, repr=False)
+    """What the tokens stand for, if they stand for text."""
+
+    def __post_init__(self) -> None:
+        if self.symbols is not None and len(self.symbols) != self.vocabulary:
+            raise UsageError(f"vocabulary={self.vocabulary}, but there are {len(self.symbols)} symbols")
 
     @property
     def shape(self) -> tuple[int]:
@@ -158,6 +184,20 @@ class Tokens(Space):
     @property
     def dims(self) -> int:  # type: ignore[override]
         return self.length
+
+    def encode(self, text: str) -> Tensor:
+        """Text of any length as tokens, int64 [m]. Raises UsageError for a character that has none."""
+        return self.written().encode(text)
+
+    def decode(self, tokens: Tensor) -> str:
+        """The text that tokens [m] stand for."""
+        return self.written().decode(tokens.tolist())
+
+    def written(self) -> Symbols:
+        """`symbols`. Raises UsageError if these are not tokens of text."""
+        if self.symbols is None:
+            raise UsageError(f"{self} does not say what its tokens stand for: it has no symbols")
+        return self.symbols
 
     def check(self, x: Tensor, what: str = "x") -> None:
         super().check(x, what)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from triptych.core import Batch, Images, Label, Labels, Noise, Points, Text, Tokens, UsageError
+from triptych.core import Audio, Batch, DataError, Images, Label, Labels, Noise, Points, Text, Tokens, UsageError
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack
@@ -17,12 +17,43 @@ from triptych.data.sink import check_grey
 from triptych.data.splits import choose
 from triptych.data.text import Tokenizer
 
+LENGTH = 256
+"""Tokens a window of text, if nothing is said."""
+MOST_WINDOWS = 1 << 24
+"""Training windows of a longer text than this do not start at every token, but evenly spaced."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a text is served: in pieces of `length` tokens, `step` tokens apart."""
+
+    length: int
+    step: int
+    fresh: int
+    """How many tokens at the end of a window are scored; those before are only there to be seen."""
+
+    @classmethod
+    def of(cls, length: int | None, stride: int | None, split: str) -> "Windows":
+        """Raises UsageError for numbers that make no windows."""
+        length = LENGTH if length is None else length
+        if length < 1:
+            raise UsageError(f"length={length}: a window has one token or more")
+        if stride is not None and not 1 <= stride <= length:
+            raise UsageError(f"stride={stride}: it is from 1 to length={length}, so that no token is left out")
+        return cls(length, stride or (1 if split == "train" else length), stride or length)
+
+    def within(self, start: int, stop: int) -> range:
+        """Where the windows of some of the tokens start."""
+        step = self.step if self.step > 1 else -(-(stop - start) // MOST_WINDOWS)
+        return range(start, stop - self.length + 1, step)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Examples by number, with their conditions. Satisfies `triptych.core.Data`.
 
     `pack` is what the source was packed to, and `rows` are those of its rows that are served: a range, or int64 [n].
+    Of a text they are tokens, at each of which a window starts.
     """
 
     pack: Pack
@@ -33,19 +64,42 @@ class Dataset:
     """Whether each pixel is drawn anew, -1 or 1, whenever it is fetched."""
     opened: Mapping[str, Any] | None = None
     """What `data` was called with, but for the split: how to open the source again. JSON values."""
+    windows: Windows | None = None
+    """How text is cut into examples."""
 
     def __post_init__(self) -> None:
         if not self.dynamic:
             return
         if not isinstance(self.pack.meta.x, Images):
-            raise UsageError(f"binary= is for images; {self.pack.meta.name} holds points")
+            raise UsageError(f"binary= is for images; {self.pack.meta.name} holds {self.pack.meta.x}")
         check_grey(self.pack.meta.x.channels)
 
     @classmethod
-    def of(cls, pack: Pack, split: str, dynamic: bool = False, opened: Mapping[str, Any] | None = None) -> "Dataset":
+    def of(
+        cls,
+        pack: Pack,
+        split: str,
+        dynamic: bool = False,
+        opened: Mapping[str, Any] | None = None,
+        windows: Windows | None = None,
+    ) -> "Dataset":
         """The rows of a split ("all" for all of them). Raises DataError if there are none."""
         chosen, start, stop = choose(split, pack.meta.splits, pack.meta.name)
-        return cls(pack, chosen, range(start, stop), dynamic, opened)
+        rows = windows.within(start, stop) if windows else range(start, stop)
+        if windows and not rows:
+            raise DataError(
+                f'{pack.meta.name} has {stop - start} tokens in split "{chosen}", fewer than a window of '
+                f"length={windows.length}: lower the length"
+            )
+        return cls(pack, chosen, rows, dynamic, opened, windows)
+
+    def held_out(self) -> "Dataset | None":
+        """What a model trained on this may be checked on: the validation split, else the test split, if any."""
+        for split in ("validation", "test"):
+            if self.split == "train" and split in self.pack.meta.splits:
+                windows = Windows.of(self.windows.length, None, split) if self.windows else None
+                return Dataset.of(self.pack, split, self.dynamic, self.opened, windows)
+        return None
 
     @property
     def name(self) -> str:
@@ -60,12 +114,15 @@ class Dataset:
             rows = str(self.rows)
         else:
             rows = hashlib.sha256(self.rows.numpy().tobytes()).hexdigest()
-        return sha256_of(self.pack.fingerprint, rows, str(self.dynamic))
+        served = str(self.windows) if self.windows else str(self.dynamic)
+        return sha256_of(self.pack.fingerprint, rows, served)
 
     @property
-    def x(self) -> Images | Points:
+    def x(self) -> Images | Audio | Points | Tokens:
         """Where the examples live. Two levels if they are made binary."""
         x = self.pack.meta.x
+        if self.windows and isinstance(x, Tokens):
+            return replace(x, length=self.windows.length)
         return Images(*x.shape, levels=2) if self.dynamic and isinstance(x, Images) else x
 
     @property
@@ -81,10 +138,13 @@ class Dataset:
     def fetch(self, rows: Int[Tensor, " batch"], noise: Noise) -> Batch[Any]:
         """The examples numbered `rows`, on the device of `noise`.
 
-        One gather from the packed array; bytes are what crosses to the device. x is float32: images in [-1, 1],
-        points as they are.
+        One gather from the packed array; bytes are what crosses to the device. x is float32: images and sound in
+        [-1, 1], points as they are; or int64 tokens.
         """
         numbers, device = self.locate(rows), noise.device
+        if self.windows:
+            places = numbers[:, None] + torch.arange(self.windows.length)
+            return Batch(torch.from_numpy(self.pack.x)[places, 0].to(device).long(), None, noise)
         k = torch.from_numpy(self.pack.x).index_select(0, numbers).to(device)
         given: Label | Text | None = None
         if self.pack.tokens is not None:
@@ -92,7 +152,7 @@ class Dataset:
         elif self.pack.y is not None:
             given = Label(torch.from_numpy(self.pack.y).index_select(0, numbers).to(device))
         space = self.x
-        if isinstance(space, Points):
+        if not isinstance(space, Images | Audio):
             return Batch(k, given, noise)
         if self.dynamic:
             k = noise.uniform(*space.shape) < k / 255
@@ -102,16 +162,20 @@ class Dataset:
         """The rows of the pack that `rows` of this data set are. Raises IndexError."""
         if len(rows) and not (0 <= int(rows.min()) and int(rows.max()) < len(self)):
             raise IndexError(f"{self.name} has rows 0 to {len(self) - 1}; asked for {rows.min()} to {rows.max()}")
-        return rows + self.rows.start if isinstance(self.rows, range) else self.rows[rows]
+        return rows * self.rows.step + self.rows.start if isinstance(self.rows, range) else self.rows[rows]
 
     def take(self, array: Any) -> Tensor:
         """The served rows of one of the pack's arrays: a view where they are a range."""
         tensor = torch.from_numpy(array)
-        return tensor[self.rows.start : self.rows.stop] if isinstance(self.rows, range) else tensor[self.rows]
+        if self.windows:
+            tensor = tensor[:, 0].unfold(0, self.windows.length, 1)
+        rows = self.rows
+        return tensor[rows.start : rows.stop : rows.step] if isinstance(rows, range) else tensor[rows]
 
     @property
     def stored(self) -> Shaped[Tensor, "n ..."]:
-        """What is stored: uint8 levels [n, channels, height, width] (before any drawing), or float32 points [n, dims].
+        """What is stored: levels [n, *x.shape], uint8 or int32 (before any drawing), float32 points [n, dims], or
+        windows of tokens [n, length].
 
         A view of the mapped file where it can be: nothing is read before it is used.
         """

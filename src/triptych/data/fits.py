@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triptych.core import Data, Images, Labels, Space, Tokens, UsageError
+from triptych.core import Audio, Data, Images, Labels, Space, Tokens, UsageError
 
 
 def check_fits(data: Data, config: Any) -> None:
@@ -24,6 +24,11 @@ def check_fits(data: Data, config: Any) -> None:
 
 def how_to_fit(has: Space, wants: Space) -> str:
     """What to add to the data's options, or else to the model's config."""
+    if isinstance(has, Tokens) and isinstance(wants, Tokens):
+        if has.symbols != wants.symbols and has.symbols is not None and wants.symbols is not None:
+            return "their tokens stand for other text: open the data with tokens= the model's own, config.x.symbols"
+        if has.length != wants.length and (has.vocabulary, has.symbols) == (wants.vocabulary, wants.symbols):
+            return f"open the data with length={wants.length}"
     if isinstance(has, Images) and isinstance(wants, Images) and wants.channels in (1, 3):
         options = []
         if has.channels != wants.channels:
@@ -37,6 +42,8 @@ def how_to_fit(has: Space, wants: Space) -> str:
             return f"open the data with {' '.join(options)}"
         if has.levels == 2 and wants.levels == 256:
             return "open the data without binary=, or build the model with x set to what the data serves"
+    if isinstance(has, Audio) and isinstance(wants, Audio) and has.rate == wants.rate:
+        return f"open the data with sound={wants}"
     return "build the model with x set to what the data serves"
 
 

@@ -1,4 +1,4 @@
-"""A folder (or a zip archive) of image files: where its splits, classes and captions are, and its pixels."""
+"""A folder (or a zip archive) of files: where its splits, classes and captions are; and the pixels of images."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from triptych.core import DataError
+from triptych.core import Audio, DataError
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
 from triptych.data.images import FORMATS, SUFFIXES, BadImage, Decoded, decode
 from triptych.data.metadata import TABLES, Row, read_table
@@ -23,9 +23,25 @@ log = logging.getLogger(__name__)
 DOCUMENTS = frozenset(
     (".txt", ".md", ".rst", ".html", ".pdf", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml")
 )
-"""What may lie beside images without being meant as one."""
+"""What may lie beside images or sounds without being meant as one."""
 TOGETHER = 32
 """Files decoded at a time."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the files of a folder are."""
+
+    name: str
+    formats: tuple[str, ...]
+    suffixes: frozenset[str]
+
+    def among(self, tree: Tree) -> int:
+        """How many files of a tree are of this kind, by their names."""
+        return sum(PurePosixPath(name).suffix.lower() in self.suffixes for name in tree.files)
+
+
+IMAGES = Kind(name="image", formats=FORMATS, suffixes=SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -47,9 +63,8 @@ def read_images(tree: Tree, sink: Sink) -> Content:
     (metadata.jsonl or .csv) gives captions or labels. Without split folders, a tenth is held out by name
     (see `held_out`). Raises DataError if there is no image to be had, or if their sizes differ and no size was asked.
     """
-    items, problems = arrange(tree)
-    order = list(dict.fromkeys(("train", *sorted(i.split for i in items))))
-    items = [i for split in order for i in items if i.split == split]
+    items, problems = arrange(tree, IMAGES)
+    items = in_splits(items)
     channels = sink.options.channels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; damage to the pixels raises
@@ -58,9 +73,21 @@ def read_images(tree: Tree, sink: Sink) -> Content:
         except Mixed:
             sink.restart()
             kept, bad = decode_all(tree, items, sink, 3)
-    problems += bad
+    return described(tree, IMAGES, items, kept, problems + bad)
+
+
+def in_splits(items: list[Item]) -> list[Item]:
+    """The items split after split, those for training first."""
+    return sorted(items, key=lambda item: (item.split != "train", item.split))
+
+
+def described(
+    tree: Tree, kind: Kind, items: list[Item], kept: list[Item], problems: list[Problem], x: Audio | None = None
+) -> Content:
+    """What is known of those items that could be read, `kept`. Raises DataError if there are none."""
     if not kept:
-        raise DataError(f"{tree.name}: none of {len(items)} image files can be read; the first: {problems[0]}")
+        raise DataError(f"{tree.name}: none of {len(items)} {kind.name} files can be read; the first: {problems[0]}")
+    order = dict.fromkeys(("train", *(item.split for item in items)))
     classes = tuple(sorted({i.label for i in kept if i.label is not None}, key=natural))
     number = {label: n for n, label in enumerate(classes)}
     counts = Counter(i.split for i in kept)
@@ -70,6 +97,7 @@ def read_images(tree: Tree, sink: Sink) -> Content:
         classes=classes or None,
         captions=[str(i.caption) for i in kept] if kept[0].caption is not None else None,
         problems=problems,
+        x=x,
     )
 
 
@@ -78,28 +106,30 @@ def natural(label: str) -> tuple[int, str]:
     return (int(label), "") if label.isdecimal() and len(label) < 18 else (1 << 62, label)
 
 
-def arrange(tree: Tree) -> tuple[list[Item], list[Problem]]:
-    """Every image with its split, class and caption, and the problems found on the way."""
-    problems = list(tree.problems)
-    kinds: dict[str, list[str]] = {"image": [], "table": [], "other": []}
+def arrange(tree: Tree, kind: Kind) -> tuple[list[Item], list[Problem]]:
+    """Every file of this kind with its split, class and caption, and the problems found on the way."""
+    problems, what = list(tree.problems), kind.name
+    kinds: dict[str, list[str]] = {what: [], "table": [], "other": []}
     for name in tree.files:
         path = PurePosixPath(name)
-        if path.suffix.lower() in SUFFIXES:
-            kinds["image"].append(name)
+        if path.suffix.lower() in kind.suffixes:
+            kinds[what].append(name)
         elif path.name in TABLES:
             kinds["table"].append(name)
         elif path.suffix.lower() in DOCUMENTS or path.stem.upper() in ("LICENSE", "LICENCE", "NOTICE", "README"):
             kinds["other"].append(name)
         else:
-            problems.append(Problem(file=shown(name), reason=f"not a file of {', '.join(FORMATS)} by its name"))
+            problems.append(Problem(file=shown(name), reason=f"not a file of {', '.join(kind.formats)} by its name"))
     if kinds["other"]:
-        log.info("%s: %d documents beside the images are not used", tree.name, len(kinds["other"]))
-    if not kinds["image"]:
+        log.info("%s: %d documents beside the %ss are not used", tree.name, len(kinds["other"]), what)
+    if not kinds[what]:
         other = Counter(PurePosixPath(n).suffix or "(none)" for n in tree.files).most_common(3)
         found = ", ".join(f"{n} {shown(suffix)}" for suffix, n in other)
         first = f"; the first problem: {problems[0]}" if problems else ""
         holds = (
-            f"holds no images ({', '.join(FORMATS)}); found: {found}{first}" if found else f"is an empty folder{first}"
+            f"holds no {what}s ({', '.join(kind.formats)}); found: {found}{first}"
+            if found
+            else f"is an empty folder{first}"
         )
         raise DataError(f"{tree.name} {holds}")
 
@@ -113,13 +143,13 @@ def arrange(tree: Tree) -> tuple[list[Item], list[Problem]]:
         read = read_table(tree, table)
         tables |= read.rows
         problems += read.problems
-    top = common_folder(kinds["image"] + kinds["table"])
-    items, strays, top = with_splits(kinds["image"], top)
+    top = common_folder(kinds[what] + kinds["table"])
+    items, strays, top = with_splits(kinds[what], top)
     problems += strays
     items, strays = with_rows(items, tables) if kinds["table"] else with_classes(items, top, tree.name)
     problems += strays
     if not items:
-        raise DataError(f"{tree.name}: none of its images can be used; the first problem: {problems[0]}")
+        raise DataError(f"{tree.name}: none of its {what}s can be used; the first problem: {problems[0]}")
     return items, problems
 
 
@@ -178,7 +208,7 @@ def with_rows(items: list[Item], rows: dict[str, Row]) -> tuple[list[Item], list
 def with_classes(items: list[Item], top: int, name: str) -> tuple[list[Item], list[Problem]]:
     """Items with the sub-folder that they lie in as label.
 
-    One sub-folder alone is no class. Where some images lie in none: fewer than half, and they are left out as
+    One sub-folder alone is no class. Where some files lie in none: fewer than half, and they are left out as
     problems; otherwise the folders are taken for a mere filing system, and there are no labels.
     """
     labels = [parts[0] if len(parts := below(i.file, top)) > 1 else None for i in items]
@@ -187,7 +217,7 @@ def with_classes(items: list[Item], top: int, name: str) -> tuple[list[Item], li
         if loose < len(items):
             log.info("%s: its sub-folders are not taken for classes", name)
         return items, []
-    reason = "in no class folder, where most images are in one"
+    reason = "in no class folder, where most files are in one"
     problems = [Problem(file=shown(i.file), reason=reason) for i, y in zip(items, labels, strict=True) if y is None]
     return [replace(i, label=shown(y)) for i, y in zip(items, labels, strict=True) if y is not None], problems
 

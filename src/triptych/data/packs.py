@@ -1,6 +1,7 @@
 """Packed data: every source becomes, once, a folder of plain .npy arrays that are memory-mapped from then on.
 
-    x.npy        uint8 [n, channels, height, width], or float32 [n, dims] for points
+    x.npy        uint8 [n, channels, height, width]; for sound uint8 or int32 [n, channels, length]; for points float32
+                 [n, dims]; for text its n tokens [n, 1]
     y.npy        int64 [n], a class each                        (where there are labels)
     tokens.npy   int32 [n, length]                              (where there are captions)
     captions.json                                               (the captions themselves)
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from triptych.core import Images, IntegrityError, Points, config
+from triptych.core import Audio, Images, IntegrityError, Points, Tokens, config
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_file, sha256_of, shown
 from triptych.data.sink import Options, Reader, Sink, writing
@@ -44,7 +45,7 @@ class Meta:
 
     format: int
     name: str
-    x: Images | Points
+    x: Images | Audio | Points | Tokens
     splits: dict[str, tuple[int, int]]
     """First and last row (exclusive) of each."""
     classes: tuple[str, ...] | None
@@ -78,7 +79,8 @@ class Pack:
     def fingerprint(self) -> str:
         """A sha256 of all that it serves."""
         files = (f"{name}|{file.sha256}" for name, file in sorted(self.meta.files.items()))
-        return sha256_of(*files, str(self.meta.x), str(self.meta.splits), str(self.meta.classes))
+        symbols = str(self.meta.x.symbols) if isinstance(self.meta.x, Tokens) else ""
+        return sha256_of(*files, str(self.meta.x) + symbols, str(self.meta.splits), str(self.meta.classes))
 
     def verify(self) -> None:
         """Reads every file and compares it with its sha256. Raises IntegrityError naming the first that differs."""
@@ -114,7 +116,7 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
     meta = Meta(
         format=FORMAT,
         name=name,
-        x=sink.space(),
+        x=content.x or sink.space(),
         splits={split: (ends[i], ends[i + 1]) for i, split in enumerate(content.splits)},
         classes=content.classes,
         tokenizer=tokenizer,

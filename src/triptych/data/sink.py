@@ -3,14 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from triptych.core import Images, Points, UsageError, mix
+from triptych.core import Audio, Images, Points, Symbols, Tokens, UsageError, mix
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem
 from triptych.data.images import fit_array
@@ -29,6 +29,8 @@ class Options:
     size: tuple[int, int] | None = None
     channels: int | None = None
     binary: Literal["fixed", "threshold"] | None = None
+    tokens: Literal["characters", "bytes"] | int | Symbols | None = None
+    sound: Audio | None = None
 
 
 @dataclass(kw_only=True)
@@ -44,6 +46,8 @@ class Content:
     """None: one is fitted to the captions of the first split."""
     problems: list[Problem] = field(default_factory=list)
     truth: Mixture | None = None
+    x: Audio | None = None
+    """Where x lives, if its shape and levels do not say it."""
 
 
 class CannotWrite(Exception):
@@ -70,6 +74,7 @@ class Sink:
         self.n, self.levels = 0, 256
         self.shape: tuple[int, ...] | None = None
         self.dtype = np.dtype(np.uint8)
+        self.symbols: Symbols | None = None
         self.kept: list[np.ndarray] = []
         self.coins = np.random.Generator(np.random.Philox(key=mix(FIXED_SEED)))
         if self.path:
@@ -77,14 +82,33 @@ class Sink:
                 self.path.write_bytes(b"")
 
     def append(self, rows: np.ndarray, levels: int = 256) -> None:
-        """uint8 [k, channels, height, width] of so many levels, or float32 [k, dims].
+        """Levels, uint8 [k, channels, height, width] or uint8 or int32 [k, channels, length]; or float32 [k, dims].
 
         Raises UsageError if the options do not apply.
         """
-        if rows.ndim == 4:
+        holds = {2: "points", 3: "sound", 4: "images"}[rows.ndim]
+        if self.options.tokens is not None:
+            raise UsageError(f"tokens= is for text; this source holds {holds}")
+        if holds != "sound" and self.options.sound is not None:
+            raise UsageError(f"sound= is for recordings; this source holds {holds}")
+        if holds != "images" and replace(self.options, sound=None) != Options():
+            raise UsageError(f"size=, channels= and binary= are for images; this source holds {holds}")
+        if holds == "images":
             rows, levels = self.convert(rows, levels)
-        elif self.options != Options():
-            raise UsageError("size=, channels= and binary= are for images; this source holds points")
+        self.keep(rows, levels)
+
+    def append_tokens(self, tokens: np.ndarray, symbols: Symbols) -> None:
+        """int64 [k]: the next tokens of a text, kept in as few bytes as they take.
+
+        Raises UsageError if the options do not apply.
+        """
+        if self.options != Options(tokens=self.options.tokens):
+            raise UsageError("size=, channels= and binary= are for images; this source holds text")
+        self.symbols, most = symbols, len(symbols) - 1
+        dtype = next(t for t in (np.uint8, np.int16, np.int32) if most <= np.iinfo(t).max)
+        self.keep(tokens[:, None].astype(dtype), len(symbols))
+
+    def keep(self, rows: np.ndarray, levels: int) -> None:
         if self.shape is None:
             self.shape, self.dtype, self.levels = rows.shape[1:], rows.dtype, levels
             if self.path:
@@ -130,8 +154,10 @@ class Sink:
             return None
         return np.concatenate(self.kept)
 
-    def space(self) -> Images | Points:
+    def space(self) -> Images | Points | Tokens:
         assert self.shape is not None
+        if self.symbols is not None:
+            return Tokens(len(self.symbols), 1, symbols=self.symbols)
         if len(self.shape) == 1:
             return Points(*self.shape)
         channels, height, width = self.shape

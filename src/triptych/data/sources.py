@@ -3,18 +3,23 @@
 import difflib
 import errno
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from triptych.core import DataError, ResourceError, UsageError
+import torch
+
+from triptych.core import Audio, DataError, ResourceError, Symbols, Tokens, UsageError
 from triptych.data.arrays import load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Binary, Source, builtin
 from triptych.data.cache import cached, install
-from triptych.data.dataset import Dataset
+from triptych.data.corpus import TokenKind, check_tokens, is_corpus, read_corpus, tokenize
+from triptych.data.dataset import Dataset, Windows
 from triptych.data.files import Archive, Files, Folder, Tree, reason_of, sha256_file, shown
-from triptych.data.folders import read_images
+from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.packs import Pack, is_pack, open_pack
+from triptych.data.recordings import SOUNDS, read_sounds
 from triptych.data.sink import CHUNK, CannotWrite, Content, Options, Sink
 from triptych.data.splits import REQUESTS
 
@@ -31,21 +36,35 @@ def data(
     binary: Binary | bool | None = None,
     size: Size | None = None,
     channels: int | None = None,
+    tokens: TokenKind | int | Symbols | None = None,
+    length: int | None = None,
+    stride: int | None = None,
+    sound: Audio | None = None,
     strict: bool = False,
     cache: str | Path | None = None,
 ) -> Dataset:
     """Opens a source; the first time, it is packed into a memory-mapped file in the cache.
 
-    source    the name of a built-in set (`BUILTIN`); a folder of images (class sub-folders, or metadata.jsonl or
-              .csv with text or label); .npy or .npz; an idx file or a folder of them; a zip of any of these, read in
-              place; a packed folder. A split may follow: "mnist:test".
+    source    the name of a built-in set (`BUILTIN`); a folder of images or of sound files (class sub-folders, or
+              metadata.jsonl or .csv with text or label); .npy or .npz; an idx file or a folder of them; a .txt file or
+              a folder of them (UTF-8); a zip of any of these, read in place; a packed folder. A split may follow:
+              "mnist:test".
     split     "train" (if nothing is said), "test", "validation" (or "val"), or "all". A source with no splits of its
               own holds out a tenth as "test": the files, or rows, whose name's, or number's, sha256 is smallest
-              (below 0.1 when read as a number from 0 to 1).
+              (below 0.1 when read as a number from 0 to 1); of text, the last tenth of its characters.
     binary    grey images as -1 and 1 only: "dynamic" (or True) draws each pixel anew whenever it is served, 1 with
               the intensity / 255 as probability; "fixed" draws once, with a fixed seed; "threshold" is 1 from 128.
     size      height and width (or one number for both): scaled with a Lanczos filter and cropped to the middle.
     channels  1 (grey, by luma) or 3; else 1 if every image is grey, and 3 if not.
+    tokens    how text becomes tokens: "characters" (if nothing is said), "bytes", a number for a vocabulary of so many
+              byte pairs, learned from the training part, or what another model's tokens stand for (its x.symbols).
+    length    tokens a window of text; 256 if nothing is said.
+    stride    tokens from the start of one window of text to the next. If nothing is said, training windows start at
+              every token, and others do not overlap. With a stride, a score counts the last `stride` tokens of each
+              window, once, and takes those before as known.
+    sound     for recordings, the space that they are brought to: each clip is one item, padded with silence or cut off
+              at its end; a clip of another rate is a bad file. Else the space is what the files are: the commonest
+              rate, the longest clip, 65,536 levels.
     strict    refuse the source if any file in it is bad, rather than skip that file.
     cache     the folder for packs; else TRIPTYCH_CACHE, else the user's cache folder.
 
@@ -61,15 +80,30 @@ def data(
     said, binary = binary, binary or found.binary
     if channels not in (None, 1, 3):
         raise UsageError(f"channels={channels!r}: it is 1 or 3")
-    options = Options(sides, channels, None if binary == "dynamic" else binary)
-    if isinstance(found, Packed) and options == Options():
+    check_tokens(tokens)
+    options = Options(sides, channels, None if binary == "dynamic" else binary, tokens, sound)
+    if isinstance(found, Packed) and options in (
+        Options(),
+        Options(tokens=getattr(found.pack.meta.x, "symbols", None)),
+    ):
         pack = found.pack
     else:
-        name = found.name + (f"-{options.binary}" if options.binary else "")
-        pack = cached(name, found.stamp, found.read, options, cache)
+        pack = cached(name_of(found, options), found.stamp, found.read, options, cache)
     report(pack, strict)
-    opened = {"source": str(place), "size": size, "channels": channels, "binary": said}
+    opened: dict[str, Any] = {"source": str(place), "size": size, "channels": channels, "binary": said}
+    if isinstance(pack.meta.x, Tokens):
+        windows = Windows.of(length, stride, wanted)
+        opened |= {"tokens": None if isinstance(tokens, Symbols) else tokens, "length": windows.length}
+        return Dataset.of(pack, wanted, binary == "dynamic", opened, windows)
+    if length is not None or stride is not None:
+        raise UsageError(f"length= and stride= are for text; {pack.meta.name} holds {pack.meta.x}")
+    opened |= {"sound": asdict(sound)} if sound else {}
     return Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
+
+
+def name_of(found: Source, options: Options) -> str:
+    """The pack's name, with what was chosen of its content: "mnist-fixed", "kjv-bytes"."""
+    return "-".join(str(part) for part in (found.name, options.binary, options.tokens) if isinstance(part, str | int))
 
 
 def pack(
@@ -78,6 +112,8 @@ def pack(
     *,
     size: Size | None = None,
     channels: int | None = None,
+    tokens: TokenKind | int | None = None,
+    sound: Audio | None = None,
     strict: bool = False,
 ) -> Dataset:
     """Packs a source, with all its splits, into the folder `out`, which is a source from then on.
@@ -91,16 +127,18 @@ def pack(
     out = Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{shown(out)} exists already; name a folder that does not, or an empty one")
-    name = found.name + (f"-{found.binary}" if found.binary else "")
+    check_tokens(tokens)
+    options = Options(as_sides(size), channels, found.binary, tokens, sound)
     try:
-        packed = install(out, name, found.read, Options(as_sides(size), channels, found.binary))
+        packed = install(out, name_of(found, options), found.read, options)
     except CannotWrite as e:
         cause = e.__cause__
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceError(f"the disk is full: {shown(out)} was not written") from e
         raise UsageError(f"{shown(out)} cannot be written: {cause}") from e
     report(packed, strict)
-    return Dataset.of(packed, "all")
+    windows = Windows.of(1, None, "all") if isinstance(packed.meta.x, Tokens) else None
+    return Dataset.of(packed, "all", windows=windows)
 
 
 def report(pack: Pack, strict: bool) -> None:
@@ -155,6 +193,10 @@ class Packed(Source):
 def read_pack(pack: Pack, sink: Sink) -> Content:
     """Copies a pack, for other options."""
     meta = pack.meta
+    if isinstance(meta.x, Tokens):
+        tokens = torch.from_numpy(pack.x[:, 0])
+        texts = {split: meta.x.decode(tokens[start:stop]) for split, (start, stop) in meta.splits.items()}
+        return tokenize(texts, meta.name, sink, list(meta.problems))
     for start in range(0, len(pack.x), CHUNK):
         sink.append(pack.x[start : start + CHUNK], getattr(meta.x, "levels", 256))
     return Content(
@@ -236,6 +278,10 @@ def find_in_file(path: Path) -> Source:
         return Source(name, sha256_file(path), lambda sink: read_arrays(where, named, sink))
     if suffix == ".npz":
         return from_npz(name, Archive(path, where))
+    if suffix == ".txt":
+        tree = Files(path.parent, [path.name])
+        tree.name = where
+        return from_corpus(name, tree)
     if suffix == ".zip":
         return from_tree(name, Archive(path, where))
     if NAME.fullmatch(path.name.lower()):
@@ -244,7 +290,7 @@ def find_in_file(path: Path) -> Source:
             raise DataError(f"{where} holds labels; name the file of images beside it")
         return from_idx(name, Files(path.parent, names), {"": dict(zip(("x", "y"), names, strict=False))})
     raise DataError(
-        f"{where} is no source: we take a folder of images, .npy, .npz, .zip, idx files (called "
+        f"{where} is no source: we take a folder of images or sounds, .npy, .npz, .txt, .zip, idx files (called "
         f"...images-idx3-ubyte, also .gz and .xz), and the built-in {', '.join(BUILTIN)}"
     )
 
@@ -256,7 +302,15 @@ def from_tree(name: str, tree: Tree) -> Source:
         return from_npz(name, tree)
     if isinstance(tree, Archive) and len(tree.files) == 1 and (file := next(iter(tree.files))).endswith(".npz"):
         return from_npz(name, Archive(tree.read(file), f"{tree.name}/{shown(file)}"))
-    return Source(name, tree.stamp, lambda sink: read_images(tree, sink))
+    if is_corpus(tree):
+        return from_corpus(name, tree)
+    sounds = SOUNDS.among(tree)
+    read = read_sounds if sounds and sounds >= IMAGES.among(tree) else read_images
+    return Source(name, tree.stamp, lambda sink: read(tree, sink))
+
+
+def from_corpus(name: str, tree: Tree) -> Source:
+    return Source(name, tree.stamp, lambda sink: read_corpus(tree, sink))
 
 
 def from_npz(name: str, archive: Archive) -> Source:

@@ -107,10 +107,10 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for name, node in tree.items() for k, v in flat(node, f"{prefix}{name}.").items()}
 
 
-def keep(folder: Path | str, step: int, last: int) -> None:
-    """Keeps the current commit as checkpoints/step-N (linked, not copied, where the disk can) and the `last` newest."""
+def keep(folder: Path | str, step: int, last: int, kind: str = "step") -> None:
+    """Keeps the current commit as checkpoints/KIND-N (linked, not copied, where the disk can) and the `last` newest."""
     path = Path(folder)
-    target = path / CHECKPOINTS / f"step-{step:08d}"
+    target = path / CHECKPOINTS / f"{kind}-{step:08d}"
     draft = target.with_name(f".draft-{os.getpid()}")
     try:
         if not target.exists():
@@ -119,7 +119,7 @@ def keep(folder: Path | str, step: int, last: int) -> None:
             for name in [*commit.committed(path), commit.MANIFEST]:
                 link(path / name, draft / name)
             draft.rename(target)
-        kept = sorted(p for p in target.parent.iterdir() if p.name.startswith("step-"))
+        kept = sorted(p for p in target.parent.iterdir() if p.name.startswith(f"{kind}-"))
         for old in [*kept[:-last], *target.parent.glob(".draft-*")]:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as e:

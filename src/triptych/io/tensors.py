@@ -11,6 +11,9 @@ from torch import Tensor
 
 from triptych.core import IntegrityError, NonFiniteError
 
+TENSOR = "\0tensor"
+"""Marks the place of a tensor in JSON; no key of a state begins with a null character."""
+
 
 def pack(tensors: Mapping[str, Tensor], about: dict[str, str] | None = None) -> bytes:
     """Tensors by name -> bytes. Tensors that share memory are stored once each, so that each can be read alone."""
@@ -45,8 +48,10 @@ def split(tree: Any) -> tuple[Any, dict[str, Tensor]]:
     def walk(node: Any, path: str) -> Any:
         if isinstance(node, Tensor):
             tensors[path] = node
-            return {"tensor": path}
+            return {TENSOR: path}
         if isinstance(node, dict):
+            if TENSOR in node:
+                raise ValueError(f"{path} has a key {TENSOR!r}, which stands for a tensor")
             return {str(k): walk(v, f"{path}/{k}") for k, v in node.items()}
         if isinstance(node, list | tuple):
             return [walk(v, f"{path}/{i}") for i, v in enumerate(node)]
@@ -58,8 +63,8 @@ def split(tree: Any) -> tuple[Any, dict[str, Tensor]]:
 def join(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
     """The inverse of `split` (keys come back as strings, tuples as lists)."""
     if isinstance(plain, dict):
-        if set(plain) == {"tensor"}:
-            return tensors[plain["tensor"]]
+        if TENSOR in plain:
+            return tensors[plain[TENSOR]]
         return {k: join(v, tensors) for k, v in plain.items()}
     if isinstance(plain, list):
         return [join(v, tensors) for v in plain]

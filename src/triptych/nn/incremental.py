@@ -2,22 +2,31 @@
 
 A naive autoregressive sampler runs the whole network for each sub-pixel, and throws away all of the result but one
 number. Here a convolution is evaluated only at the pixels that are due, as one matrix product a kernel row, over
-inputs that were kept. Pixels that cannot see each other are drawn together:
+inputs that were kept. There are two orders, according to what a pixel sees of the rows above.
 
-Wavefront order. Suppose that no layer looks further than `reach` columns to the right in the rows above. Give pixel
-(i, j) the step t = slope * i + j with slope = reach + 1. Then everything that (i, j) reads directly, in any layer,
-belongs to an earlier step (or to the same pixel): (i, j - b) to t - b, and (i - a, j + b) to t - slope * a + b < t for
-a >= 1 and b <= reach. All activations of a pixel are computed in its step, so by induction over steps the samples are
-those of the raster order. An image of 28 x 28 with a 7 x 7 first layer takes 4 * 27 + 28 = 136 steps, not 784.
+Wavefront order: pixels that cannot see each other are drawn together. Suppose that no layer looks further than `reach`
+columns to the right in the rows above. Give pixel (i, j) the step t = slope * i + j with slope = reach + 1. Then
+everything that (i, j) reads directly, in any layer, belongs to an earlier step (or to the same pixel): (i, j - b) to
+t - b, and (i - a, j + b) to t - slope * a + b < t for a >= 1 and b <= reach. All activations of a pixel are computed in
+its step, so by induction over steps the samples are those of the raster order. An image of 28 x 28 with a 7 x 7 first
+layer takes 4 * 27 + 28 = 136 steps, not 784.
+
+Rows, then pixels: for networks without a blind spot, of two stacks. The vertical one looks up and to both sides, also
+within the row, layer after layer: with enough layers a pixel sees all of the row above, so there is no wavefront (its
+slope would be the width). But the vertical stack of row i is a function of the image's rows before i. So it is
+evaluated for the row as a whole (`RowConv`), once they are drawn; and the horizontal stack, which looks to the left,
+pixel by pixel (`PixelConv`), starting from what the vertical stack contributes. By induction over rows, and in each
+row over its pixels, the samples are those of the raster order.
 """
 
 from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from triptych.nn.masked import MaskedConv2d
+from triptych.nn.masked import Mask, MaskedConv2d
 
 
 class Wavefront:
@@ -114,3 +123,83 @@ class IncrementalConv:
         """Adds one color's part of the output to `to` (a residual connection)."""
         for start, length, weight in self.taps[color]:
             to.addmm_(self.piece(start, length), weight)
+
+
+class RowConv:
+    """A convolution that looks up and to both sides, for one row of pixels after the other, from the top.
+
+    Each call takes one row of the input and gives the row of the output whose window ends with it, where nothing but
+    zeros lies above the first row. Rows that a stride leaves out are only taken.
+    """
+
+    def __init__(self, conv: nn.Conv2d, n: int, width: int) -> None:
+        self.weight = conv.weight.detach().contiguous(memory_format=torch.channels_last)
+        self.bias = None if conv.bias is None else conv.bias.detach()
+        self.stride, self.padding = (1, int(conv.stride[1])), (0, int(conv.padding[1]))
+        self.band = self.weight.new_zeros(n, conv.in_channels, conv.kernel_size[0], width)
+        """As many rows of the input as the kernel is high, the last one taken at the bottom."""
+
+    def take(self, row: Float[Tensor, "n inputs 1 w"]) -> None:
+        """Remembers a row of the input."""
+        self.band = torch.cat((self.band[:, :, 1:], row), dim=2)
+
+    def __call__(self, row: Float[Tensor, "n inputs 1 w"]) -> Float[Tensor, "n outputs 1 v"]:
+        """Takes a row of the input, and gives the row of the output that ends with it."""
+        self.take(row)
+        return F.conv2d(self.band, self.weight, self.bias, stride=self.stride, padding=self.padding)
+
+
+class PixelConv:
+    """A convolution along the row, to the left, for one pixel after the other, and for one color after the other.
+
+    At each pixel, for each color: write that color's input into `here[color][column]`, then call. The memory holds one
+    row; each row of the image takes the place of the one before, from the left. Each cell begins with a one, which
+    makes the bias a part of the product.
+    """
+
+    def __init__(
+        self,
+        kernel: Float[Tensor, "outputs inputs columns"],
+        bias: Float[Tensor, " outputs"] | None,
+        n: int,
+        width: int,
+        *,
+        mask: Mask = "B",
+        colors: int = 1,
+    ) -> None:
+        outputs, inputs, columns = kernel.shape
+        part, outs, cell = inputs // colors, outputs // colors, 1 + inputs
+        self.memory = kernel.new_zeros(n, columns - 1 + width, cell)
+        """Zeros to the left of the row, then its pixels."""
+        self.memory[..., 0] = 1
+        matrix = F.pad(kernel.detach().permute(2, 1, 0), (0, 0, 1, 0))  # [columns, 1 + inputs, outputs]
+        if bias is not None:
+            matrix[-1, 0] = bias.detach()
+        seen = [(columns - 1) * cell + 1 + (k + (mask == "B")) * part for k in range(colors)]
+        self.weights = [matrix.flatten(0, 1)[:m, k * outs : (k + 1) * outs].contiguous() for k, m in enumerate(seen)]
+        # Views of the memory are made once: making one takes as long as adding a hundred numbers.
+        windows = [self.memory[:, j : j + columns].flatten(1) for j in range(width)]
+        self.windows = [[window[:, :m] for window in windows] for m in seen]
+        own = self.memory[:, columns - 1 :, 1:].reshape(n, width, colors, part)
+        self.here = [own[:, :, k].unbind(1) for k in range(colors)]
+        """For each color and column, where that color's input goes: [n, inputs / colors]."""
+
+    def above(self, kernel: Float[Tensor, "outputs inputs columns"]) -> Float[Tensor, "n width outputs"]:
+        """What another kernel, which lies above this one, makes of the row in the memory, for all columns at once.
+
+        To be asked for when a row is complete, before the next one takes its place; zeros before the first row.
+        """
+        width, cells = len(self.here[0]), self.memory[..., 1:]
+        parts = [cells[:, k : k + width] @ matrix for k, matrix in enumerate(kernel.detach().permute(2, 1, 0))]
+        return torch.stack(parts).sum(0)
+
+    def __call__(
+        self,
+        color: int,
+        column: int,
+        add: Float[Tensor, "n part"] | None = None,
+        out: Float[Tensor, "n part"] | None = None,
+    ) -> Float[Tensor, "n part"]:
+        """One color's part of the output at one pixel, plus `add` (what lies above, a residual)."""
+        window, weight = self.windows[color][column], self.weights[color]
+        return torch.mm(window, weight, out=out) if add is None else torch.addmm(add, window, weight, out=out)

@@ -14,6 +14,13 @@ Mask = Literal["A", "B"]
 """What a color sees of its own pixel: "A", the colors before it; "B", itself as well."""
 
 
+def sees_own_pixel(outputs: int, inputs: int, mask: Mask, colors: int) -> Float[Tensor, "outputs inputs"]:
+    """1 where a feature may see one of its own pixel, 0 elsewhere; features come in `colors` equal parts."""
+    color_in = torch.arange(colors).repeat_interleave(inputs // colors)
+    color_out = torch.arange(colors).repeat_interleave(outputs // colors)[:, None]
+    return (color_in < color_out if mask == "A" else color_in <= color_out).float()
+
+
 class MaskedConv2d(nn.Conv2d):
     """A square convolution of odd size, zero-padded, that looks up and to the left only.
 
@@ -37,9 +44,7 @@ class MaskedConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, (size // 2 + 1, size), padding=size // 2)
         seen = torch.ones(self.weight.shape)
         seen[:, :, -1, self.reach + 1 :] = 0
-        color_in = torch.arange(colors).repeat_interleave(inputs // colors)
-        color_out = torch.arange(colors).repeat_interleave(outputs // colors)[:, None]
-        seen[:, :, -1, self.reach] = (color_in < color_out if mask == "A" else color_in <= color_out).float()
+        seen[:, :, -1, self.reach] = sees_own_pixel(outputs, inputs, mask, colors)
         self.register_buffer("mask", seen, persistent=False)
 
     @property

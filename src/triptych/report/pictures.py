@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
 from triptych.core import UsageError
@@ -91,6 +91,7 @@ def to_bytes(images: Array) -> Bytes:
     return np.ascontiguousarray(a.transpose(0, 2, 1, 3).reshape(n, height, channels * width))
 
 
+INK = (40, 38, 34)
 PAPER, FRAME, TRUTH, POINT = (255, 255, 255), (226, 222, 213), (176, 171, 160), (20, 82, 140)
 
 
@@ -128,6 +129,31 @@ def scatter(points: Array, truth: Array | None = None, side: int = 480) -> Image
     picture = np.rint(sheet.reshape(side, 2, side, 2, 3).mean(axis=(1, 3))).astype(np.uint8)
     picture[[0, -1]] = picture[:, [0, -1]] = FRAME
     return Image.fromarray(picture)
+
+
+def page(texts: Sequence[str], width: int = 96, height: int = 36) -> Image.Image:
+    """Texts one below the other, on a page of `height` lines of at most `width` characters; the rest is cut off.
+
+    Set in the font that Pillow carries: what it has no letters for (most scripts but Latin) shows as boxes.
+    """
+    font, deep, margin = ImageFont.load_default(13), 18, 12
+    sheet = Image.new("RGB", (7 * width + 2 * margin, deep * height + 2 * margin), PAPER)
+    pen, end = ImageDraw.Draw(sheet), sheet.height - margin - deep
+    y = margin
+    for text in texts:
+        lines = [part for line in text.split("\n") for part in folded(line, width)]
+        for line in lines[: max(0, (end - y) // deep + 1)]:
+            pen.text((margin, y), line, fill=INK, font=font)
+            y += deep
+        pen.line([(margin, y + margin // 2), (sheet.width - margin, y + margin // 2)], fill=FRAME)
+        y += margin
+    return sheet
+
+
+def folded(line: str, width: int) -> list[str]:
+    """A line cut to pieces, what cannot be shown replaced."""
+    plain = "".join(c if c.isprintable() else "\ufffd" for c in line)
+    return [plain[i : i + width] for i in range(0, max(1, len(plain)), width)]
 
 
 def plane(points: Array, what: str) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from triptych.core import Data, Generative
+from triptych.core import Data, Generative, Labels
 from triptych.testing.likelihood import check_causality, check_likelihood, check_sampler
 from triptych.testing.samples import check_samples
 from triptych.testing.saving import check_config, check_saving
@@ -49,7 +49,8 @@ def check_model(model_class: type[Generative[Any]], tiny_config: Any, data: Data
         make: Any = model_class
         model: Generative[Any] = make(tiny_config)
         check_config(model)
-        data = data or Examples(tiny_config.x, getattr(tiny_config, "given", None))
+        # a model that takes no condition has to bear data that have one
+        data = data or Examples(tiny_config.x, getattr(tiny_config, "given", None) or Labels(2))
         check_players(model, data)
         check_training(model, data)
         check_resume(model, data)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,6 +43,8 @@ def turn(
 
     Raises NonFiniteError before any weight moves if the loss or a gradient is NaN or infinite.
     """
+    if getattr(getattr(model, "config", None), "given", None) is None:
+        batch = replace(batch, given=None)  # the data may have labels that the model does not take
     for group in optimizer.param_groups:
         group["lr"] = player.optimizer.rate(clock.progress)
     optimizer.zero_grad(set_to_none=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych import models
-from triptych.core import Data, Generative, Labels, Points
+from triptych.core import Data, Generative, Labels, Leveled, Space, Tokens
 from triptych.io import configs
 from triptych.io.commit import write_atomic
 from triptych.report import Card, Fact, Link, model_card
@@ -29,7 +29,7 @@ def write_card(
         sentence=(entry.module().__doc__ or "").strip().splitlines()[0],
         family=entry.family,
         dataset=data.name.partition(":")[0],
-        samples=f"float32 [n, {', '.join(map(str, x.shape))}]" + ("" if isinstance(x, Points) else " in [-1, 1]"),
+        samples=described(x),
         command=command(model, data, run, path),
         training=[
             Fact("data", f"{data.name}, {len(data):,} examples, fingerprint {data.fingerprint[:12]}"),
@@ -46,11 +46,20 @@ def write_card(
     write_atomic(path / "README.md", model_card(card).encode())
 
 
+def described(x: Space) -> str:
+    """What `sample` returns."""
+    shape = ", ".join(str(size) for size in x.shape)
+    if isinstance(x, Tokens):
+        text = "; `model.config.x.decode(row)` is the text of one" if x.symbols else ""
+        return f"int64 [n, {shape}], tokens from 0 to {x.vocabulary - 1}{text}"
+    return f"float32 [n, {shape}]" + (" in [-1, 1]" if isinstance(x, Leveled) else "")
+
+
 def command(model: Generative[Any], data: Data, run: Run, path: Path) -> str:
     """The command line that repeats the run: every field that differs from the default is spelled out."""
     opened = getattr(data, "opened", None) or {"source": data.name}
     words = ["triptych", "train", model.name, "--data", str(opened["source"]), "--out", str(path)]
-    for option in ("size", "channels", "binary"):
+    for option in ("size", "channels", "binary", "tokens", "length"):
         if isinstance(opened.get(option), int | str) and not isinstance(opened.get(option), bool):
             words += [f"--{option}", str(opened[option])]
     words += ["--steps", str(run.steps), "--batch", str(run.batch), "--seed", str(run.seed)]

@@ -11,7 +11,7 @@ from PIL import Image
 
 import triptych
 from triptych import models, report
-from triptych.core import Generative, HasLikelihood, Images, UsageError
+from triptych.core import Audio, Generative, HasLikelihood, Images, Tokens, UsageError
 from triptych.data import Dataset, data
 from triptych.inference.importance import LatentVariable
 from triptych.io import folder as folders_io
@@ -82,7 +82,7 @@ def compare(
     started = time.monotonic()
     for path, name in zip(paths, names, strict=True):
         model = load(path).to(device)
-        train, test = data_of(path)
+        train, test = data_of(path, model)
         say(f"measuring {name} on {test.name}")
         judge = judges.setdefault(test.fingerprint, Judge(train, test, n=n, pool=pool, seed=seed))
         one = evaluate(model, train, test, n=n, draws=draws, limit=limit, seed=seed, judge=judge)
@@ -113,13 +113,17 @@ def missing(path: Path) -> str:
     raise UsageError(f"there is no folder {path}")
 
 
-def data_of(path: Path) -> tuple[Dataset, Dataset]:
+def data_of(path: Path, model: Generative[Any]) -> tuple[Dataset, Dataset]:
     """The data a run was trained on, and its held-out part. Raises UsageError if the run does not say."""
     opened = folders_io.about(path).get("data", {}).get("opened")
     if not opened:
         raise UsageError(f"{path} does not say what it was trained on; evaluate it with --data")
     size = opened["size"]
     options: dict[str, Any] = {**opened, "size": tuple(size) if isinstance(size, list) else size}
+    if isinstance(model.config.x, Tokens):
+        options["tokens"] = model.config.x.symbols
+    if "sound" in opened:
+        options["sound"] = Audio(**opened["sound"])
     return data(**options, split="train"), data(**options, split="test")
 
 

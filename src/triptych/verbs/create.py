@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from triptych import models
-from triptych.core import Data, Generative, UsageError, mix
+from triptych.core import Data, Generative, Tokens, UsageError, mix
 from triptych.io import configs, folder
 
 
@@ -38,13 +38,17 @@ def initialize(kind: type[Generative[Any]], config: Any, seed: int) -> Generativ
 def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) -> Generative[Any]:
     """A new model that fits `data`: x and the condition are the data's, unless a preset fixes them.
 
+    No preset fixes what the tokens of a text stand for: there x is always the data's.
+
     `assignments` are `field=value` texts. Raises UsageError as `create` does.
     """
     entry, preset = models.find_preset(name)
     kind = entry.load()
     settings = folder.config_class(kind)
     if preset:
-        return initialize(kind, configs.override(preset.config, assignments), seed)
+        text = isinstance(data.x, Tokens) and isinstance(preset.config.x, Tokens)
+        bound: dict[str, Any] = {"x": data.x} if text else {}
+        return initialize(kind, configs.override(preset.config, assignments, **bound), seed)
     names = {f.name for f in fields(settings)}
     spaces = {k: v for k, v in (("x", data.x), ("given", data.given)) if k in names and v is not None}
     return initialize(kind, configs.override(settings(), assignments, **spaces), seed)

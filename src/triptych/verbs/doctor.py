@@ -12,7 +12,10 @@ import torch
 import triptych
 from triptych.data.cache import cache_folder
 
-EXTRAS = (("hub", "huggingface_hub", "from_pretrained by a Hugging Face Hub id"),)
+EXTRAS = (
+    ("hub", "huggingface_hub", "from_pretrained by a Hugging Face Hub id"),
+    ("audio", "soundfile", "FLAC, Ogg, AIFF and MP3, and WAV files of other encodings"),
+)
 
 
 def doctor() -> dict[str, Any]:

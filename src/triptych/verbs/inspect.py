@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from triptych.core import Audio
 from triptych.data import Dataset, pack
 
 
@@ -18,6 +19,8 @@ def inspect(data: Dataset, pack_to: Path | None = None) -> dict[str, Any]:
         "problems": [{"file": p.file, "reason": p.reason} for p in data.problems],
     }
     if pack_to is not None and data.opened is not None:
-        pack(data.opened["source"], pack_to, size=data.opened["size"], channels=data.opened["channels"])
+        opened, sound = data.opened, data.x if isinstance(data.x, Audio) else None
+        size, channels, tokens = opened["size"], opened["channels"], opened.get("tokens")
+        pack(opened["source"], pack_to, size=size, channels=channels, tokens=tokens, sound=sound)
         about["packed"] = str(pack_to)
     return about

@@ -4,10 +4,25 @@ from pathlib import Path
 from typing import Any
 
 from triptych import models
-from triptych.core import Data, Generative, UsageError
+from triptych.core import Audio, Data, Generative, UsageError
 from triptych.io import commit, configs, folder
 from triptych.training import Run
 from triptych.verbs.create import create_for
+
+
+def sound(name: str, assignments: list[str], resume: Path | None) -> Audio | None:
+    """The space that recordings are brought to for a model of sound: what its configuration, a preset's, or that of
+    the run being resumed says, with what `assignments` say of x. None for models of anything else.
+    """
+    entry, preset = models.find_preset(name)
+    kind = folder.config_class(entry.load())
+    config = preset.config if preset else kind()
+    if resume is not None and commit.committed(resume) and folder.about(resume).get("model") == entry.name:
+        config = configs.from_json(kind, folder.about(resume)["config"], str(resume))
+    if not isinstance(config.x, Audio):
+        return None
+    of_x = [a.removeprefix("x.") for a in assignments if a.startswith("x.")]
+    return configs.override(config.x, of_x)
 
 
 def prepare(

@@ -9,9 +9,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Generative, Given, Label, Labels, Leveled, Points, Space, UsageError
+from triptych.core import (
+    FAITHFUL,
+    Audio,
+    Generative,
+    Given,
+    Label,
+    Labels,
+    Leveled,
+    Points,
+    Sampling,
+    Space,
+    Tokens,
+    UsageError,
+    prefix,
+)
 from triptych.io import commit
-from triptych.report import pictures
+from triptych.report import pictures, sound
+
+SHOWN_TEXTS = 6
 
 
 def examples(model: Generative[Any], n: int) -> Given | None:
@@ -43,32 +59,83 @@ def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | Non
     return Label(y)
 
 
-def sample(model: Generative[Any], n: int, given: Given | None = None, *, seed: int = 0, batch: int = 256) -> Tensor:
+def steering(
+    model: Generative[Any],
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    text: str = "",
+) -> Sampling:
+    """Options of sampling, with the text that every sample begins with.
+
+    Raises UsageError for options that make no sense, and for a beginning that the model cannot read: a model of
+    something else, a character that it has no token for, more tokens than it takes.
+    """
+    known = None
+    if text:
+        x = model.config.x
+        if not isinstance(x, Tokens):
+            raise UsageError(f"{model.name} models {x}: a sample of it does not begin with text; leave out --prefix")
+        known = prefix(x, x.encode(text)[None])
+    if (temperature, top_k, top_p, known) == (1.0, None, None, None):
+        return FAITHFUL
+    return Sampling(temperature=temperature, top_k=top_k, top_p=top_p, known=known)
+
+
+def sample(
+    model: Generative[Any],
+    n: int,
+    given: Given | None = None,
+    *,
+    seed: int = 0,
+    batch: int = 256,
+    how: Sampling = FAITHFUL,
+) -> Tensor:
     """n samples on the CPU, drawn `batch` at a time; they do not depend on `batch`."""
     parts = []
     for first in range(0, n, batch):
         m = min(batch, n - first)
         part = given[slice(first, first + m)] if given is not None else None
-        parts.append(model.sample(m, part, seed=seed, first=first).cpu())
+        part_how = how if how is FAITHFUL else how[first : first + m]
+        parts.append(model.sample(m, part, seed=seed, first=first, how=part_how).cpu())
     return torch.cat(parts) if parts else torch.empty(0, *model.config.x.shape)
 
 
 def picture(space: Space, x: Tensor) -> Image.Image:
-    """Samples as one picture: a grid of images, or a scatter of points."""
+    """Samples as one picture: a grid of images, spectrograms of sound, the first few texts, or a scatter of points."""
+    if isinstance(space, Tokens):
+        return pictures.page(written(space, x[:SHOWN_TEXTS]))
+    if isinstance(space, Audio):
+        return sound.sheet(space, x)
     if isinstance(space, Points):
         return pictures.scatter(x.cpu())
     return pictures.grid(x.cpu(), scale=2 if x.shape[-1] <= 64 else 1)
 
 
+def written(space: Tokens, x: Tensor) -> list[str]:
+    """The text of each sequence of tokens, or their numbers if they stand for none."""
+    if space.symbols is None:
+        return [" ".join(map(str, row)) for row in x.tolist()]
+    return [space.decode(row) for row in x.cpu()]
+
+
 def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -> list[Path]:
-    """Saves samples: one picture (.png), arrays (.npz: levels of images as uint8, else x as it is), or a file each.
+    """Saves samples: one picture (.png), text (.txt), arrays (.npz: levels of images as uint8, else x as it is), or a
+    file each.
+
+    Sound is written as .wav: one file of all clips, or a file each.
 
     Raises UsageError for another ending, and ResourceError if the disk is full.
     """
     space = model.config.x
-    stored = (
-        space.nearest(x).to(torch.uint8 if space.levels <= 256 else torch.int32) if isinstance(space, Leveled) else x
-    )
+    if out.suffix == ".txt":
+        if not isinstance(space, Tokens):
+            raise UsageError(f"{out}: {model.name} models {space}, which is no text; write .png or .npz")
+        texts = written(space, x)
+        lines = texts if len(texts) == 1 else [f"--- {i} ---\n{text}" for i, text in enumerate(texts)]
+        commit.write_atomic(out, ("\n".join(lines) + "\n").encode())
+        return [out]
     if out.suffix == ".png":
         pictures.save_png(picture(space, x), out, about)
         return [out]
@@ -80,8 +147,20 @@ def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -
         np.savez_compressed(buffer, x=stored.numpy())
         commit.write_atomic(out, buffer.getvalue())
         return [out]
+    if isinstance(space, Audio) and out.suffix == ".wav":
+        return [commit.write_atomic(out, sound.wav(space, x))]
     if out.suffix and not out.is_dir():
-        raise UsageError(f"{out}: samples are written as .png, as .npz, or into a folder (a name without an ending)")
+        raise UsageError(
+            f"{out}: samples are written as .png, .npz, .txt (of text), .wav (of sound), or into a folder (a name "
+            "without an ending)"
+        )
+    if isinstance(space, Tokens):
+        files = [out / f"{i:06d}.txt" for i in range(len(x))]
+        for file, text in zip(files, written(space, x), strict=True):
+            commit.write_atomic(file, (text + "\n").encode())
+        return files
+    if isinstance(space, Audio):
+        return [commit.write_atomic(out / f"{i:06d}.wav", sound.wav(space, x[i : i + 1])) for i in range(len(x))]
     files = [out / f"{i:06d}.png" for i in range(len(x))]
     for i, file in enumerate(files):
         pictures.save_png(pictures.grid(x[i : i + 1], pad=0), file, {**about, "item": str(i)})

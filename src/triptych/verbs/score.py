@@ -6,8 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from triptych.core import Data, Generative, HasLikelihood, ItemNoise, Likelihood, UsageError, evaluating, mix
+from triptych.core import (
+    Autoregressive,
+    Data,
+    Exact,
+    Generative,
+    HasLikelihood,
+    ItemNoise,
+    Likelihood,
+    Tokens,
+    UsageError,
+    evaluating,
+    mix,
+)
 from triptych.core.likelihood import Kind, Measure
 from triptych.inference.importance import LatentVariable, importance_sampling
 from triptych.io import commit
@@ -29,6 +43,9 @@ class Score:
     stderr: float
     """Standard error of the mean over items."""
     bits_per_dim: float
+    bits_per_char: float | None
+    """Of text: a character, however many tokens that is. Of byte pairs it is a little too high, as the text could be
+    written in other tokens too."""
     seed: int
     per_item: list[float]
     """Negative log-likelihood of each item, in nats, in the data's order."""
@@ -49,6 +66,9 @@ def score(
 ) -> Score:
     """Scores the items of `data` (with `limit`, that many, evenly spaced: sets are seldom in random order).
 
+    Text is scored window by window. If the data was opened with a stride, only the last `stride` tokens of each window
+    count, given all before them in it.
+
     With `draws`, a latent variable model is scored by importance sampling (an Estimate) in place of its bound. Random
     preprocessing and random bounds follow from `seed`, item by item and batch by batch.
 
@@ -64,6 +84,7 @@ def score(
     n = len(data) if limit is None else min(limit, len(data))
     if n == 0:
         raise UsageError(f"{data.name} holds no items to score")
+    fresh, characters = fresh_tokens(model, data), 0
     parts: list[Likelihood] = []
     with evaluating(model), torch.no_grad():
         chosen = torch.arange(n) * len(data) // n
@@ -72,7 +93,11 @@ def score(
             b = data.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))
             given = b.given if getattr(model.config, "given", None) is not None else None
             torch.manual_seed(mix(seed, first))
-            if draws is None:
+            if isinstance(data.x, Tokens) and data.x.symbols is not None:
+                characters += int(data.x.symbols.characters[b.x[:, -fresh:].cpu()].sum())
+            if fresh < model.config.x.dims:
+                parts.append(of_the_last(fresh, model, b.x, given))
+            elif draws is None:
                 parts.append(model.log_prob(b.x, given))
             else:
                 parts.append(importance_sampling(model, b.x, given, draws=draws, seed=mix(seed, first)))
@@ -81,7 +106,7 @@ def score(
     return Score(
         model=model.name,
         kind=one.kind,
-        how=one.how,
+        how=one.how + context(data),
         measure=one.measure,
         data=data.name,
         n=n,
@@ -89,9 +114,35 @@ def score(
         nats=mean,
         stderr=nll.std().item() / math.sqrt(n) if n > 1 else math.nan,
         bits_per_dim=mean / (one.dims * math.log(2)),
+        bits_per_char=nll.sum().item() / (characters * math.log(2)) if characters else None,
         seed=seed,
         per_item=nll.tolist(),
     )
+
+
+def fresh_tokens(model: Generative[Any], data: Data) -> int:
+    """How many values of each item are scored: all, but in overlapping windows of text, where they are new."""
+    windows = getattr(data, "windows", None)
+    fresh: int = windows.fresh if windows else model.config.x.dims
+    if fresh < model.config.x.dims and not isinstance(model, Autoregressive):
+        raise UsageError(f"{model.name} has no factors to choose from: open {data.name} without a stride")
+    return fresh
+
+
+def context(data: Data) -> str:
+    """What a token of a text is given: a part of the protocol, as more context makes any text likelier."""
+    if (windows := getattr(data, "windows", None)) is None:
+        return ""
+    least, most = windows.length - windows.fresh, windows.length - 1
+    return f", windows of {windows.length} tokens, stride {windows.step}: each token given {least} to {most} before it"
+
+
+def of_the_last(fresh: int, model: Any, x: Tensor, given: Any) -> Exact:
+    """log p of the last tokens of each sequence, given all those before them, by an autoregressive model."""
+    model.config.x.check(x)
+    logits = model.logits(x, given)[:, -fresh:]
+    nats = -F.cross_entropy(logits.transpose(1, 2), x[:, -fresh:], reduction="none").sum(1)
+    return Exact(nats=nats, dims=fresh, measure="mass", how="chain rule")
 
 
 def write_items(score: Score, path: Path) -> None:

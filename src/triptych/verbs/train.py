@@ -1,6 +1,7 @@
 """Training into a run folder: the loop, with checkpoints, a log, pictures and a clean end on signals."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from PIL import Image
 
 import triptych
 from triptych import training
-from triptych.core import Data, Generative, UsageError
+from triptych.core import Data, Generative, HasLikelihood, UsageError
 from triptych.data import check_fits
 from triptych.errors import Interrupted
 from triptych.io import commit, configs, folder
@@ -21,10 +22,13 @@ from triptych.report import pictures
 from triptych.training import Round, Run
 from triptych.verbs.card import write_card
 from triptych.verbs.sample import examples, picture
+from triptych.verbs.score import score
 from triptych.verbs.signals import Stop, catching
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples"
+HELD = 256
+"""Held-out examples that say which checkpoint is the best."""
 
 
 def train(
@@ -37,11 +41,14 @@ def train(
     save_seconds: float = 60,
     keep: int = 2,
     shots: int = 8,
+    held: Data | None = None,
 ) -> Iterator[Round]:
     """Trains `model` on `data`, one round at a time; without `out`, that is all.
 
     With `out`, the folder gets the model and what resuming needs (every `save_seconds` and at the end, the `keep` last
-    also under checkpoints/), metrics.jsonl, and `shots` pictures of the same samples as they improve. With `resume`,
+    also under checkpoints/), metrics.jsonl, and `shots` pictures of the same samples as they improve. With `held`,
+    examples that are not trained on, a model that has a likelihood is scored on `HELD` of them at each checkpoint, and
+    the best so far is kept under checkpoints/ too. With `resume`,
     a run that was interrupted in any way goes on where its last checkpoint stands and ends with the same weights, bit
     for bit, as if nothing had happened. SIGINT and SIGTERM end the run after the current step and a checkpoint.
 
@@ -63,12 +70,23 @@ def train(
     when = {round(total * (i / shots) ** 2) for i in range(1, shots + 1)}  # more pictures early, where more changes
     now: Round | None = None
     unsaved = False
+    best = state["best"] if state and state.get("best") is not None else math.inf
 
     def save(now: Round) -> None:
+        nonlocal best
         if leading():
+            nats = None
+            if held is not None and isinstance(model, HasLikelihood):
+                nats = score(model, held, limit=HELD).nats
+                log.note("held_out/nats", nats)
+            improved = nats is not None and nats < best
+            best = nats if nats is not None and improved else best
             seconds = spent + time.monotonic() - started
-            folder.save(model, path, about=about(data, run), state={**now.state(), "seconds": seconds})
+            kept = {"seconds": seconds, "best": best if math.isfinite(best) else None}
+            folder.save(model, path, about=about(data, run), state={**now.state(), **kept})
             folder.keep(path, now.step, keep)
+            if improved:
+                folder.keep(path, now.step, 1, "best")
             shown = [f"{SAMPLES}/{file.name}" for file in shots_of(path)[-1:]]
             write_card(model, data, run, path, seconds, environment(), "".join(shown))
 
@@ -88,8 +106,8 @@ def train(
                 if now.step == total and leading():
                     animate(path)
                 if now.step == total or time.monotonic() - saved_at > save_seconds:
-                    log.flush(spent + time.monotonic() - started)
                     save(now)
+                    log.flush(spent + time.monotonic() - started)
                     unsaved, saved_at = False, time.monotonic()
                 yield now
         except GeneratorExit:  # the caller's own `break`
@@ -214,6 +232,10 @@ class Log:
             self.counts[name] = self.counts.get(name, 0) + 1
         if now.step % max(1, total // 400) == 0:
             self.flush(seconds)
+
+    def note(self, name: str, value: float) -> None:
+        """A number that is measured now and then, for the next line."""
+        self.sums[name], self.counts[name] = value, 1
 
     def flush(self, seconds: float) -> None:
         if not self.sums or not leading():

@@ -131,7 +131,7 @@ PRESETS = {
         "(bound) on the test set, 90.2 by importance sampling with 5,000 draws (2,000 test images).",
     ),
     "vae-mnist-demo": Preset(
-        config=VAEConfig(latent=20, hidden=(500,), adam=Adam(lr=3e-3, schedule="cosine")),
+        config=VAEConfig(latent=20, hidden=(500,), adam=Adam(lr=3e-3, schedule="cosine", warmup=0.02)),
         steps=4200,
         batch=128,
         expect="Dynamically binarized MNIST, one of two CPU cores, seed 0: 2 minutes, at most 102.5 nats (bound) on "

@@ -1,0 +1,153 @@
+"""GPT: p(text) as a product over tokens, each given those before it by a causal transformer.
+
+Radford, Narasimhan, Salimans and Sutskever, 2018. Improving Language Understanding by Generative Pre-Training.
+https://openai.com/research/language-unsupervised
+
+    h_0 = U W_e,   h_l = transformer_block(h_{l-1}),   P(u) = softmax(h_n W_e^T)        (Equation 2)
+
+with one matrix W_e for what goes in and what comes out. The block is today's: RMSNorm before each part, rotary
+positions in place of the learned W_p, SwiGLU. A learned vector stands before the first token, so that the first factor
+is learned like all others. What a token is (a character, a byte, a pair of those) is the data's business.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from triptych.core import (
+    FAITHFUL,
+    UNKNOWN,
+    Adam,
+    Autoregressive,
+    Batch,
+    Clock,
+    Count,
+    Exact,
+    Loss,
+    Noise,
+    Player,
+    Preset,
+    Sampling,
+    Stage,
+    Tokens,
+    UsageError,
+    config,
+)
+from triptych.nn.transformer import Transformer, rotations
+
+
+@config
+class GPTConfig:
+    x: Tokens = Tokens(256, 256)
+    """How many tokens there are, and how many make a sequence: the longest that the model can look back."""
+    width: Count = 128
+    """Numbers that stand for a token. A multiple of twice the heads."""
+    layers: Count = 4
+    """Blocks of attention and network."""
+    heads: Count = 4
+    """Of each layer's attention, each with its share of the width."""
+    adam: Adam = Adam(lr=4e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
+
+    def __post_init__(self) -> None:
+        unit = 2 * self.heads
+        if self.width % unit:
+            near = max(unit, round(self.width / unit) * unit)
+            raise UsageError(
+                f"width={self.width} cannot be shared out in pairs among {self.heads} heads: "
+                f"it must be a multiple of {unit}, for example {near}"
+            )
+
+
+class GPT(Autoregressive[None]):
+    """An exact likelihood of sequences of tokens, and samples from it."""
+
+    name = "gpt"
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config, x, width = config, config.x, config.width
+        self.embedding = nn.Embedding(x.vocabulary, width)
+        self.start = nn.Parameter(torch.randn(width))
+        turns = rotations(torch.arange(x.length)[:, None], width // config.heads, slowest=10_000)
+        self.transformer = Transformer(config.layers, width, config.heads, turns)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+
+    def embed(self, token: Int[Tensor, "n t"]) -> Float[Tensor, "n t width"]:
+        """W_e is small, for the sake of what comes out; what goes in has numbers of size one (Vaswani, Section 3.4)."""
+        out: Tensor = self.embedding(token) * self.config.width**0.5
+        return out
+
+    def begin(self, token: Int[Tensor, "n t"]) -> Float[Tensor, "n t+1 width"]:
+        """What the network reads: the start, then the tokens."""
+        return torch.cat((self.start.expand(len(token), 1, -1), self.embed(token)), 1)
+
+    def logits(self, x: Int[Tensor, "n length"], given: None = None) -> Float[Tensor, "n length k"]:
+        """The scores of each token, given those before it."""
+        return F.linear(self.transformer(self.begin(x[:, :-1])), self.embedding.weight)
+
+    def log_prob(self, x: Int[Tensor, "n length"], given: None = None) -> Exact:
+        """log p(x). Raises UsageError if x is not in the space: another length, or a token that there is not."""
+        self.config.x.check(x)
+        nats = -F.cross_entropy(self.logits(x).transpose(1, 2), x, reduction="none").sum(1)
+        return Exact(nats=nats, dims=self.config.x.dims, measure="mass", how="chain rule")
+
+    def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Int[Tensor, "n length"]:
+        """What every sample knows of its beginning is read at once; then one token at a time, by the cache."""
+        x = self.config.x
+        u, token = noise.uniform(*x.shape), how.start(x, noise)
+        first = int((token[:, :-1] != UNKNOWN).all(0).cumprod(0).sum())
+        caches, h = self.transformer.caches(noise.n), self.begin(token[:, :first])
+        for i in range(first, x.length):
+            logits = F.linear(self.transformer(h, caches)[:, -1], self.embedding.weight)
+            token[:, i] = how.fill(token[:, i], logits, u[:, i])
+            h = self.embed(token[:, i : i + 1])
+        return token
+
+    def loss(self, batch: Batch[None], clock: Clock) -> Loss:
+        """-log p(x) a token, in nats: maximum likelihood (Equation 1)."""
+        p = self.log_prob(batch.x)
+        return Loss(-p.nats.mean() / p.dims, {"bits_per_token": p.bits_per_dim().mean()})
+
+    def stages(self) -> Sequence[Stage]:
+        player = Player(name="gpt", owns=self, loss=self.loss, optimizer=self.config.adam, clip=1.0)
+        return [Stage(name="train", players=[player])]
+
+
+PRESETS = {
+    "gpt-char": Preset(
+        config=GPTConfig(),
+        steps=4000,
+        batch=4,
+        data={"tokens": "characters", "length": 256},
+        expect="King James Bible; not trained yet.",
+    ),
+    "gpt-bpe": Preset(
+        config=GPTConfig(x=Tokens(1024, 256), width=256, layers=4, heads=4),
+        steps=20_000,
+        batch=16,
+        data={"tokens": 1024, "length": 256},
+        expect="King James Bible; not trained yet.",
+    ),
+    "gpt-gpt2": Preset(
+        config=GPTConfig(
+            x=Tokens(50_257, 1024),
+            width=768,
+            layers=12,
+            heads=12,
+            adam=Adam(lr=6e-4, betas=(0.9, 0.95), weight_decay=0.1, schedule="cosine", warmup=0.005),
+        ),
+        steps=600_000,
+        batch=480,
+        data={"tokens": 50_257, "length": 1024},
+        expect="The size of the smallest GPT-2 (Radford and others, 2019): for GPUs, a large text; not trained by us.",
+    ),
+    "gpt-tiny": Preset(
+        config=GPTConfig(x=Tokens(3, 4), width=8, layers=2, heads=2),
+        steps=10,
+        batch=8,
+        expect="For tests: all 81 sequences can be enumerated.",
+    ),
+}
