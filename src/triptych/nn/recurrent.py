@@ -99,8 +99,8 @@ class Scan(torch.autograd.Function):
     """The loop of `LineLSTM`.
 
     Its derivative is written out: only cells over the map are computed, steps are views of the maps, and nothing is
-    recorded. Forward and backward take a third of the time of the same loop under autograd on diagonals, and three
-    quarters on rows.
+    recorded. On a CPU, forward and backward take 0.4 of the time of a loop under autograd on diagonals (over a skewed
+    and padded map), and 0.8 of it on rows.
     """
 
     @staticmethod
