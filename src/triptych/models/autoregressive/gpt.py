@@ -126,10 +126,10 @@ PRESETS = {
         "last tenth, in windows of 256 without overlap. Words and verses, little sense.",
     ),
     "gpt-bpe": Preset(
-        config=GPTConfig(x=Tokens(1024, 256), width=256, layers=4, heads=4),
-        steps=20_000,
-        batch=16,
-        data={"tokens": 1024, "length": 256},
+        config=GPTConfig(x=Tokens(1024, 128), width=160),
+        steps=4000,
+        batch=8,
+        data={"tokens": 1024, "length": 128},
         expect="King James Bible; not trained yet.",
     ),
     "gpt-gpt2": Preset(

@@ -144,8 +144,8 @@ class ImageGPT(Autoregressive[Label | None]):
 PRESETS = {
     "imagegpt-mnist": Preset(
         config=ImageGPTConfig(),
-        steps=2000,
-        batch=8,
+        steps=2700,
+        batch=4,
         expect="Dynamically binarized MNIST; not trained yet.",
     ),
     "imagegpt-cifar": Preset(

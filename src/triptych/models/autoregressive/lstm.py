@@ -117,7 +117,7 @@ PRESETS = {
     "lstm-char": Preset(
         config=LSTMConfig(),
         steps=3000,
-        batch=16,
+        batch=8,
         data={"tokens": "characters", "length": 256},
         expect="King James Bible; not trained yet.",
     ),
