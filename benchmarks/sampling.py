@@ -32,6 +32,7 @@ from triptych.models.autoregressive.image_gpt import ImageGPT, ImageGPTConfig
 from triptych.models.autoregressive.lstm import LSTM, LSTMConfig
 from triptych.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
 from triptych.models.autoregressive.pixelcnn_pp import PixelCNNPP, PixelCNNPPConfig
+from triptych.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
 from triptych.nn.fixed_point import draw_by_iteration, draw_naively
 
 MODELS: dict[str, Callable[[], Any]] = {
@@ -42,6 +43,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "gated-pixelcnn": lambda: GatedPixelCNN(GatedPixelCNNConfig(width=64, layers=6)),
     "gated-pixelcnn-deep": lambda: GatedPixelCNN(GatedPixelCNNConfig(width=64, layers=12)),
     "pixelcnn-pp": lambda: PixelCNNPP(PixelCNNPPConfig(x=Images(1, 28, 28), width=40, blocks=1)),
+    "pixelsnail": lambda: PixelSNAIL(PixelSNAILConfig()),
     "imagegpt": lambda: ImageGPT(ImageGPTConfig()),
     "imagegpt-wide": lambda: ImageGPT(ImageGPTConfig(width=128, layers=6, heads=4)),
     "gpt": lambda: GPT(GPTConfig(x=Tokens(65, 255), width=384, layers=6, heads=6)),
