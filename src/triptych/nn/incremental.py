@@ -130,23 +130,35 @@ class RowConv:
 
     Each call takes one row of the input and gives the row of the output whose window ends with it, where nothing but
     zeros lies above the first row. Rows that a stride leaves out are only taken.
+
+    The memory holds, for each column, all that its window sees: one matrix, ready to be multiplied. A new row takes the
+    place of the oldest one, so that the rows' order rotates, and the weights' with it.
     """
 
     def __init__(self, conv: nn.Conv2d, n: int, width: int) -> None:
-        self.weight = conv.weight.detach().contiguous(memory_format=torch.channels_last)
+        outputs, inputs, rows, columns = conv.weight.shape
+        kernel = conv.weight.detach().permute(0, 2, 3, 1)
+        self.weights = [kernel.roll(k, dims=1).flatten(1).contiguous() for k in range(rows)]
+        """By the number of rows taken, modulo the kernel's."""
         self.bias = None if conv.bias is None else conv.bias.detach()
-        self.stride, self.padding = (1, int(conv.stride[1])), (0, int(conv.padding[1]))
-        self.band = self.weight.new_zeros(n, conv.in_channels, conv.kernel_size[0], width)
-        """As many rows of the input as the kernel is high, the last one taken at the bottom."""
+        self.taken, self.stride = 0, conv.stride[1]
+        self.memory = kernel.new_zeros(n, width, rows, columns, inputs)
+        shifts = [k - int(conv.padding[1]) for k in range(columns)]
+        self.parts = [(max(0, -s), max(0, -s, min(width, width - s)), s) for s in shifts]
+        """For each column of the kernel, which columns of the output see something there, and how far to the right."""
 
     def take(self, row: Float[Tensor, "n inputs 1 w"]) -> None:
         """Remembers a row of the input."""
-        self.band = torch.cat((self.band[:, :, 1:], row), dim=2)
+        place, cells = self.memory[:, :, self.taken % len(self.weights)], row[:, :, 0].mT
+        for k, (start, end, shift) in enumerate(self.parts):
+            place[:, start:end, k] = cells[:, start + shift : end + shift]
+        self.taken += 1
 
     def __call__(self, row: Float[Tensor, "n inputs 1 w"]) -> Float[Tensor, "n outputs 1 v"]:
         """Takes a row of the input, and gives the row of the output that ends with it."""
         self.take(row)
-        return F.conv2d(self.band, self.weight, self.bias, stride=self.stride, padding=self.padding)
+        windows, weight = self.memory[:, :: self.stride].flatten(2), self.weights[self.taken % len(self.weights)]
+        return F.linear(windows, weight, self.bias).mT[:, :, None]
 
 
 class PixelConv:

@@ -139,7 +139,7 @@ class Row:
         for state, start in zip((self.h, self.c), self.start, strict=True):
             state.copy_(start)
 
-    def step(self, j: int) -> None:
+    def advance(self, j: int) -> None:
         """Fills `gates` with the state-to-state half of Equation 3 at column j."""
         torch.baddbmm(self.sums[j], self.h.flatten(2), self.beside, out=self.gates.flatten(2))
 
@@ -149,7 +149,7 @@ class Row:
         self.sums += inputs
         gates, h, c = (part.flatten(0, 2) for part in (self.gates, self.h, self.c))
         for j in reversed(range(len(self.row))):
-            self.step(j)
+            self.advance(j)
             cell(gates, c, h, c)
             self.row[j] = self.h
 
@@ -224,7 +224,7 @@ class DiagonalBiLSTM(Autoregressive[None]):
                 if i > 0:  # the row above is complete
                     left.sweep_left(torch.matmul(inputs.flatten(3), to_left) + bias)
                 right.begin()
-            right.step(j)
+            right.advance(j)
             for color in range(x.channels):
                 stream = first(color)
                 parts = *here[color], inputs[j, :, :, color].unbind(), left.row[j, :, :, color].unbind()

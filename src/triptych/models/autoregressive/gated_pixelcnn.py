@@ -205,7 +205,7 @@ class CachedLayer:
 
     def row(self, v: Float[Tensor, "n p 1 w"]) -> Float[Tensor, "n p 1 w"]:
         """The vertical stack for a whole row, and what it tells the horizontal one, by color and column."""
-        above, link = self.vertical(v) + self.label, self.layer.link
+        above, link = self.vertical(v).add_(self.label), self.layer.link
         told = F.linear(above[:, :, 0].mT, link.weight[..., 0, 0], link.bias)
         self.told = [part.unbind(1) for part in told.chunk(self.layer.colors, dim=-1)]
         return gate(above)

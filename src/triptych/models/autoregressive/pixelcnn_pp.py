@@ -372,6 +372,7 @@ class CachedNetwork:
     def __init__(self, network: Network, n: int, x: Images, given: Label | None) -> None:
         width = x.width + -x.width % network.unit
         self.network = network
+        self.nothing = network.out.weight.new_zeros(n, x.channels + 1, 1, width)
         self.first_u, self.above = RowConv(network.first_u, n, width), RowConv(network.above, n, width)
         # shifted to the right: a kernel of the pixel to the left, without the pixel itself
         self.left = PixelConv(F.pad(network.left.weight[..., 0], (0, 1)), None, n, width, mask="A")
@@ -381,7 +382,7 @@ class CachedNetwork:
     def row(self, above: Float[Tensor, "n c 1 w"] | None) -> None:
         """Begins a row of the image, the one above it being `above`; None for the first row."""
         if above is None:
-            wide = torch.zeros_like(self.first_u.band[:, :, :1])
+            wide = self.nothing
         else:
             wide = self.network.padded(above)[:, :, :1]
         self.told = self.above(wide)[:, :, 0].mT.unbind(1)
