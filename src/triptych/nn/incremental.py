@@ -136,7 +136,7 @@ class RowConv:
     """
 
     def __init__(self, conv: nn.Conv2d, n: int, width: int) -> None:
-        outputs, inputs, rows, columns = conv.weight.shape
+        _, inputs, rows, columns = conv.weight.shape
         kernel = conv.weight.detach().permute(0, 2, 3, 1)
         self.weights = [kernel.roll(k, dims=1).flatten(1).contiguous() for k in range(rows)]
         """By the number of rows taken, modulo the kernel's."""
