@@ -25,6 +25,10 @@ class NonFiniteError(TriptychError, ArithmeticError):
     exit_code = 3
 
 
+class CollapseError(TriptychError):
+    """A GAN stopped learning, and the run was to end if it did. What was saved is from before."""
+
+
 class IntegrityError(TriptychError):
     """A file is not what its manifest says, or would not be safe to open."""
 

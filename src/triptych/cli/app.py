@@ -194,6 +194,14 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     save_seconds: Annotated[float, typer.Option(min=0, help="Time from one checkpoint to the next.")] = 60,
+    on_nan: Annotated[
+        Literal["stop", "skip", "rollback"],
+        typer.Option("--on-nan", help="Where a loss is not finite: stop, leave the step out, or go back."),
+    ] = "stop",
+    on_collapse: Annotated[
+        Literal["warn", "stop", "rollback"],
+        typer.Option("--on-collapse", help="Where a GAN stops learning: say so, stop, or go back to a checkpoint."),
+    ] = "warn",
     split: Split = None,
     binary: Binary = None,
     size: Size = None,
@@ -227,7 +235,15 @@ def train(
     with output.progress() as bar:
         tick = bar(model, total)
         for now in verb.train(
-            made, found, run, out=out, resume=resume, save_seconds=save_seconds, held=found.held_out()
+            made,
+            found,
+            run,
+            out=out,
+            resume=resume,
+            save_seconds=save_seconds,
+            held=found.held_out(),
+            on_nan=on_nan,
+            on_collapse=on_collapse,
         ):
             tick(now.step, "  ".join(f"{k} {loss.value.item():.4g}" for k, loss in now.losses.items()))
     seconds = time.monotonic() - started

@@ -10,7 +10,15 @@ from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
 from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, from_levels, inverse_cdf, levels_of, prefix, to_levels
 from triptych.core.spaces import AnySpace, Audio, Images, Labels, Leveled, Points, Space, Tokens, Video, Voxels
 from triptych.core.text import BytePairs, Characters, Symbols
-from triptych.errors import DataError, IntegrityError, NonFiniteError, ResourceError, TriptychError, UsageError
+from triptych.errors import (
+    CollapseError,
+    DataError,
+    IntegrityError,
+    NonFiniteError,
+    ResourceError,
+    TriptychError,
+    UsageError,
+)
 
 __all__ = [
     "FAITHFUL",
@@ -23,6 +31,7 @@ __all__ = [
     "BytePairs",
     "Characters",
     "Clock",
+    "CollapseError",
     "Count",
     "Data",
     "DataError",

@@ -1,5 +1,6 @@
 """The training loop, as an iterator: what happens between rounds is the caller's own code."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -25,6 +26,11 @@ from triptych.core import (
     mix,
 )
 from triptych.training.turn import turn
+
+log = logging.getLogger(__name__)
+
+SKIPS = 20
+"""Turns without a finite loss, one after the other, that are too many to skip."""
 
 State = dict[str, Any]
 """Where training stands: {"position": whole numbers, "optimizers": state dicts by player}. JSON leaves and tensors."""
@@ -62,6 +68,8 @@ class Round:
     losses: dict[str, Loss]
     """The last loss of each player that moved in this round."""
     optimizers: dict[str, Optimizer]
+    retry: int = 0
+    """Times that the run was taken back to a checkpoint, to go on with other random numbers."""
 
     def logs(self) -> dict[str, float]:
         """The losses and what they log, as plain numbers: {"generator": 0.7, "discriminator/real": 2.1, ...}."""
@@ -73,7 +81,7 @@ class Round:
 
     def state(self) -> State:
         """What `train(..., resume=...)` continues from, together with the model's own weights."""
-        position = {k: getattr(self, k) for k in ("step", "stage", "stage_step", "drawn")}
+        position = {k: getattr(self, k) for k in ("step", "stage", "stage_step", "drawn", "retry")}
         return {"position": position, "optimizers": {k: o.state_dict() for k, o in self.optimizers.items()}}
 
 
@@ -105,12 +113,16 @@ def check_batches(model: Generative[Any], data: Data, run: Run) -> None:
             )
 
 
-def train(model: Generative[Any], data: Data, run: Run, *, resume: State | None = None) -> Iterator[Round]:
+def train(
+    model: Generative[Any], data: Data, run: Run, *, resume: State | None = None, skip: bool = False
+) -> Iterator[Round]:
     """Plays the model's stages on its own device, one round at a time.
 
     Every random draw follows from `run.seed` and the number of batches drawn, so that a run continued from a saved
     `Round.state()` (and the weights that were current then) equals one that was never interrupted, bit for bit. torch's
     global generator is reseeded every turn.
+
+    With `skip`, a turn whose loss or gradient is not finite is left out, unless the next ones are no better.
 
     Under torch.distributed every rank calls this with the same arguments and works on its part of each batch.
 
@@ -122,7 +134,8 @@ def train(model: Generative[Any], data: Data, run: Run, *, resume: State | None 
     if run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     at = resume["position"] if resume else {"step": 0, "stage": 0, "stage_step": 0, "drawn": 0}
-    step, drawn = at["step"], at["drawn"]
+    step, drawn, retry, skipped = at["step"], at["drawn"], at.get("retry", 0), 0
+    seed = mix(run.seed, retry) if retry else run.seed
     for s, stage in enumerate(model.stages()):
         if s < at["stage"]:
             continue
@@ -142,16 +155,25 @@ def train(model: Generative[Any], data: Data, run: Run, *, resume: State | None 
                 for _ in range(player.turns):
                     clock = Clock(k, k / steps)
                     batch = stage.batch or run.batch
-                    losses[player.name] = play(model, data, run, player, optimizers[player.name], clock, batch, drawn)
+                    try:
+                        moved = play(model, data, run, seed, player, optimizers[player.name], clock, batch, drawn)
+                    except NonFiniteError as e:
+                        skipped += 1
+                        if not skip or skipped == SKIPS:
+                            raise
+                        log.warning("left out: %s", e)
+                    else:
+                        losses[player.name], skipped = moved, 0
                     drawn += 1
             step += 1
-            yield Round(step, s, stage.name, k + 1, steps, drawn, losses, optimizers)
+            yield Round(step, s, stage.name, k + 1, steps, drawn, losses, optimizers, retry)
 
 
 def play(
     model: Generative[Any],
     data: Data,
     run: Run,
+    seed: int,
     player: Player,
     optimizer: Optimizer,
     clock: Clock,
@@ -161,9 +183,9 @@ def play(
     """Draws batch number `drawn` and gives it to the player."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     part = slice(rank * size // world, (rank + 1) * size // world)
-    torch.manual_seed(mix(run.seed, drawn, 1 + rank))  # dropout; everything else draws from the batch's own noise
-    batch_rows = rows(len(data), size, run.seed, drawn)[part]
-    batch = data.fetch(batch_rows, StepNoise(mix(run.seed, drawn), size, part, model.device))
+    torch.manual_seed(mix(seed, drawn, 1 + rank))  # dropout; everything else draws from the batch's own noise
+    batch_rows = rows(len(data), size, seed, drawn)[part]
+    batch = data.fetch(batch_rows, StepNoise(mix(seed, drawn), size, part, model.device))
     if run.channels_last and batch.x.dim() == 4:
         batch = replace(batch, x=channels_last(batch.x))
     autocast = torch.bfloat16 if run.precision == "bf16" else None

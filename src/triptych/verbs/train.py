@@ -1,12 +1,13 @@
 """Training into a run folder: the loop, with checkpoints, a log, pictures and a clean end on signals."""
 
 import json
+import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -14,7 +15,7 @@ from PIL import Image
 
 import triptych
 from triptych import training
-from triptych.core import Data, Generative, HasLikelihood, UsageError
+from triptych.core import CollapseError, Data, Generative, HasLikelihood, NonFiniteError, UsageError
 from triptych.data import check_fits
 from triptych.errors import Interrupted
 from triptych.io import commit, configs, folder
@@ -24,11 +25,18 @@ from triptych.verbs.card import write_card
 from triptych.verbs.sample import examples, picture
 from triptych.verbs.score import score
 from triptych.verbs.signals import Stop, catching
+from triptych.verbs.watch import Watch
+
+logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples"
 HELD = 256
 """Held-out examples that say which checkpoint is the best."""
+LINES = 400
+"""Of metrics.jsonl, for a whole run; a checkpoint adds one."""
+ROLLBACKS = 3
+"""Times that a run is taken back before it is given up."""
 
 
 def train(
@@ -42,23 +50,32 @@ def train(
     keep: int = 2,
     shots: int = 8,
     held: Data | None = None,
+    on_nan: Literal["stop", "skip", "rollback"] = "stop",
+    on_collapse: Literal["warn", "stop", "rollback"] = "warn",
 ) -> Iterator[Round]:
     """Trains `model` on `data`, one round at a time; without `out`, that is all.
 
     With `out`, the folder gets the model and what resuming needs (every `save_seconds` and at the end, the `keep` last
     also under checkpoints/), metrics.jsonl, and `shots` pictures of the same samples as they improve. With `held`,
     examples that are not trained on, a model that has a likelihood is scored on `HELD` of them at each checkpoint, and
-    the best so far is kept under checkpoints/ too. With `resume`,
-    a run that was interrupted in any way goes on where its last checkpoint stands and ends with the same weights, bit
-    for bit, as if nothing had happened. SIGINT and SIGTERM end the run after the current step and a checkpoint.
+    the best so far is kept under checkpoints/ too. With `resume`, a run that was interrupted in any way goes on where
+    its last checkpoint stands and ends with the same weights, bit for bit, as if nothing had happened. SIGINT and
+    SIGTERM end the run after the current step and a checkpoint.
 
-    Raises UsageError if the data does not fit the model, `out` already holds a run, or the run to be resumed is
-    another one; Interrupted after a signal; NonFiniteError and ResourceError as the loop and the disk do.
+    A loss or gradient that is not finite stops the run, is skipped, or takes the run back to its last checkpoint, from
+    where it goes on with other random numbers (`ROLLBACKS` times at most). So does a GAN that collapses: at each
+    checkpoint its samples are looked at (see `Watch`), and nothing is saved of one that is to stop or go back.
+
+    Raises UsageError if the data does not fit the model, `out` already holds a run, the run to be resumed is another
+    one, or several ranks are to go back; Interrupted after a signal; CollapseError; NonFiniteError and ResourceError as
+    the loop and the disk do.
     """
     check_fits(data, model.config)
     training.check_batches(model, data, run)
+    if dist.is_initialized() and (on_collapse != "warn" or on_nan == "rollback"):
+        raise UsageError("stopping at a collapse and going back to a checkpoint are for one process; leave them out")
     if out is None:
-        yield from training.train(model, data, run)
+        yield from training.train(model, data, run, skip=on_nan == "skip")
         return
     path = Path(out)
     state = reopen(model, data, run, path) if resume else None
@@ -71,6 +88,20 @@ def train(
     now: Round | None = None
     unsaved = False
     best = state["best"] if state and state.get("best") is not None else math.inf
+    watch = Watch(model, data) if leading() else None
+
+    def seconds() -> float:
+        return spent + time.monotonic() - started
+
+    def look(now: Round) -> None:
+        """Raises CollapseError where the samples are such that the run is not to go on."""
+        if watch is None:
+            return
+        signs, numbers = watch.look(now)
+        for name, value in numbers.items():
+            log.note(name, value)
+        if signs and on_collapse != "warn":
+            raise CollapseError(f"step {now.step}: {signs[0].text}. {path} holds the last checkpoint before it")
 
     def save(now: Round) -> None:
         nonlocal best
@@ -81,41 +112,57 @@ def train(
                 log.note("held_out/nats", nats)
             improved = nats is not None and nats < best
             best = nats if nats is not None and improved else best
-            seconds = spent + time.monotonic() - started
-            kept = {"seconds": seconds, "best": best if math.isfinite(best) else None}
+            log.flush(seconds())
+            kept = {"seconds": seconds(), "best": best if math.isfinite(best) else None}
             folder.save(model, path, about=about(data, run), state={**now.state(), **kept})
             folder.keep(path, now.step, keep)
             if improved:
                 folder.keep(path, now.step, 1, "best")
             shown = [f"{SAMPLES}/{file.name}" for file in shots_of(path)[-1:]]
-            write_card(model, data, run, path, seconds, environment(), "".join(shown))
+            write_card(model, data, run, path, seconds(), environment(), "".join(shown))
 
     if state is None and leading():
         shoot(model, path, 0)
     with catching() as stop:
         try:
-            for now in training.train(model, data, run, resume=state):
-                unsaved = True
-                log.add(now, total, spent + time.monotonic() - started)
-                if now.step in when and leading():
-                    shoot(model, path, now.step)
-                if asked(stop):
-                    save(now)
-                    unsaved = False
+            for tries in range(ROLLBACKS + 1):
+                try:
+                    for now in training.train(model, data, run, resume=state, skip=on_nan == "skip"):
+                        unsaved = True
+                        logs = now.logs()
+                        log.add(logs, now.step)
+                        if watch is not None:
+                            watch.observe(now.stage, logs)
+                        if now.step in when and leading():
+                            shoot(model, path, now.step)
+                        if asked(stop):
+                            save(now)
+                            unsaved = False
+                            break
+                        if now.step == total and leading():
+                            animate(path)
+                        if now.step == total or time.monotonic() - saved_at > save_seconds:
+                            look(now)
+                            save(now)
+                            unsaved, saved_at = False, time.monotonic()
+                        elif now.step % max(1, total // LINES) == 0:
+                            log.flush(seconds())
+                        yield now
                     break
-                if now.step == total and leading():
-                    animate(path)
-                if now.step == total or time.monotonic() - saved_at > save_seconds:
-                    save(now)
-                    log.flush(spent + time.monotonic() - started)
-                    unsaved, saved_at = False, time.monotonic()
-                yield now
+                except (NonFiniteError, CollapseError) as e:
+                    policy = on_nan if isinstance(e, NonFiniteError) else on_collapse
+                    if policy != "rollback" or tries == ROLLBACKS or not commit.committed(path):
+                        raise
+                    state = folder.resume(model, path)
+                    state["position"]["retry"] = (now.retry if now else 0) + 1
+                    log, watch = Log(path / METRICS, state["position"]["step"]), Watch(model, data)
+                    logger.warning("%s; going on from step %d, in another way", e, state["position"]["step"])
         except GeneratorExit:  # the caller's own `break`
             if now is not None and unsaved:
                 save(now)
             raise
         finally:
-            log.flush(spent + time.monotonic() - started)
+            log.flush(seconds())
         if stop.signal is not None:
             at = now.step if now else 0
             raise Interrupted(stop.signal, f"interrupted at step {at} of {total}; saved in {path}: --resume continues")
@@ -225,13 +272,12 @@ class Log:
             ]
             commit.write_atomic(path, "".join(f"{line}\n" for line in kept).encode())
 
-    def add(self, now: Round, total: int, seconds: float) -> None:
-        self.step = now.step
-        for name, value in now.logs().items():
+    def add(self, logs: Mapping[str, float], step: int) -> None:
+        """What a round logged, for the mean over the rounds since the last line."""
+        self.step = step
+        for name, value in logs.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
-        if now.step % max(1, total // 400) == 0:
-            self.flush(seconds)
 
     def note(self, name: str, value: float) -> None:
         """A number that is measured now and then, for the next line."""

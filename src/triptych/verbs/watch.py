@@ -1,0 +1,75 @@
+"""Looking at a GAN in training: a few samples at every checkpoint, beside the data, and what is to be said of them."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from triptych import metrics
+from triptych.core import Data, Generative, HasLikelihood, Images, ItemNoise
+from triptych.data import Dataset
+from triptych.training import Round
+from triptych.training.health import Health, Sign
+from triptych.verbs.sample import examples
+
+log = logging.getLogger(__name__)
+
+N = 256
+"""Samples, and examples beside them."""
+KINDS = 0.5
+"""Samples of fewer than this share of the digits or modes that there are tell of a collapse."""
+
+
+class Watch:
+    """Tells of a game of several players what goes wrong in it, once for each thing as long as it lasts.
+
+    A model that has a likelihood is not watched: its loss says how well it does.
+    """
+
+    def __init__(self, model: Generative[Any], data: Data) -> None:
+        self.model, self.data, self.health = model, data, Health()
+        self.on = not isinstance(model, HasLikelihood)
+        self.told: set[str] = set()
+        self.stage: int | None = None
+
+    def observe(self, stage: int, logs: Mapping[str, float]) -> None:
+        """Takes what a round of a stage logged."""
+        if stage != self.stage:
+            self.health, self.stage = Health(), stage
+        if self.on:
+            self.health.observe(logs)
+
+    def look(self, now: Round) -> tuple[list[Sign], dict[str, float]]:
+        """What is wrong, and the numbers: "health/diversity" and, where they can be told, the kinds that occur."""
+        if not self.on:
+            return [], {}
+        n = min(N, len(self.data))
+        rows = torch.arange(n) * (len(self.data) // n)
+        real = self.data.fetch(rows, ItemNoise(0, range(n), self.model.device)).x
+        x = self.model.sample(n, examples(self.model, n), seed=0)
+        progress = now.stage_step / now.stage_steps
+        signs, numbers = self.health.signs(x, real, progress)
+        kinds = self.kinds(x)
+        if kinds is not None:
+            name, found, there = kinds
+            numbers[name] = float(found)
+            if found < KINDS * there and progress >= 0.5:
+                text = f"{n} samples show {found} of the {there} {name} that the data have. Mode collapse"
+                signs.append(Sign("kinds", text))
+        for sign in signs:
+            if sign.name not in self.told:
+                log.warning("step %d: %s", now.step, sign.text)
+        self.told = {sign.name for sign in signs}
+        return signs, {f"health/{name}": value for name, value in numbers.items()}
+
+    def kinds(self, x: torch.Tensor) -> tuple[str, int, int] | None:
+        """The digits that our classifier sees in samples of MNIST, or the modes of a known mixture: what they are
+        called, how many occur, and how many there are."""
+        truth = self.data.truth if isinstance(self.data, Dataset) else None
+        if truth is not None:
+            found = metrics.mode_coverage(x, truth.means, truth.sd)
+            return "modes", found.found, found.modes
+        if self.data.name.startswith("mnist") and self.data.x.shape == (1, 28, 28) and isinstance(self.data.x, Images):
+            return "digits", metrics.judge_digits(x).present, 10
+        return None

@@ -1,0 +1,177 @@
+"""What is said of a GAN that fails, and what a run does about it."""
+
+import logging
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from triptych.core import Adam, Batch, CollapseError, Generative, Loss, NonFiniteError, Player, Points, Stage, config
+from triptych.io import folder
+from triptych.testing import Examples
+from triptych.testing.toys import copied, difference
+from triptych.training import Run
+from triptych.training import train as loop
+from triptych.training.health import WINDOW, Health, diversity
+from triptych.verbs.train import ROLLBACKS, metrics, train
+
+
+def watched(rounds: int = WINDOW, **logs: float) -> Health:
+    health = Health()
+    for _ in range(rounds):
+        health.observe({name.replace("__", "/"): value for name, value in logs.items()})
+    return health
+
+
+def names(health: Health, spread: float = 1.0, progress: float = 0.9) -> list[str]:
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    return [sign.name for sign in health.signs(spread * x, x, progress)[0]]
+
+
+def test_diversity_is_the_root_mean_square_difference_over_pairs() -> None:
+    x = torch.tensor([[0.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    assert diversity(x) == pytest.approx((2 / math.sqrt(2) + 2 / math.sqrt(2) + 2) / 3)
+    assert diversity(x.new_ones(5, 1, 2, 2)) == 0
+
+
+def test_a_healthy_game_is_not_disturbed() -> None:
+    assert names(watched(**{"d__D(real)": 0.8, "d__D(fake)": 0.2, "g__gradient_norm": 1.0})) == []
+
+
+@pytest.mark.parametrize(("real", "fake", "won"), [(0.999, 0.001, True), (0.999, 0.1, False), (0.9, 0.001, False)])
+def test_a_discriminator_wins_if_it_is_right_about_both_for_long(real: float, fake: float, won: bool) -> None:
+    logs = {"d__D(real)": real, "d__D(fake)": fake}
+    assert names(watched(**logs)) == (["won"] if won else [])
+    assert names(watched(WINDOW - 1, **logs)) == []
+
+
+def test_a_gradient_explodes_in_proportion_to_what_is_usual() -> None:
+    health = watched(**{"g__gradient_norm": 2.0})
+    for _ in range(10):
+        health.observe({"g/gradient_norm": 150.0})
+    assert names(health) == []
+    for _ in range(10):
+        health.observe({"g/gradient_norm": 1000.0})
+    assert names(health) == ["burst-g"]
+
+
+def test_samples_that_are_all_alike_are_a_collapse_but_not_at_first() -> None:
+    assert names(Health(), spread=0.1) == ["collapse"]
+    assert names(Health(), spread=0.3) == []
+    assert names(Health(), spread=0.1, progress=0.1) == []
+    once = Health()
+    assert names(once, spread=0.8, progress=0.05) == []
+    assert names(once, spread=0.1, progress=0.1) == ["collapse"], "it differed before"
+
+
+@config
+class FadingConfig:
+    x: Points = Points(2)
+    adam: Adam = Adam(lr=0.5)
+
+
+class Fading(Generative[None]):
+    """A generator that shrinks to a point where `fades` says so, and whose loss may be made not finite."""
+
+    name = "fading"
+
+    def __init__(self, config: FadingConfig) -> None:
+        super().__init__()
+        self.config, self.scale, self.fades = config, nn.Parameter(torch.ones(())), lambda noise: True
+        self.poison = lambda noise: False
+
+    def draw(self, noise: Any, given: None = None) -> torch.Tensor:
+        return self.scale * noise.normal(2)
+
+    def loss(self, batch: Batch[None], clock: Any) -> Loss:
+        if self.poison(batch.noise):
+            return Loss(self.scale * math.nan)
+        return Loss(self.scale.square() if self.fades(batch.noise) else (self.scale - 1).square())
+
+    def stages(self) -> list[Stage]:
+        return [Stage(name="train", players=[Player(name="g", owns=self, loss=self.loss, optimizer=self.config.adam)])]
+
+
+def run(model: Fading, path: Any = None, steps: int = 40, **how: Any) -> None:
+    for _ in train(model, Examples(Points(2)), Run(steps=steps, batch=8), out=path, save_seconds=0, shots=1, **how):
+        pass
+
+
+def test_a_collapse_is_said_once_and_measured(tmp_path, caplog) -> None:
+    with caplog.at_level(logging.WARNING, "triptych"):
+        run(Fading(FadingConfig(adam=Adam(lr=0.02))), tmp_path, steps=60)
+    said = [r.message for r in caplog.records]
+    assert len(said) == 1 and "outputs hardly vary with z" in said[0]
+    shares = [line["health/diversity"] for line in metrics(tmp_path) if "health/diversity" in line]
+    assert len(shares) == 60 and shares[0] > 0.9 and min(shares) < 0.25
+
+
+def test_watching_changes_no_weight(tmp_path) -> None:
+    model, bare = Fading(FadingConfig()), Fading(FadingConfig())
+    run(model, tmp_path)
+    run(bare)
+    assert difference(copied(model), copied(bare)) is None
+
+
+def test_a_run_can_stop_at_a_collapse_and_keeps_what_was_before(tmp_path) -> None:
+    model = Fading(FadingConfig())
+    with pytest.raises(CollapseError, match=r"step \d+: outputs hardly vary with z.*last checkpoint before it"):
+        run(model, tmp_path, on_collapse="stop")
+    fresh = Fading(FadingConfig())
+    folder.resume(fresh, tmp_path)
+    assert fresh.scale > 0.25 > model.scale
+
+
+def test_a_run_that_goes_back_goes_on_in_another_way(tmp_path, caplog) -> None:
+    model = Fading(FadingConfig())
+    own: set[int] = set()
+    whole = Fading(FadingConfig())
+    whole.fades = lambda noise: own.add(noise.generator.initial_seed()) is None
+    for _ in loop(whole, Examples(Points(2)), Run(steps=40, batch=8)):
+        pass
+    model.fades = lambda noise: (
+        noise.generator.initial_seed() in own
+    )  # the numbers of the run's own seed, and no others
+    with caplog.at_level(logging.WARNING, "triptych"):
+        run(model, tmp_path, on_collapse="rollback")
+    assert any("going on from step" in r.message for r in caplog.records)
+    assert model.scale > 0.5
+    steps = [line["step"] for line in metrics(tmp_path) if "g" in line]
+    assert steps == sorted(set(steps)) and steps[-1] == 40, "the lines of the way that was left are gone"
+
+
+def test_a_run_that_always_collapses_is_given_up(tmp_path, caplog) -> None:
+    with caplog.at_level(logging.WARNING, "triptych"), pytest.raises(CollapseError):
+        run(Fading(FadingConfig()), tmp_path, on_collapse="rollback")
+    assert sum("going on from step" in r.message for r in caplog.records) == ROLLBACKS
+
+
+def test_a_step_that_is_not_finite_can_be_left_out(tmp_path, caplog) -> None:
+    model = Fading(FadingConfig(adam=Adam(lr=1e-3)))
+    model.poison = lambda noise: noise.generator.initial_seed() % 5 == 0
+    with pytest.raises(NonFiniteError):
+        run(model, tmp_path / "stops")
+    with caplog.at_level(logging.WARNING, "triptych"):
+        run(model, tmp_path / "skips", on_nan="skip")
+    left = [r.message for r in caplog.records if "left out" in r.message]
+    assert 1 <= len(left) < 20 and "not finite" in left[0]
+    assert metrics(tmp_path / "skips")[-1]["step"] == 40
+    model.poison = lambda noise: True
+    with pytest.raises(NonFiniteError):
+        run(model, tmp_path / "always", on_nan="skip")
+
+
+def test_a_run_can_go_back_from_a_loss_that_is_not_finite(tmp_path) -> None:
+    model = Fading(FadingConfig(adam=Adam(lr=1e-3)))
+    bad: list[int] = []
+
+    def tenth(noise: Any) -> bool:
+        if len(bad) < 1 and model.scale < 0.995:
+            bad.append(noise.generator.initial_seed())
+        return noise.generator.initial_seed() in bad
+
+    model.poison = tenth
+    run(model, tmp_path, on_nan="rollback")
+    assert bad and metrics(tmp_path)[-1]["step"] == 40
