@@ -26,13 +26,18 @@ from torch import Tensor
 
 from triptych.core import Images, Tokens, evaluating, from_levels
 from triptych.core.sampling import levels_of
+from triptych.models.autoregressive.diagonal_bilstm import DiagonalBiLSTM, DiagonalBiLSTMConfig
+from triptych.models.autoregressive.eonade import EoNADE, EoNADEConfig
 from triptych.models.autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from triptych.models.autoregressive.gpt import GPT, GPTConfig
 from triptych.models.autoregressive.image_gpt import ImageGPT, ImageGPTConfig
 from triptych.models.autoregressive.lstm import LSTM, LSTMConfig
+from triptych.models.autoregressive.made import MADE, MADEConfig
+from triptych.models.autoregressive.nade import NADE, NADEConfig
 from triptych.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
 from triptych.models.autoregressive.pixelcnn_pp import PixelCNNPP, PixelCNNPPConfig
 from triptych.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
+from triptych.models.autoregressive.row_lstm import RowLSTM, RowLSTMConfig
 from triptych.nn.fixed_point import draw_by_iteration, draw_naively
 
 MODELS: dict[str, Callable[[], Any]] = {
@@ -43,13 +48,19 @@ MODELS: dict[str, Callable[[], Any]] = {
     "gated-pixelcnn": lambda: GatedPixelCNN(GatedPixelCNNConfig(width=64, layers=6)),
     "gated-pixelcnn-deep": lambda: GatedPixelCNN(GatedPixelCNNConfig(width=64, layers=12)),
     "pixelcnn-pp": lambda: PixelCNNPP(PixelCNNPPConfig(x=Images(1, 28, 28), width=40, blocks=1)),
+    "pixelrnn-row": lambda: RowLSTM(RowLSTMConfig(hidden=16, layers=7, head=32)),
+    "pixelrnn-diagonal": lambda: DiagonalBiLSTM(DiagonalBiLSTMConfig(hidden=16, layers=7, head=32)),
+    "nade": lambda: NADE(NADEConfig()),
+    "eonade": lambda: EoNADE(EoNADEConfig()),
+    "made": lambda: MADE(MADEConfig(hidden=(1000, 1000), direct=True)),
     "pixelsnail": lambda: PixelSNAIL(PixelSNAILConfig()),
     "imagegpt": lambda: ImageGPT(ImageGPTConfig()),
     "imagegpt-wide": lambda: ImageGPT(ImageGPTConfig(width=128, layers=6, heads=4)),
     "gpt": lambda: GPT(GPTConfig(x=Tokens(65, 255), width=384, layers=6, heads=6)),
     "lstm": lambda: LSTM(LSTMConfig(x=Tokens(65, 255), width=512)),
 }
-"""What is measured. A model here has `logits(x)`, and an output layer `out` or a transformer whose last norm scales."""
+"""What is measured. A model here has `logits(x)`, and an output layer `out`, weights V and b of the output, or a
+transformer whose last norm scales."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +116,14 @@ def clock(run: Callable[[], Any]) -> tuple[float, float]:
 def sharpen(model: Any, std: float) -> None:
     """Scales the output layer, so that samples are far from noise and the logits have this standard deviation."""
     x, network = model.eval().config.x, model.active if isinstance(model, PixelCNNPP) else model
-    last = getattr(network, "out", None) or network.transformer.norm
+    if hasattr(network, "V"):
+        last = [network.V, network.b]
+    else:
+        last = list((getattr(network, "out", None) or network.transformer.norm).parameters())
     drawn = from_levels(x, torch.randint(levels_of(x), (64, *x.shape)))
     for _ in range(3):
         scale = std / model.logits(drawn).std()
-        for weight in last.parameters():
+        for weight in last:
             weight.mul_(scale)
         drawn = model.sample(64, seed=1)
 
