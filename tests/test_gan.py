@@ -9,6 +9,7 @@ from triptych.core import Batch, Clock, Images, Points, StepNoise
 from triptych.models.gan import dcgan, gan
 from triptych.models.gan.dcgan import DCGAN, DCGANConfig
 from triptych.models.gan.gan import GAN, GANConfig, Maxout
+from triptych.nn.strided import halvings
 
 TINY = [
     gan.PRESETS["gan-tiny"].config,
@@ -106,9 +107,9 @@ def test_dcgan_builds_any_size_that_halves_to_4_to_7_pixels(size, channels):
 
 
 def test_dcgan_starts_from_4_to_7_pixels():
-    assert [dcgan.halvings(s, s) for s in (8, 28, 32, 64, 56, 128)] == [1, 2, 3, 4, 3, 5]
-    assert [dcgan.halvings(s, s) for s in (4, 7, 9, 30, 36, 3)] == [0] * 6
-    assert dcgan.halvings(32, 60) == 0 and dcgan.halvings(32, 40) == 3
+    assert [halvings(s, s) for s in (8, 28, 32, 64, 56, 128)] == [1, 2, 3, 4, 3, 5]
+    assert [halvings(s, s) for s in (4, 7, 9, 30, 36, 3)] == [0] * 6
+    assert halvings(32, 60) == 0 and halvings(32, 40) == 3
 
 
 @pytest.mark.parametrize(
