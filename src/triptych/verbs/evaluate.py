@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from triptych import metrics, models
-from triptych.core import Data, Generative, HasLikelihood, Images, ItemNoise, Points, UsageError
+from triptych.core import Data, Generative, HasLikelihood, Images, ItemNoise, Label, Points, UsageError
 from triptych.inference.importance import LatentVariable
 from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Measurement, Row
 from triptych.verbs.sample import examples, sample
@@ -195,17 +195,12 @@ def distance_columns(d: metrics.Evaluation) -> list[Measurement | Histogram]:
 def digit_columns(digits: metrics.DigitReport, data: str) -> list[Measurement | Histogram]:
     protocol = f"our MNIST classifier (sha256 {digits.sha256[:8]})"
     n = f"{digits.n:,} generated"
+    common: dict[str, Any] = {"group": "Classifier", "protocol": protocol, "n": n, "data": data, "better": "higher"}
     shares = [count / digits.n for count in digits.counts]
-    return [
-        Measurement(
-            name="confidence",
-            value=digits.confidence,
-            group="Classifier",
-            protocol=protocol,
-            n=n,
-            data=data,
-            better="higher",
-        ),
+    out: list[Measurement | Histogram] = [Measurement(name="confidence", value=digits.confidence, **common)]
+    if digits.accuracy is not None:
+        out.append(Measurement(name="class accuracy", value=digits.accuracy, unit="share", **common))
+    out.append(
         Histogram(
             name="digits",
             labels=list("0123456789"),
@@ -214,8 +209,9 @@ def digit_columns(digits: metrics.DigitReport, data: str) -> list[Measurement | 
             protocol=protocol,
             n=n,
             data=data,
-        ),
-    ]
+        )
+    )
+    return out
 
 
 def mode_columns(modes: metrics.ModeCoverage, data: str) -> list[Measurement | Histogram]:
@@ -250,7 +246,8 @@ def evaluate(
         raise UsageError(f"{model.name} models {model.config.x}; {test.name} serves {test.x}")
     judge = judge or Judge(train, test, n=n, seed=seed)
     started = time.perf_counter()
-    x = sample(model, n, examples(model, n), seed=seed)
+    given = examples(model, n)
+    x = sample(model, n, given, seed=seed)
     seconds = (time.perf_counter() - started) / n
     scores = []
     if isinstance(model, HasLikelihood):
@@ -268,7 +265,7 @@ def evaluate(
         images=x,
         scores=tuple(scores),
         distances=tuple(metrics.evaluate(x, reference) for reference in judge.references),
-        digits=metrics.judge_digits(x) if is_mnist(test) else None,
+        digits=metrics.judge_digits(x, given.y if isinstance(given, Label) else None) if is_mnist(test) else None,
         modes=modes,
         parameters=sum(w.numel() for w in model.parameters() if w.requires_grad),
         seconds_per_sample=seconds,
