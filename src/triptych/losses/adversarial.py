@@ -46,13 +46,3 @@ def least_squares_discriminator(real: Logits, fake: Logits) -> Float[Tensor, ""]
 def least_squares_generator(fake: Logits) -> Float[Tensor, ""]:
     """E (D(G(z)) - 1)^2 / 2: scores above 1, too, are drawn to 1 (Mao et al., 2017, Equation 9)."""
     return (fake - 1).square().mean() / 2
-
-
-def paired(ahead: Logits, behind: Logits) -> Float[Tensor, ""]:
-    """E -log sigmoid(ahead - behind): each score against its partner's, the pairing of the relativistic GAN.
-
-    The discriminator takes (real, fake), the generator (fake, real): what counts is not to look real, but more real
-    than the other. The relativistic discriminator: a key element missing from standard GAN. Jolicoeur-Martineau, 2018.
-    https://arxiv.org/abs/1807.00734, Equations 3 and 4.
-    """
-    return softplus(behind - ahead).mean()

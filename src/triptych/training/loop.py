@@ -166,9 +166,7 @@ def play(
     """Draws batch number `drawn` and gives it to the player."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     part = slice(rank * size // world, (rank + 1) * size // world)
-    torch.manual_seed(
-        mix(run.seed, drawn, 1 + rank)
-    )  # dropout, augmentation; all else draws from the batch
+    torch.manual_seed(mix(run.seed, drawn, 1 + rank))  # dropout, augmentation; all else draws from the batch
     batch_rows = rows(len(data), size, run.seed, drawn)[part]
     batch = data.fetch(batch_rows, StepNoise(mix(run.seed, drawn), size, part, model.device))
     if run.channels_last and batch.x.dim() == 4:

@@ -5,6 +5,7 @@ Goodfellow, Pouget-Abadie, Mirza, Xu, Warde-Farley, Ozair, Courville and Bengio,
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -143,6 +144,18 @@ class GAN(Generative[None]):
         return [Stage(name="train", players=players)]
 
 
+MIXTURES = GANConfig(
+    x=Points(2),
+    latent=2,
+    generator_width=256,
+    discriminator_width=128,
+    pieces=3,
+    input_dropout=0,
+    hidden_dropout=0,
+    adam=Adam(lr=1e-3, betas=(0, 0.99), schedule="linear"),
+)
+"""For mixtures in the plane."""
+
 PRESETS = {
     "gan-mnist": Preset(
         config=GANConfig(adam=Adam(lr=5e-4, betas=(0.5, 0.999), schedule="linear")),
@@ -151,21 +164,31 @@ PRESETS = {
         expect="Grey MNIST: digits with speckles, as in the paper, from about 2,000 steps on; not measured yet.",
     ),
     "gan-25-gaussians": Preset(
-        config=GANConfig(
-            x=Points(2),
-            latent=2,
-            generator_width=400,
-            discriminator_width=200,
-            input_dropout=0,
-            hidden_dropout=0,
-            adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear"),
-        ),
+        config=replace(MIXTURES, penalty=0.01, ema=0.999),
         steps=20_000,
         batch=128,
-        expect="The 25-Gaussian grid; not measured yet.",
+        expect="The 25-Gaussian grid, with R1 and R2: what we train by where nothing else is asked; not trained yet.",
+    ),
+    "gan-25-gaussians-plain": Preset(
+        config=MIXTURES,
+        steps=20_000,
+        batch=128,
+        expect="The same without penalty and average, as in the paper; not trained yet.",
+    ),
+    "gan-25-gaussians-saturating": Preset(
+        config=replace(MIXTURES, generator_loss="saturating"),
+        steps=20_000,
+        batch=128,
+        expect="The same with the minimax game's own loss; not trained yet.",
     ),
     "gan-tiny": Preset(
         config=GANConfig(x=Images(1, 4, 4), latent=4, generator_width=8, discriminator_width=4, pieces=2),
+        steps=10,
+        batch=8,
+        expect="For tests.",
+    ),
+    "gan-tiny-points": Preset(
+        config=GANConfig(x=Points(2), latent=2, generator_width=8, discriminator_width=4, penalty=0.1, ema=0.9),
         steps=10,
         batch=8,
         expect="For tests.",
