@@ -95,3 +95,9 @@ def test_one_player_owns_the_trunk_and_both_heads():
     assert discriminator.optimizer.lr == 2e-4 and generator.optimizer.lr == 1e-3
     category, numbers = model.eval().encode(torch.zeros(2, 1, 8, 8))
     assert category.logits.shape == (2, 3) and numbers.mean.shape == (2, 2) and (numbers.stddev > 0).all()
+
+
+def test_the_category_is_the_likeliest_code_in_evaluation_mode():
+    model = InfoGAN(TINY).eval()
+    x = torch.rand(5, 1, 8, 8)
+    assert torch.equal(model.category(x), model.encode(x)[0].probs.argmax(1))

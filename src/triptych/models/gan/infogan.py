@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.distributions import Categorical, Normal
+from torch.distributions import Categorical, Distribution, Normal
 from torch.nn.functional import one_hot
 
 from triptych.core import (
@@ -102,7 +102,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, " n"], Categorical, Normal]:
         h = self.trunk(x)
-        logits, mean, log_sd = self.codes(h).split(self.sizes, 1)
+        logits, mean, log_sd = torch.split(self.codes(h), self.sizes, 1)
         # deviations that grow or shrink without limit would make log Q explode before the codes mean anything
         sd = (3 * (log_sd / 3).tanh()).exp()
         return (
@@ -132,7 +132,7 @@ class InfoGAN(Generative[None]):
         c = self.config
         u = noise.uniform(1 + c.numbers + c.latent)
         category = (u[:, 0] * c.categories).long().clamp(max=c.categories - 1)  # u * categories may round up
-        numbers, z = (2 * u[:, 1:] - 1).split((c.numbers, c.latent), 1)
+        numbers, z = torch.split(2 * u[:, 1:] - 1, (c.numbers, c.latent), 1)
         return Codes(category, numbers, z)
 
     def decode(self, codes: Codes) -> Float[Tensor, "n c h w"]:
@@ -146,10 +146,14 @@ class InfoGAN(Generative[None]):
         _, category, numbers = self.discriminator(x)
         return category, numbers
 
+    def category(self, x: Float[Tensor, "n c h w"]) -> Int[Tensor, " n"]:
+        """The likeliest category of each x: a clustering, learned without labels."""
+        return self.encode(x)[0].logits.argmax(1)
+
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
         return self.decode(self.codes(noise))
 
-    def information(self, codes: Codes, category: Categorical, numbers: Normal) -> tuple[Tensor, Tensor]:
+    def information(self, codes: Codes, category: Distribution, numbers: Distribution) -> tuple[Tensor, Tensor]:
         """L_I of the category, at most log(categories), and of the continuous codes together, in nats (Equation 5)."""
         c = self.config
         return (
