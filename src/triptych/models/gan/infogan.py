@@ -85,7 +85,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, c: InfoGANConfig) -> None:
         super().__init__()
-        self.sizes = (c.categories, c.numbers, c.numbers)
+        self.sizes = [c.categories, c.numbers, c.numbers]
         self.trunk = nn.Sequential(
             *strided.trunk(c.x, c.width),
             nn.Linear(strided.trunk_features(c.x, c.width), c.hidden, bias=False),
@@ -132,7 +132,7 @@ class InfoGAN(Generative[None]):
         c = self.config
         u = noise.uniform(1 + c.numbers + c.latent)
         category = (u[:, 0] * c.categories).long().clamp(max=c.categories - 1)  # u * categories may round up
-        numbers, z = torch.split(2 * u[:, 1:] - 1, (c.numbers, c.latent), 1)
+        numbers, z = torch.split(2 * u[:, 1:] - 1, [c.numbers, c.latent], 1)
         return Codes(category, numbers, z)
 
     def decode(self, codes: Codes) -> Float[Tensor, "n c h w"]:
