@@ -38,9 +38,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from triptych.core import Adam, Batch, Clock, Generative, StepNoise
 from triptych.data import Dataset, data
 from triptych.models.autoregressive.pixelcnn import PRESETS, PixelCNN, PixelCNNConfig
-from triptych.models.gan.dcgan import DCGAN, DCGANConfig, initialize
+from triptych.models.gan.dcgan import DCGAN, DCGANConfig
 from triptych.models.vae.vae import VAE, VAEConfig
 from triptych.nn.ema import EMA
+from triptych.nn.strided import initialize
 from triptych.training import Run, train
 
 LOSS_GAP = 0.02

@@ -24,7 +24,7 @@ def load(name):
     return module
 
 
-training, sampling, metrics = load("training"), load("sampling"), load("metrics")
+training, sampling, metrics, modes = (load(name) for name in ("training", "sampling", "metrics", "modes"))
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +109,20 @@ def test_metrics(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["metrics.py", *arguments])
     metrics.main()
     assert json.loads((tmp_path / "frechet.json").read_text())["relative_difference"] < 1e-6
+
+
+def test_modes(tmp_path, monkeypatch):
+    """Every mixture and seed once; a second call runs only what is missing."""
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    assert {"gan-25-gaussians", "lsgan-25-gaussians", "wgan-25-gaussians", "wgan-gp-25-gaussians"} <= set(
+        modes.presets()
+    )
+    arguments = ["--presets", "wgan-tiny-points", "--data", "ring-8", "--steps", "2", "--out", str(tmp_path / "modes")]
+    for seeds, runs in (("1", 1), ("2", 2)):
+        monkeypatch.setattr(sys, "argv", ["modes.py", *arguments, "--seeds", seeds])
+        modes.main()
+        kept = json.loads((tmp_path / "modes.json").read_text())["runs"]
+        assert [run["seed"] for run in kept] == list(range(runs))
+    assert kept[0]["data"] == "ring-8" and 0 <= kept[0]["found"] <= 8
+    lines = (tmp_path / "modes.md").read_text()
+    assert "| wgan-tiny-points | ring-8 | 2 |" in lines and "17.3 of 25" in lines

@@ -17,6 +17,7 @@ from triptych.core import (
     Label,
     Labels,
     Points,
+    RMSProp,
     StepNoise,
     Text,
     Tokens,
@@ -180,6 +181,24 @@ def test_uniform_over_256_values_is_8_bits_a_dimension() -> None:
 )
 def test_the_rate_is_a_function_of_progress(adam: Adam, rates) -> None:
     assert {p: adam.rate(p) for p in rates} == pytest.approx(rates, abs=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_optimizers_follow_one_schedule(schedule) -> None:
+    adam, rmsprop = (kind(lr=2.0, schedule=schedule, warmup=0.25) for kind in (Adam, RMSProp))
+    assert [adam.rate(k / 8) for k in range(9)] == [rmsprop.rate(k / 8) for k in range(9)]
+
+
+def test_rmsprop_divides_by_the_running_root_mean_square() -> None:
+    weight = nn.Parameter(torch.zeros(2))
+    optimizer = RMSProp(lr=0.5, decay=0.75)([weight])
+    square, at = torch.zeros(2), torch.zeros(2)
+    for gradient in (torch.tensor([1.0, -100.0]), torch.tensor([3.0, 1.0])):
+        weight.grad = gradient
+        optimizer.step()
+        square = 0.75 * square + 0.25 * gradient**2
+        at = at - 0.5 * gradient / square.sqrt()
+        assert torch.allclose(weight, at, rtol=1e-5)
 
 
 def test_decay_is_decoupled() -> None:

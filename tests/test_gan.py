@@ -9,6 +9,7 @@ from triptych.core import Batch, Clock, Images, Points, StepNoise
 from triptych.models.gan import dcgan, gan
 from triptych.models.gan.dcgan import DCGAN, DCGANConfig
 from triptych.models.gan.gan import GAN, GANConfig, Maxout
+from triptych.nn.strided import halvings
 
 TINY = [
     gan.PRESETS["gan-tiny"].config,
@@ -106,9 +107,9 @@ def test_dcgan_builds_any_size_that_halves_to_4_to_7_pixels(size, channels):
 
 
 def test_dcgan_starts_from_4_to_7_pixels():
-    assert [dcgan.halvings(s, s) for s in (8, 28, 32, 64, 56, 128)] == [1, 2, 3, 4, 3, 5]
-    assert [dcgan.halvings(s, s) for s in (4, 7, 9, 30, 36, 3)] == [0] * 6
-    assert dcgan.halvings(32, 60) == 0 and dcgan.halvings(32, 40) == 3
+    assert [halvings(s, s) for s in (8, 28, 32, 64, 56, 128)] == [1, 2, 3, 4, 3, 5]
+    assert [halvings(s, s) for s in (4, 7, 9, 30, 36, 3)] == [0] * 6
+    assert halvings(32, 60) == 0 and halvings(32, 40) == 3
 
 
 @pytest.mark.parametrize(
@@ -170,3 +171,34 @@ def test_dcgan_draws_z_from_the_cube():
     model = DCGAN(dcgan.PRESETS["dcgan-tiny"].config).eval()
     z = torch.stack([torch.full((4,), -1.0), torch.full((4,), 0.5)])
     assert torch.equal(model.draw(Ends()), model.average.module(z))
+
+
+def test_the_penalties_are_the_squared_gradients_at_real_and_at_generated_points():
+    config = GANConfig(x=Points(2), latent=2, generator_width=8, discriminator_width=4, penalty=0.5)
+    model = GAN(config)
+    model.discriminator = nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))
+    with torch.no_grad():
+        model.discriminator[0].weight.copy_(torch.tensor([[3.0, -4.0]]))
+    loss = model.discriminator_loss(batch(config), Clock(0, 0.0))
+    assert loss.logs["R1"].item() == loss.logs["R2"].item() == pytest.approx(25)
+    plain = GAN(GANConfig(x=Points(2), latent=2, generator_width=8, discriminator_width=4))
+    plain.generator, plain.discriminator = model.generator, model.discriminator
+    free = plain.discriminator_loss(batch(config), Clock(0, 0.0))
+    assert loss.value.item() == pytest.approx(free.value.item() + 0.25 * (25 + 25), rel=1e-5)
+    assert set(free.logs) == {"D(real)", "D(fake)"}
+
+
+def test_gan_samples_are_the_generators_own_unless_an_average_is_asked_for():
+    for ema in (0.0, 0.9):
+        config = GANConfig(x=Points(2), latent=2, generator_width=8, discriminator_width=4, ema=ema)
+        model = GAN(config)
+        follow = model.stages()[0].players[1].project
+        for _ in range(100):
+            follow()
+        with torch.no_grad():
+            for w in model.generator.parameters():
+                w.add_(1.0)
+        follow()
+        z = StepNoise(0, 4, slice(None)).normal(2)
+        same = torch.equal(model.eval().draw(StepNoise(0, 4, slice(None))), model.generator(z))
+        assert same == (ema == 0)

@@ -108,3 +108,21 @@ def test_far_from_its_location_the_discretized_logistic_keeps_a_gradient():
     nats = DiscretizedLogistic(loc, torch.tensor(-7.0), 256).log_prob(torch.tensor(1.0))
     (gradient,) = torch.autograd.grad(nats, loc)
     assert nats.isfinite() and gradient.item() == pytest.approx(math.exp(7), rel=1e-3)
+
+
+def test_least_squares_are_at_their_least_where_the_cross_entropy_is():
+    (p, real), (q, fake) = on_a_grid(-0.5, 0.6), on_a_grid(0.7, 0.9)
+    p, q = p.double() / p.sum(), q.double() / q.sum()
+    scores = (p / (p + q)).requires_grad_()
+    loss = adversarial.least_squares_discriminator(scores[real], scores[fake])
+    (gradient,) = torch.autograd.grad(loss, scores)
+    assert gradient.abs().max() < 1e-15
+    pearson = ((p - q).square() / (p + q)).sum()  # Mao et al., Section 3.2, of p + q against 2 q, up to constants
+    assert loss.item() == pytest.approx(0.5 * (p * q / (p + q)).sum().item())
+    assert loss.item() == pytest.approx((2 - pearson.item()) / 8)
+
+
+def test_the_least_squares_generator_is_drawn_to_one_from_both_sides():
+    scores = torch.tensor([-1.0, 1.0, 4.0], requires_grad=True)
+    (gradient,) = torch.autograd.grad(adversarial.least_squares_generator(scores), scores)
+    assert torch.allclose(gradient, torch.tensor([-2.0, 0.0, 3.0]) / 3)

@@ -24,6 +24,7 @@ from triptych.metrics import (
     judge_digits,
     kernel_distance,
     prdc,
+    purity,
 )
 
 SHAPE = (1, 28, 28)
@@ -228,3 +229,25 @@ def test_evaluation_of_binary_images():
 def test_evaluation_refuses(reference, images, message):
     with pytest.raises(UsageError, match=message):
         evaluate(images, reference)
+
+
+def test_class_accuracy_is_the_share_that_was_asked_for():
+    black = torch.full((4, 1, 28, 28), -1.0)
+    taken = judge_digits(black).counts.index(4)
+    assert judge_digits(black).accuracy is None
+    asked = torch.tensor([taken, taken, (taken + 1) % 10, taken])
+    assert judge_digits(black, asked).accuracy == 0.75
+    with pytest.raises(UsageError, match=r"got \[4\] and \[3\]"):
+        judge_digits(black, asked[:3])
+    with pytest.raises(UsageError, match="0 to 9"):
+        judge_digits(black, asked + 10)
+
+
+def test_purity_matches_each_code_to_its_commonest_label():
+    code, label = torch.tensor([0, 0, 0, 1, 1, 4]), torch.tensor([7, 7, 3, 3, 3, 0])
+    assert purity(code, label) == pytest.approx(5 / 6)
+    assert purity(label, label) == purity((label + 3) % 8, label) == 1  # names do not matter
+    assert purity(torch.zeros(6, dtype=torch.int64), label) == 0.5  # one code for all: the commonest label's share
+    for bad in ((code[:0], label[:0]), (code - 1, label), (code, label[:5])):
+        with pytest.raises(UsageError):
+            purity(*bad)

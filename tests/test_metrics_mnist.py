@@ -69,3 +69,9 @@ def test_worse_digits_score_worse(mnist, name):
     assert bad.generated.kd > good.generated.kd + 4 * bad.generated.kd_stderr
     few = digits[labels[1000:2000] < 3]
     assert evaluate(few, reference).generated.recall < good.generated.recall - 0.2
+
+
+def test_real_digits_are_of_the_class_that_their_label_asks_for(mnist):
+    _, test, labels = mnist
+    assert judge_digits(test[:1000], labels[:1000]).accuracy > 0.98
+    assert judge_digits(test[:1000], (labels[:1000] + 1) % 10).accuracy < 0.02

@@ -76,6 +76,22 @@ def test_points_are_judged_by_their_modes() -> None:
     assert any(row[0] == "modes of 8" for row in result.rows())
 
 
+def test_models_of_digits_are_asked_for_classes_and_their_own_categories_are_matched() -> None:
+    train, test = tt.data("mnist"), tt.data("mnist:test")
+    judge = Judge(train, test, n=40, pool=70)
+    conditional = evaluate(tt.create("cgan", width=2, latent=4), train, test, n=40, judge=judge)
+    assert conditional.digits is not None and conditional.digits.accuracy is not None and conditional.purity is None
+    assert any(row[0] == "class accuracy" for row in conditional.rows())
+    model = tt.create("infogan", width=2, hidden=8, latent=4)
+    found = evaluate(model, train, test, n=40, limit=60, judge=judge)
+    assert found.digits is not None and found.digits.accuracy is None
+    assert found.purity is not None and (found.purity.n, found.purity.n_real) == (40, 60)
+    assert found.as_dict()["purity"]["real"] == found.purity.real > 0.1
+    assert [row[0] for row in found.rows()].count("category purity, real") == 1
+    model.category = lambda x: metrics.classify(x.cpu()).argmax(1)  # a perfect reader of digits
+    assert evaluate(model, train, test, n=40, limit=60, judge=judge).purity.generated == 1
+
+
 def test_the_real_data_is_judged_as_good_as_itself() -> None:
     """The floor: training images in place of samples score what the floor says, exactly."""
     train, test = tt.data("mnist"), tt.data("mnist:test")

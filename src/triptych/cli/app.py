@@ -192,6 +192,10 @@ def train(
     channels_last: Annotated[
         bool | None, typer.Option("--channels-last/--channels-first", help="Faster convolutions on most machines.")
     ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="For a GAN of few images: color,translation,cutout or some of them (DiffAugment)."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     save_seconds: Annotated[float, typer.Option(min=0, help="Time from one checkpoint to the next.")] = 60,
     on_nan: Annotated[
@@ -223,7 +227,14 @@ def train(
     tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
     kind = sound_for(model, settings or [], out if resume else None)
     found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, sound=kind)
-    given = {"steps": steps, "batch": batch, "seed": seed, "precision": precision, "channels_last": channels_last}
+    given = {
+        "steps": steps,
+        "batch": batch,
+        "seed": seed,
+        "precision": precision,
+        "channels_last": channels_last,
+        "augment": augment.split(",") if augment else None,
+    }
     changed = {name: value for name, value in given.items() if value is not None}
     made, run = prepare(model, found, settings or [], changed, out if resume else None)
     made.to(pick_device(device))

@@ -2,7 +2,7 @@
 
 from triptych.core.config import Count, Fraction, NonNegative, Positive, config
 from triptych.core.data import Data
-from triptych.core.game import Adam, Clock, Loss, Player, Preset, Stage
+from triptych.core.game import Adam, Clock, Loss, Player, Preset, RMSProp, Stage
 from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
 from triptych.core.model import Autoregressive, Generative, HasLikelihood, evaluating
@@ -59,6 +59,7 @@ __all__ = [
     "Points",
     "Positive",
     "Preset",
+    "RMSProp",
     "ResourceError",
     "Sampling",
     "Space",

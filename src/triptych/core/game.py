@@ -15,6 +15,8 @@ from torch.optim import Optimizer
 from triptych.core.config import Fraction, NonNegative, Positive, config
 from triptych.core.given import Batch
 
+Schedule = Literal["constant", "linear", "cosine"]
+
 
 @config
 class Adam:
@@ -27,7 +29,7 @@ class Adam:
     eps: Positive = 1e-8
     weight_decay: NonNegative = 0.0
     """Decoupled (AdamW) when above zero."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     """How the rate falls to zero over the stage, or does not."""
     warmup: Fraction = 0.0
     """The share of the stage over which the rate climbs from zero."""
@@ -40,12 +42,39 @@ class Adam:
 
     def rate(self, progress: float) -> float:
         """The learning rate when `progress` (0 to 1) of the stage is done."""
-        if progress < self.warmup:
-            return self.lr * progress / self.warmup
-        if self.schedule == "constant":
-            return self.lr
-        rest = (progress - self.warmup) / max(1 - self.warmup, 1e-12)
-        return self.lr * (1 - rest if self.schedule == "linear" else 0.5 + 0.5 * math.cos(math.pi * rest))
+        return self.lr * share(self.schedule, self.warmup, progress)
+
+
+@config
+class RMSProp:
+    """RMSProp (Tieleman and Hinton, 2012): steps along the gradient over its running root mean square, no momentum."""
+
+    lr: Positive = 1e-3
+    """The highest learning rate."""
+    decay: Fraction = 0.99
+    """Decay of the running square."""
+    eps: Positive = 1e-8
+    schedule: Schedule = "constant"
+    """How the rate falls to zero over the stage, or does not."""
+    warmup: Fraction = 0.0
+    """The share of the stage over which the rate climbs from zero."""
+
+    def __call__(self, weights: Iterable[nn.Parameter]) -> Optimizer:
+        return torch.optim.RMSprop(list(weights), lr=self.lr, alpha=self.decay, eps=self.eps, foreach=True)
+
+    def rate(self, progress: float) -> float:
+        """The learning rate when `progress` (0 to 1) of the stage is done."""
+        return self.lr * share(self.schedule, self.warmup, progress)
+
+
+def share(schedule: Schedule, warmup: float, progress: float) -> float:
+    """The share of the highest learning rate that is due when `progress` (0 to 1) of the stage is done."""
+    if progress < warmup:
+        return progress / warmup
+    if schedule == "constant":
+        return 1.0
+    rest = (progress - warmup) / max(1 - warmup, 1e-12)
+    return 1 - rest if schedule == "linear" else 0.5 + 0.5 * math.cos(math.pi * rest)
 
 
 @dataclass(frozen=True)
@@ -71,7 +100,7 @@ class Player:
     name: str
     owns: nn.Module
     loss: Callable[[Batch[Any], Clock], Loss]
-    optimizer: Adam
+    optimizer: Adam | RMSProp
     turns: int = 1
     """Updates in a row, each on a fresh batch (the critic's five in WGAN)."""
     every: int = 1

@@ -33,3 +33,16 @@ def saturating(fake: Logits) -> Float[Tensor, ""]:
     The gradient with respect to a logit is -D: it vanishes for the samples that the discriminator is sure about.
     """
     return -softplus(fake).mean()
+
+
+def least_squares_discriminator(real: Logits, fake: Logits) -> Float[Tensor, ""]:
+    """E (D(x) - 1)^2 / 2 + E D(G(z))^2 / 2, where D is the score itself (Mao et al., 2017, Equation 9).
+
+    At its least, as above, where D = p_data / (p_data + p_G) (Equation 5 with a = 0, b = 1).
+    """
+    return (real - 1).square().mean() / 2 + fake.square().mean() / 2
+
+
+def least_squares_generator(fake: Logits) -> Float[Tensor, ""]:
+    """E (D(G(z)) - 1)^2 / 2: scores above 1, too, are drawn to 1 (Mao et al., 2017, Equation 9)."""
+    return (fake - 1).square().mean() / 2

@@ -1,6 +1,6 @@
 """How good are samples? Distances on named features, shares from neighbors, copies, modes; each with its protocol."""
 
-from triptych.metrics.digits import DigitReport, classify, judge_digits
+from triptych.metrics.digits import DigitReport, classify, judge_digits, purity
 from triptych.metrics.evaluate import Evaluation, Reference, Scores, evaluate
 from triptych.metrics.extractors import EXTRACTORS, PCA, Extractor, MNISTClassifier, Pixels, extractor
 from triptych.metrics.frechet import frechet_distance, frechet_distance_of_gaussians
@@ -35,4 +35,5 @@ __all__ = [
     "mode_coverage",
     "nearest",
     "prdc",
+    "purity",
 ]

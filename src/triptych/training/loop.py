@@ -25,6 +25,8 @@ from triptych.core import (
     config,
     mix,
 )
+from triptych.nn.augment import Augmentation
+from triptych.training.augmenting import augmenting
 from triptych.training.turn import turn
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,9 @@ class Run:
     """bf16: autocast to bfloat16 (weights and optimizer stay float32)."""
     channels_last: bool = False
     """Channels innermost in images and convolution weights: faster convolutions, equal up to rounding."""
+    augment: tuple[Augmentation, ...] = ()
+    """What is done to every image, real or generated, that a GAN's discriminator is trained on (DiffAugment); for data
+    of a few thousand images or fewer."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def train(
     Under torch.distributed every rank calls this with the same arguments and works on its part of each batch.
 
     Raises NonFiniteError when a loss or a gradient is NaN or infinite; UsageError when the data has fewer examples
-    than a batch, or a batch cannot be split evenly over the ranks.
+    than a batch, a batch cannot be split evenly over the ranks, or there is no discriminator to augment images for.
     """
     check_batches(model, data, run)
     model.train()
@@ -183,14 +188,15 @@ def play(
     """Draws batch number `drawn` and gives it to the player."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     part = slice(rank * size // world, (rank + 1) * size // world)
-    torch.manual_seed(mix(seed, drawn, 1 + rank))  # dropout; everything else draws from the batch's own noise
+    torch.manual_seed(mix(seed, drawn, 1 + rank))  # dropout, augmentation; all else draws from the batch
     batch_rows = rows(len(data), size, seed, drawn)[part]
     batch = data.fetch(batch_rows, StepNoise(mix(seed, drawn), size, part, model.device))
     if run.channels_last and batch.x.dim() == 4:
         batch = replace(batch, x=channels_last(batch.x))
     autocast = torch.bfloat16 if run.precision == "bf16" else None
     try:
-        return turn(model, player, optimizer, batch, clock, autocast=autocast)
+        with augmenting(model, run.augment):
+            return turn(model, player, optimizer, batch, clock, autocast=autocast)
     except NonFiniteError as e:
         items = ", ".join(map(str, batch_rows[:8].tolist()))
         raise NonFiniteError(

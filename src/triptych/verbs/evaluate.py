@@ -2,13 +2,24 @@
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from triptych import metrics, models
-from triptych.core import Data, Generative, HasLikelihood, Images, ItemNoise, Points, UsageError
+from triptych.core import (
+    Data,
+    Generative,
+    HasLikelihood,
+    Images,
+    ItemNoise,
+    Label,
+    Labels,
+    Points,
+    UsageError,
+    evaluating,
+)
 from triptych.inference.importance import LatentVariable
 from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Measurement, Row
 from triptych.verbs.sample import examples, sample
@@ -53,6 +64,41 @@ def is_mnist(data: Data) -> bool:
     return data.name.startswith("mnist") and data.x.shape == (1, 28, 28)
 
 
+@runtime_checkable
+class Clusters(Protocol):
+    """A model that puts x into categories that nobody named (InfoGAN)."""
+
+    def category(self, x: Tensor) -> Tensor:
+        """The category of each x, int64 [n]."""
+
+
+@dataclass(frozen=True)
+class Purity:
+    """How well a model's own categories match digits."""
+
+    generated: float
+    """Of its samples, against what the digit classifier takes them for."""
+    n: int
+    real: float
+    """Of held-out images, against their labels."""
+    n_real: int
+
+
+def digit_purity(model: Generative[Any], generated: Tensor, test: Data, limit: int | None) -> Purity | None:
+    """Of samples, and of held-out data (its first `limit` items); None if the model has no categories of its own, or
+    the data no labels."""
+    if not isinstance(model, Clusters) or not isinstance(test.given, Labels):
+        return None
+    rows = torch.arange(len(test) if limit is None else min(limit, len(test)))
+    batches = [test.fetch(part, ItemNoise(0, part.tolist(), model.device)) for part in torch.split(rows, 1000)]
+    with evaluating(model), torch.no_grad():
+        code = torch.cat([model.category(part.to(model.device)).cpu() for part in torch.split(generated, 1000)])
+        real = torch.cat([model.category(batch.x).cpu() for batch in batches])
+    label = torch.cat([batch.given.y.cpu() for batch in batches])
+    taken = metrics.classify(generated).argmax(1)
+    return Purity(metrics.purity(code, taken), len(code), metrics.purity(real, label), len(real))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Everything measured of one model, with its protocol."""
@@ -66,6 +112,7 @@ class Evaluation:
     scores: tuple[Score, ...]
     distances: tuple[metrics.Evaluation, ...]
     digits: metrics.DigitReport | None
+    purity: Purity | None
     modes: metrics.ModeCoverage | None
     parameters: int
     seconds_per_sample: float
@@ -81,6 +128,7 @@ class Evaluation:
             "likelihoods": [s.summary() for s in self.scores],
             "distances": [d.as_dict() for d in self.distances],
             "digits": asdict(self.digits) if self.digits else None,
+            "purity": asdict(self.purity) if self.purity else None,
             "modes": asdict(self.modes) if self.modes else None,
             "parameters": self.parameters,
             "seconds_per_sample": self.seconds_per_sample,
@@ -107,6 +155,8 @@ class Evaluation:
             values += distance_columns(d)
         if self.digits:
             values += digit_columns(self.digits, self.data)
+        if self.purity:
+            values += purity_columns(self.purity, self.data)
         if self.modes:
             values += mode_columns(self.modes, self.data)
         cost: dict[str, Any] = {"group": "Cost", "better": None}
@@ -195,17 +245,12 @@ def distance_columns(d: metrics.Evaluation) -> list[Measurement | Histogram]:
 def digit_columns(digits: metrics.DigitReport, data: str) -> list[Measurement | Histogram]:
     protocol = f"our MNIST classifier (sha256 {digits.sha256[:8]})"
     n = f"{digits.n:,} generated"
+    common: dict[str, Any] = {"group": "Classifier", "protocol": protocol, "n": n, "data": data, "better": "higher"}
     shares = [count / digits.n for count in digits.counts]
-    return [
-        Measurement(
-            name="confidence",
-            value=digits.confidence,
-            group="Classifier",
-            protocol=protocol,
-            n=n,
-            data=data,
-            better="higher",
-        ),
+    out: list[Measurement | Histogram] = [Measurement(name="confidence", value=digits.confidence, **common)]
+    if digits.accuracy is not None:
+        out.append(Measurement(name="class accuracy", value=digits.accuracy, unit="share", **common))
+    out.append(
         Histogram(
             name="digits",
             labels=list("0123456789"),
@@ -214,6 +259,27 @@ def digit_columns(digits: metrics.DigitReport, data: str) -> list[Measurement | 
             protocol=protocol,
             n=n,
             data=data,
+        )
+    )
+    return out
+
+
+def purity_columns(purity: Purity, data: str) -> list[Measurement | Histogram]:
+    common: dict[str, Any] = {"group": "Classifier", "data": data, "better": "higher", "unit": "share"}
+    return [
+        Measurement(
+            name="category purity, generated",
+            value=purity.generated,
+            protocol="each category of the model against the digit that our classifier takes most of its samples for",
+            n=f"{purity.n:,} generated",
+            **common,
+        ),
+        Measurement(
+            name="category purity, real",
+            value=purity.real,
+            protocol="each category of the model against the commonest label among the real images that it has",
+            n=f"{purity.n_real:,} held-out",
+            **common,
         ),
     ]
 
@@ -250,7 +316,8 @@ def evaluate(
         raise UsageError(f"{model.name} models {model.config.x}; {test.name} serves {test.x}")
     judge = judge or Judge(train, test, n=n, seed=seed)
     started = time.perf_counter()
-    x = sample(model, n, examples(model, n), seed=seed)
+    given = examples(model, n)
+    x = sample(model, n, given, seed=seed)
     seconds = (time.perf_counter() - started) / n
     scores = []
     if isinstance(model, HasLikelihood):
@@ -268,7 +335,8 @@ def evaluate(
         images=x,
         scores=tuple(scores),
         distances=tuple(metrics.evaluate(x, reference) for reference in judge.references),
-        digits=metrics.judge_digits(x) if is_mnist(test) else None,
+        digits=metrics.judge_digits(x, given.y if isinstance(given, Label) else None) if is_mnist(test) else None,
+        purity=digit_purity(model, x, test, limit) if is_mnist(test) else None,
         modes=modes,
         parameters=sum(w.numel() for w in model.parameters() if w.requires_grad),
         seconds_per_sample=seconds,

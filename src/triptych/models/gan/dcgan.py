@@ -6,12 +6,9 @@ Radford, Metz and Chintala, 2015. https://arxiv.org/abs/1511.06434
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
-from typing import Annotated
 
 from jaxtyping import Float
-from pydantic import AfterValidator
-from torch import Tensor, nn
+from torch import Tensor
 
 from triptych.core import (
     Adam,
@@ -29,31 +26,14 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.nn import strided
 from triptych.nn.ema import EMA
-
-
-def halvings(height: int, width: int) -> int:
-    """How often both sides can be halved until the shorter has 4 to 7 pixels; 0 if they cannot, or need not, be."""
-    k = (min(height, width) // 4).bit_length() - 1
-    return k if k > 0 and height % 2**k == width % 2**k == 0 else 0
-
-
-def buildable(x: Images) -> Images:
-    """Raises ValueError, with sizes that would do, unless the networks can be built for images of this size."""
-    if not halvings(x.height, x.width):
-        around = [range(max(s - s // 8 - 4, 8), s + s // 8 + 9) for s in (x.height, x.width)]
-        sizes = [(h, w) for h in around[0] for w in around[1] if halvings(h, w) and (h == w) == (x.height == x.width)]
-        sizes = sorted(sizes, key=lambda s: abs(s[0] - x.height) + abs(s[1] - x.width))[:3]
-        raise ValueError(
-            f"DCGAN doubles a grid whose shorter side has 4 to 7 pixels until it is the image, and never arrives at "
-            f"{x.height} x {x.width}; near it, these work: {', '.join(f'{h} x {w}' for h, w in sorted(sizes))}"
-        )
-    return x
+from triptych.nn.strided import Halvable, initialize
 
 
 @config
 class DCGANConfig:
-    x: Annotated[Images, AfterValidator(buildable)] = Images(3, 64, 64)
+    x: Halvable = Images(3, 64, 64)
     """What is modeled: sides of 4 to 7 pixels, doubled at least once."""
     latent: Count = 100
     """Dimensions of z, uniform on [-1, 1]."""
@@ -66,48 +46,14 @@ class DCGANConfig:
     """For either player."""
 
 
-def generator(c: DCGANConfig) -> nn.Sequential:
-    """z [n, latent] -> images: projected and reshaped to a small grid, then doubled (Figure 1).
-
-    Kernels are 4 pixels wide, not the figure's 5: a multiple of the stride reaches every pixel equally often.
-    """
-    k = halvings(c.x.height, c.x.width)
-    h, w = c.x.height >> k, c.x.width >> k
-    wide = [c.width << i for i in reversed(range(k))]
-    layers: list[nn.Module] = [nn.Linear(c.latent, wide[0] * h * w, bias=False), nn.Unflatten(1, (wide[0], h, w))]
-    layers += [nn.BatchNorm2d(wide[0]), nn.ReLU()]
-    for cin, cout in pairwise(wide):
-        layers += [nn.ConvTranspose2d(cin, cout, 4, 2, 1, bias=False), nn.BatchNorm2d(cout), nn.ReLU()]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(wide[-1], c.x.channels, 4, 2, 1), nn.Tanh())
-
-
-def discriminator(c: DCGANConfig) -> nn.Sequential:
-    """Images -> one logit each; the generator's mirror, without normalization at the first layer."""
-    k = halvings(c.x.height, c.x.width)
-    h, w = c.x.height >> k, c.x.width >> k
-    wide = [c.width << i for i in range(k)]
-    layers: list[nn.Module] = [nn.Conv2d(c.x.channels, wide[0], 4, 2, 1), nn.LeakyReLU(0.2)]
-    for cin, cout in pairwise(wide):
-        layers += [nn.Conv2d(cin, cout, 4, 2, 1, bias=False), nn.BatchNorm2d(cout), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Flatten(1), nn.Linear(wide[-1] * h * w, 1), nn.Flatten(0))
-
-
-def initialize(layer: nn.Module) -> None:
-    """Weights from N(0, .02) (Section 4); gains of batch normalization from N(1, .02), as in the authors' code."""
-    if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
-        nn.init.normal_(layer.weight, 1.0 if isinstance(layer, nn.BatchNorm2d) else 0.0, 0.02)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-
-
 class DCGAN(Generative[None]):
     name = "dcgan"
 
     def __init__(self, config: DCGANConfig) -> None:
         super().__init__()
         self.config = config
-        self.generator = generator(config).apply(initialize)
-        self.discriminator = discriminator(config).apply(initialize)
+        self.generator = strided.generator(config.latent, config.x, config.width).apply(initialize)
+        self.discriminator = strided.discriminator(config.x, config.width).apply(initialize)
         self.average = EMA(self.generator, config.ema)
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:

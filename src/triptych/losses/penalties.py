@@ -1,0 +1,48 @@
+"""Penalties on a critic's gradient with respect to its input: pure functions.
+
+    x = penalties.watched(batch.x)
+    loss = ... self.critic(x) ... + gamma / 2 * penalties.squared_gradient(self.critic(x), x)
+
+A gradient is taken of the sum over the batch, so it is each item's own only if the critic looks at items one by one:
+no batch normalization in it.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Scores = Float[Tensor, " n"]
+Inputs = Float[Tensor, "n ..."]
+
+
+def watched(x: Inputs) -> Inputs:
+    """x as a leaf of the graph: gradients with respect to it are taken, and go no further back."""
+    return x.detach().requires_grad_()
+
+
+def between(real: Inputs, fake: Inputs, u: Float[Tensor, " n"]) -> Inputs:
+    """A watched point on the line from each fake to its real, at u in [0, 1) of the way."""
+    return watched(torch.lerp(fake, real, u.view(-1, *[1] * (real.dim() - 1))))
+
+
+def gradients(scores: Scores, x: Inputs) -> Float[Tensor, "n dims"]:
+    """The gradient of each item's score with respect to that item, flattened; itself differentiable."""
+    (found,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
+    return found.flatten(1)
+
+
+def squared_gradient(scores: Scores, x: Inputs) -> Float[Tensor, ""]:
+    """E |grad D(x)|^2: R1 at real x, R2 at generated x; both carry a weight of gamma / 2.
+
+    Which Training Methods for GANs do actually Converge? Mescheder, Geiger and Nowozin, 2018.
+    https://arxiv.org/abs/1801.04406, Equations 9 and 10.
+    """
+    return gradients(scores, x).square().sum(1).mean()
+
+
+def unit_gradient(scores: Scores, x: Inputs) -> Float[Tensor, ""]:
+    """E (|grad D(x)| - 1)^2: the gradient penalty, for x `between` real and fake (Gulrajani et al., 2017, Equation 3).
+
+    https://arxiv.org/abs/1704.00028
+    """
+    return (gradients(scores, x).norm(dim=1) - 1).square().mean()
