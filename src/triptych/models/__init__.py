@@ -175,7 +175,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("iwae", "IWAE", "vae", 2015,
           "Yuri Burda, Roger Grosse, Ruslan Salakhutdinov",
           "Importance Weighted Autoencoders",
-          arxiv("1509.00519"), "none", "lower bound"),
+          arxiv("1509.00519"), "none", "lower bound", "vae.iwae.IWAE"),
     Entry("vae-gan", "VAE-GAN", "vae", 2015,
           "Anders Boesen Lindbo Larsen, Søren Kaae Sønderby, Hugo Larochelle, Ole Winther",
           "Autoencoding beyond pixels using a learned similarity metric",
