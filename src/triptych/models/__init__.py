@@ -188,7 +188,7 @@ TABLE: tuple[Entry, ...] = (
           "Irina Higgins, Loic Matthey, Arka Pal, Christopher Burgess, Xavier Glorot, Matthew Botvinick, "
           "Shakir Mohamed, Alexander Lerchner",
           "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework",
-          "https://openreview.net/forum?id=Sy2fzU9gl", "none", "lower bound"),
+          "https://openreview.net/forum?id=Sy2fzU9gl", "none", "lower bound", "vae.beta_vae.BetaVAE"),
     Entry("vq-vae", "VQ-VAE", "vae", 2017,
           "Aäron van den Oord, Oriol Vinyals, Koray Kavukcuoglu",
           "Neural Discrete Representation Learning",
