@@ -171,7 +171,7 @@ TABLE: tuple[Entry, ...] = (
           "Kihyuk Sohn, Honglak Lee, Xinchen Yan",
           "Learning Structured Output Representation using Deep Conditional Generative Models",
           "https://papers.nips.cc/paper/5775-learning-structured-output-representation-using-deep-conditional-generative-models",
-          "label", "lower bound"),
+          "label", "lower bound", "vae.cvae.CVAE"),
     Entry("iwae", "IWAE", "vae", 2015,
           "Yuri Burda, Roger Grosse, Ruslan Salakhutdinov",
           "Importance Weighted Autoencoders",
