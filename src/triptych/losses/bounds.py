@@ -48,4 +48,4 @@ def reparameterize_doubly(z: Float[Tensor, "draws n latent"], log_w: Float[Tenso
     """
     weight = log_w.detach().softmax(0)[..., None]  # the other w~_i is already in the gradient that reaches z
     if z.requires_grad:
-        z.register_hook(lambda slope: slope * weight)
+        z.register_hook(lambda slope: slope * weight)  # type: ignore[no-untyped-call]

@@ -183,7 +183,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("ladder-vae", "Ladder VAE", "vae", 2016,
           "Casper Kaae Sønderby, Tapani Raiko, Lars Maaløe, Søren Kaae Sønderby, Ole Winther",
           "Ladder Variational Autoencoders",
-          arxiv("1602.02282"), "none", "lower bound"),
+          arxiv("1602.02282"), "none", "lower bound", "vae.ladder_vae.LadderVAE"),
     Entry("beta-vae", "beta-VAE", "vae", 2017,
           "Irina Higgins, Loic Matthey, Arka Pal, Christopher Burgess, Xavier Glorot, Matthew Botvinick, "
           "Shakir Mohamed, Alexander Lerchner",
