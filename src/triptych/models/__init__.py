@@ -204,7 +204,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("vdvae", "Very deep VAE", "vae", 2020,
           "Rewon Child",
           "Very Deep VAEs Generalize Autoregressive Models and Can Outperform Them on Images",
-          arxiv("2011.10650"), "none", "lower bound"),
+          arxiv("2011.10650"), "none", "lower bound", "vae.vdvae.VDVAE"),
     # autoregressive models
     Entry("nade", "NADE", "autoregressive", 2011,
           "Benigno Uria, Marc-Alexandre Côté, Karol Gregor, Iain Murray, Hugo Larochelle",
