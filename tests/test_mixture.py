@@ -104,3 +104,25 @@ def test_likelihoods_and_gradients_are_finite_far_off():
     for value in (p.log_prob(torch.ones(1, 1)).sum(), p.logits(0, torch.ones(1, 1)).sum()):
         (gradient,) = torch.autograd.grad(value, numbers, retain_graph=True)
         assert value.isfinite() and gradient.isfinite().all()
+
+
+def test_pixels_are_drawn_as_often_as_they_are_likely():
+    """Of three colors that depend on one another."""
+    n, table = 40_000, torch.randn(1, parameters_of(3, 2), 1)
+    x = LogisticMixture(table.expand(n, -1, -1), 3, 4).icdf(torch.rand(n, 4, 1))
+    level = ((x + 1) * 1.5).round().long()
+    assert torch.allclose(x, level / 1.5 - 1, atol=1e-6)
+    every = torch.cartesian_prod(*[torch.arange(4)] * 3)[..., None]
+    expected = n * LogisticMixture(table.expand(64, -1, -1), 3, 4).log_prob(every / 1.5 - 1)[:, 0].exp()
+    seen = torch.bincount((level[..., 0] * torch.tensor([16, 4, 1])).sum(1), minlength=64)
+    assert expected.sum().item() == pytest.approx(n, rel=1e-5)
+    assert (((seen - expected) / expected.sqrt())[expected > 5].abs() < 4.5).all()
+
+
+def test_the_mean_is_that_of_what_is_drawn():
+    """Where the scales are fine enough for bins and edges not to matter."""
+    table = 0.3 * torch.randn(1, parameters_of(3, 2), 2)
+    table[:, 8:14] = -4.0  # of either component: a weight, three locations, three scales, three coefficients
+    x = LogisticMixture(table.expand(20_000, -1, -1), 3, 256).icdf(torch.rand(20_000, 4, 2))
+    error = x.std(0) / 20_000**0.5 + 1e-4
+    assert ((x.mean(0) - LogisticMixture(table, 3, 256).mean[0]).abs() < 4.5 * error).all()

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from triptych.core import inverse_cdf
 from triptych.losses.pixels import DiscretizedLogistic
 
 LEAST_LOG_SCALE = -7.0
@@ -59,6 +60,33 @@ class LogisticMixture:
     def log_prob(self, x: Float[Tensor, "n channels *grid"]) -> Float[Tensor, "n *grid"]:
         """log P of the pixels of x, whose values are on the levels."""
         return self.joint(self.channels, x).logsumexp(-1)
+
+    @property
+    def mean(self) -> Float[Tensor, "n channels *grid"]:
+        """The mean color of each pixel, of the logistics as they are before they are cut into bins; within [-1, 1]."""
+        means: list[Tensor] = []
+        for channel in range(self.channels):
+            mean, first = self.loc[..., channel, :], channel * (channel - 1) // 2
+            for k, earlier in enumerate(means):
+                mean = mean + self.coefficients[..., first + k, :] * earlier
+            means.append(mean)
+        return (torch.stack(means, 1) * self.log_weight.exp()[:, None]).sum(-1).clamp(-1, 1)
+
+    def icdf(self, u: Float[Tensor, "n channels+1 *grid"]) -> Float[Tensor, "n channels *grid"]:
+        """Uniforms -> pixels: the first of each chooses its component, the others the colors of it, in turn."""
+        component = inverse_cdf(self.log_weight, u[:, 0])[..., None]
+
+        def chosen(table: Float[Tensor, "n *grid components"]) -> Float[Tensor, "n *grid"]:
+            return table.gather(-1, component)[..., 0]
+
+        colors: list[Tensor] = []
+        for channel in range(self.channels):
+            loc, first = chosen(self.loc[..., channel, :]), channel * (channel - 1) // 2
+            for k, earlier in enumerate(colors):
+                loc = loc + chosen(self.coefficients[..., first + k, :]) * earlier
+            p = DiscretizedLogistic(loc, chosen(self.log_scale[..., channel, :]), self.levels)
+            colors.append(p.icdf(u[:, channel + 1]))
+        return torch.stack(colors, 1)
 
     def logits(self, channel: int, x: Float[Tensor, "n channels *grid"]) -> Float[Tensor, "n *grid levels"]:
         """log P of every level of one channel, given the channels of x before it; those from it on are not looked at.
