@@ -192,7 +192,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("vq-vae", "VQ-VAE", "vae", 2017,
           "Aäron van den Oord, Oriol Vinyals, Koray Kavukcuoglu",
           "Neural Discrete Representation Learning",
-          arxiv("1711.00937"), "none or label", "lower bound"),
+          arxiv("1711.00937"), "none or label", "lower bound", "vae.vq_vae.VQVAE"),
     Entry("miwae", "MIWAE", "vae", 2018,
           "Pierre-Alexandre Mattei, Jes Frellsen",
           "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data",
