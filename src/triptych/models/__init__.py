@@ -200,7 +200,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("vq-vae-2", "VQ-VAE-2", "vae", 2019,
           "Ali Razavi, Aäron van den Oord, Oriol Vinyals",
           "Generating Diverse High-Fidelity Images with VQ-VAE-2",
-          arxiv("1906.00446"), "none or label", "lower bound"),
+          arxiv("1906.00446"), "none or label", "lower bound", "vae.vq_vae_2.VQVAE2"),
     Entry("vdvae", "Very deep VAE", "vae", 2020,
           "Rewon Child",
           "Very Deep VAEs Generalize Autoregressive Models and Can Outperform Them on Images",

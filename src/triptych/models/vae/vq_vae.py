@@ -221,7 +221,7 @@ class VQVAE(Generative[Label | None]):
         code = self.codebook.nearest(z)
         self.codebook.observe(z, code, batch.noise)
         e, distance = self.codebook.pass_through(z, code)
-        p = Independent(self.pixels(e), 3, validate_args=False)
+        p: Distribution = Independent(self.pixels(e), 3, validate_args=False)
         distortion, commitment = -p.log_prob(batch.x).mean(), distance.flatten(1).sum(1).mean()
         logs = {"distortion": distortion, "commitment": commitment, **self.codebook.use()}
         return Loss(distortion + self.config.commitment * commitment, logs)
