@@ -1,0 +1,319 @@
+"""VQ-VAE: an image as a small grid of codes from a learned codebook, and an autoregressive model of such grids.
+
+van den Oord, Vinyals and Kavukcuoglu, 2017. Neural Discrete Representation Learning. https://arxiv.org/abs/1711.00937
+
+    z(x)_i = the k whose e_k is the nearest to encoder(x)_i                                (Equations 1 and 2)
+    loss = -log p(x | z(x)) + beta sum_i |encoder(x)_i - e_{z_i}|^2                        (Equation 3)
+
+In the first stage the auto-encoder learns: the decoder from its likelihood, the encoder as if quantization were not
+there (straight-through) and by the second term, which commits it to the codes; the codes follow the encoder's vectors
+as moving averages (Appendix A.1, in place of Equation 3's middle term). In the second stage the auto-encoder stands
+still, and a causal transformer learns p(z) of the grids: the paper has a PixelCNN there. With labels, it is p(z | y).
+
+An image has one grid in log_prob, but may come from any: p(x) = sum over z of p(z) p(x | z) >= p(z(x)) p(x | z(x)).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent
+from torch.nn import functional as F
+
+from triptych.core import (
+    Adam,
+    Batch,
+    Clock,
+    Count,
+    Fraction,
+    Generative,
+    Images,
+    Label,
+    Labels,
+    Loss,
+    LowerBound,
+    Noise,
+    NonNegative,
+    Player,
+    Positive,
+    Preset,
+    Stage,
+    UsageError,
+    config,
+    inverse_cdf,
+)
+from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.nn.codebook import Codebook
+from triptych.nn.transformer import Transformer, rotations
+
+LEAST_LOG_SCALE = -7.0
+
+
+@config
+class VQVAEConfig:
+    x: Images = Images(1, 28, 28, levels=2)
+    """What is modeled. Pixels given z are coins if there are two levels, else discretized logistics."""
+    given: Labels | None = None
+    """The classes, for p(x | class): the second stage's condition."""
+    codes: Count = 512
+    """K, how many codes there are."""
+    code_width: Count = 64
+    """Numbers that a code stands for."""
+    halvings: Count = 2
+    """How often each side is halved on the way from the image to the grid of codes."""
+    width: Count = 256
+    """Feature maps of the encoder and the decoder."""
+    blocks: Count = 2
+    """Residual blocks of either."""
+    commitment: NonNegative = 0.25
+    """beta, the weight of the encoder's distance from its codes."""
+    decay: Fraction = 0.99
+    """Of the moving averages that the codes are."""
+    revive: Positive = 1.0
+    """A code that stands for fewer vectors of a batch than this, on average, is moved to one that occurs."""
+    prior_width: Count = 256
+    """Numbers that stand for a code in the transformer. A multiple of four times the heads."""
+    prior_layers: Count = 6
+    prior_heads: Count = 4
+    adam: Adam = Adam(lr=2e-4)
+    """Of the auto-encoder."""
+    prior_adam: Adam = Adam(lr=3e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
+
+    def __post_init__(self) -> None:
+        unit = 2**self.halvings
+        if self.x.height % unit or self.x.width % unit:
+            raise UsageError(
+                f"halvings={self.halvings}: the sides of x must be multiples of {unit}, not {self.x.height} x "
+                f"{self.x.width}; halve less often, or pad or crop the images"
+            )
+        unit = 4 * self.prior_heads
+        if self.prior_width % unit:
+            near = max(unit, round(self.prior_width / unit) * unit)
+            raise UsageError(
+                f"prior_width={self.prior_width} cannot be shared out in pairs for rows and columns among "
+                f"{self.prior_heads} heads: it must be a multiple of {unit}, for example {near}"
+            )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of codes."""
+        return self.x.height >> self.halvings, self.x.width >> self.halvings
+
+
+class Residual(nn.Module):
+    """ReLU, 3 x 3, ReLU, 1 x 1, added to what goes in (Section 4.1)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1)
+        )
+
+    def forward(self, h: Float[Tensor, "n width h w"]) -> Float[Tensor, "n width h w"]:
+        return h + self.layers(h)
+
+
+def encoder(c: VQVAEConfig) -> nn.Sequential:
+    """Images -> a vector at each place of the grid [n, code_width, rows, columns]: halved, then residual blocks."""
+    layers: list[nn.Module] = []
+    for k in range(c.halvings):
+        layers += [nn.Conv2d(c.width if k else c.x.channels, c.width, 4, 2, 1), nn.ReLU()]
+    layers += [nn.Conv2d(c.width, c.width, 3, padding=1), *(Residual(c.width) for _ in range(c.blocks))]
+    return nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(c.width, c.code_width, 1))
+
+
+def decoder(c: VQVAEConfig, outputs: int) -> nn.Sequential:
+    """The codes' vectors -> `outputs` numbers a pixel: residual blocks, then doubled."""
+    layers: list[nn.Module] = [nn.Conv2d(c.code_width, c.width, 3, padding=1)]
+    layers += [*(Residual(c.width) for _ in range(c.blocks)), nn.ReLU()]
+    for _ in range(c.halvings - 1):
+        layers += [nn.ConvTranspose2d(c.width, c.width, 4, 2, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(c.width, outputs, 4, 2, 1))
+
+
+class CodePrior(nn.Module):
+    """p(z | y) = prod_i p(z_i | z_1, ..., z_{i-1}, y) in raster order. Uniform until it is trained."""
+
+    def __init__(self, c: VQVAEConfig) -> None:
+        super().__init__()
+        width, (rows, columns) = c.prior_width, c.grid
+        self.code = nn.Embedding(c.codes, width)
+        self.start = nn.Embedding(c.given.classes if c.given else 1, width)
+        self.where = nn.Parameter(torch.empty(rows * columns, width).normal_())
+        """Of the place that is to be predicted."""
+        places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+        self.transformer = Transformer(
+            c.prior_layers, width, c.prior_heads, rotations(places, width // c.prior_heads, slowest=100)
+        )
+        self.out = nn.Linear(width, c.codes)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, code: Int[Tensor, "n rows columns"], given: Label | None) -> Float[Tensor, "n rows columns k"]:
+        """The scores of each code, given those before it."""
+        h = torch.cat((self.begin(len(code), given), self.code(code.flatten(1)[:, :-1])), 1) + self.where
+        scores: Tensor = self.out(self.transformer(h))
+        return scores.view(*code.shape, -1)
+
+    def begin(self, n: int, given: Label | None) -> Float[Tensor, "n 1 width"]:
+        """What stands before the first code: a learned vector, or the class's."""
+        y = torch.zeros(n, dtype=torch.long, device=self.where.device) if given is None else given.y
+        out: Tensor = self.start(y)[:, None]
+        return out
+
+    def log_prob(self, code: Int[Tensor, "n rows columns"], given: Label | None) -> Float[Tensor, " n"]:
+        """log p(z | y)"""
+        return -F.cross_entropy(self(code, given).movedim(-1, 1), code, reduction="none").flatten(1).sum(1)
+
+    def draw(self, u: Float[Tensor, "n rows columns"], given: Label | None) -> Int[Tensor, "n rows columns"]:
+        """A grid for each row of uniform numbers, one code after the other, by the transformer's cache."""
+        caches, h = self.transformer.caches(len(u)), self.begin(len(u), given)
+        codes = []
+        for where, here in zip(self.where, u.flatten(1).unbind(1), strict=True):
+            logits = self.out(self.transformer(h + where, caches)[:, -1])
+            codes.append(inverse_cdf(logits, here))
+            h = self.code(codes[-1][:, None])
+        return torch.stack(codes, 1).view(u.shape)
+
+
+class VQVAE(Generative[Label | None]):
+    """A bound on the likelihood of images, by class or not, samples from codes, and the codes of images."""
+
+    name = "vq-vae"
+
+    def __init__(self, config: VQVAEConfig) -> None:
+        super().__init__()
+        self.config, x = config, config.x
+        self.encoder = encoder(config)
+        self.codebook = Codebook(config.codes, config.code_width, config.decay, config.revive)
+        self.decoder = decoder(config, x.channels * (1 if x.levels == 2 else 2))
+        self.code_prior = CodePrior(config)
+
+    def vectors(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n rows columns code_width"]:
+        """What the encoder says of each place, before it is quantized."""
+        out: Tensor = self.encoder(x).movedim(1, -1)
+        return out
+
+    def encode(self, x: Float[Tensor, "n c h w"], given: Label | None = None) -> Int[Tensor, "n rows columns"]:
+        """The image's codes: there is no distribution over them, each is the nearest one."""
+        return self.codebook.nearest(self.vectors(x))
+
+    def decode(self, code: Int[Tensor, "*n rows columns"], given: Label | None = None) -> Distribution:
+        """p(x | z), over images"""
+        return Independent(self.pixels(self.codebook(code)), 3, validate_args=False)
+
+    def pixels(self, e: Float[Tensor, "*n rows columns code_width"]) -> Binary | DiscretizedLogistic:
+        """p(x | z) of each pixel; they are independent."""
+        y = self.decoder(e.flatten(0, -4).movedim(-1, 1)).unflatten(0, e.shape[:-3])
+        if self.config.x.levels == 2:
+            return Binary(y)
+        loc, log_scale = y.chunk(2, dim=-3)
+        return DiscretizedLogistic(loc, log_scale.clamp(min=LEAST_LOG_SCALE), self.config.x.levels)
+
+    def draw(self, noise: Noise, given: Label | None = None) -> Float[Tensor, "n c h w"]:
+        code = self.code_prior.draw(noise.uniform(*self.config.grid), given)
+        return self.pixels(self.codebook(code)).icdf(noise.uniform(*self.config.x.shape))
+
+    def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
+        """Equation 3, in nats, without its middle term: `follow` does what that would."""
+        z = self.vectors(batch.x)
+        code = self.codebook.nearest(z)
+        self.codebook.observe(z, code, batch.noise)
+        e, distance = self.codebook.pass_through(z, code)
+        p: Distribution = Independent(self.pixels(e), 3, validate_args=False)
+        distortion, commitment = -p.log_prob(batch.x).mean(), distance.flatten(1).sum(1).mean()
+        logs = {"distortion": distortion, "commitment": commitment, **self.codebook.use()}
+        return Loss(distortion + self.config.commitment * commitment, logs)
+
+    def prior_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
+        """-log p(z | y) a code, in nats: maximum likelihood of the codes of real images (Section 3.3)."""
+        code = self.encode(batch.x)
+        nats = -self.code_prior.log_prob(code, batch.given).mean()
+        return Loss(nats / code[0].numel(), {"nats": nats})
+
+    def log_prob(self, x: Float[Tensor, "n c h w"], given: Label | None = None) -> LowerBound:
+        """log p(x | z) + log p(z | y) of the encoder's own z, which is one term of the sum that p(x | y) is.
+
+        Before the second stage p(z) is uniform, and the bound is that of a model which draws its codes uniformly.
+        Raises UsageError if x is not in the model's space.
+        """
+        self.check_given(len(x), given)
+        self.config.x.index(x)
+        code = self.encode(x)
+        nats = self.decode(code).log_prob(x) + self.code_prior.log_prob(code, given)
+        return LowerBound(
+            nats=nats, dims=self.config.x.dims, measure="mass", how="log p(x, z) of the encoder's codes z"
+        )
+
+    def stages(self) -> Sequence[Stage]:
+        owned = nn.ModuleList([self.encoder, self.decoder])
+        first = Player(
+            name="auto-encoder",
+            owns=owned,
+            loss=self.loss,
+            optimizer=self.config.adam,
+            project=self.codebook.follow,
+        )
+        second = Player(
+            name="prior", owns=self.code_prior, loss=self.prior_loss, optimizer=self.config.prior_adam, clip=1.0
+        )
+        return [Stage(name="codes", players=[first]), Stage(name="prior", players=[second])]
+
+
+PRESETS = {
+    "vq-vae-mnist": Preset(
+        config=VQVAEConfig(
+            codes=128,
+            code_width=16,
+            width=48,
+            prior_width=96,
+            prior_layers=3,
+            adam=Adam(lr=2e-3, schedule="cosine", warmup=0.02),
+        ),
+        steps=3000,
+        batch=32,
+        expect="Dynamically binarized MNIST, 7 x 7 codes, each stage of 3000 steps; meant for 8 minutes of one CPU "
+        "core, not trained yet.",
+    ),
+    "vq-vae-cifar": Preset(
+        config=VQVAEConfig(x=Images(3, 32, 32)),
+        steps=250_000,
+        batch=128,
+        expect="The paper's auto-encoder for CIFAR-10 (Section 4.1), with one code a place; not trained by us. The "
+        "paper: 4.67 bits/dim, of a latent space of 8 x 8 x 10.",
+    ),
+    "vq-vae-tiny": Preset(
+        config=VQVAEConfig(
+            x=Images(1, 2, 4, levels=2),
+            codes=3,
+            code_width=2,
+            halvings=1,
+            width=8,
+            blocks=1,
+            prior_width=8,
+            prior_layers=1,
+            prior_heads=2,
+        ),
+        steps=10,
+        batch=8,
+        expect="For tests: all grids of codes can be summed over.",
+    ),
+    "vq-vae-tiny-classes": Preset(
+        config=VQVAEConfig(
+            x=Images(3, 2, 2, levels=3),
+            given=Labels(3),
+            codes=4,
+            code_width=2,
+            halvings=1,
+            width=8,
+            blocks=1,
+            prior_width=8,
+            prior_layers=1,
+            prior_heads=2,
+        ),
+        steps=10,
+        batch=8,
+        expect="For tests of colors and classes.",
+    ),
+}

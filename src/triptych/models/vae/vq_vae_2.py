@@ -1,0 +1,406 @@
+"""VQ-VAE-2: an image as two grids of codes, a coarse one for its layout and a finer one for its details.
+
+Generating Diverse High-Fidelity Images with VQ-VAE-2.
+Razavi, van den Oord and Vinyals, 2019. https://arxiv.org/abs/1906.00446
+
+    top    = the codes nearest to what the encoder says at half the bottom's size
+    bottom = the codes nearest to what the encoder says, together with what the top's codes decode to
+    loss   = -log p(x | top, bottom) + beta (|vector - code|^2, summed over both grids)        (Equation 2)
+
+In the first stage the auto-encoder learns (Algorithm 1), its codebooks following as moving averages. In the second it
+stands still, and two priors learn p(top) and p(bottom | top) (Algorithm 2): causal transformers here, PixelSNAIL and a
+PixelCNN in the paper. With labels, both are given the class.
+
+An image has one pair of grids in log_prob, but may come from any: p(x) >= p(top) p(bottom | top) p(x | top, bottom).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent
+from torch.nn import functional as F
+
+from triptych.core import (
+    Adam,
+    Batch,
+    Clock,
+    Count,
+    Fraction,
+    Generative,
+    Images,
+    Label,
+    Labels,
+    Loss,
+    LowerBound,
+    Noise,
+    NonNegative,
+    Player,
+    Positive,
+    Preset,
+    Stage,
+    UsageError,
+    config,
+    inverse_cdf,
+)
+from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.nn.codebook import Codebook
+from triptych.nn.transformer import Transformer, rotations
+
+LEAST_LOG_SCALE = -7.0
+
+Codes = tuple[Int[Tensor, "*n rows columns"], Int[Tensor, "*n rows2 columns2"]]
+"""The top grid, and the bottom one, twice as high and wide."""
+
+
+@config
+class VQVAE2Config:
+    x: Images = Images(3, 256, 256)
+    """What is modeled. Pixels given the codes are coins if there are two levels, else discretized logistics."""
+    given: Labels | None = None
+    """The classes, for p(x | class): the second stage's condition."""
+    codes: Count = 512
+    """How many codes each codebook has."""
+    code_width: Count = 64
+    """Numbers that a code stands for."""
+    halvings: Count = 2
+    """How often each side is halved on the way from the image to the bottom grid; once more to the top grid."""
+    width: Count = 128
+    """Feature maps of the encoders and decoders."""
+    block_width: Count = 64
+    """Feature maps within their residual blocks."""
+    blocks: Count = 2
+    """Residual blocks of each."""
+    commitment: NonNegative = 0.25
+    """beta, the weight of the encoder's distance from its codes."""
+    decay: Fraction = 0.99
+    """Of the moving averages that the codes are."""
+    revive: Positive = 1.0
+    """A code that stands for fewer vectors of a batch than this, on average, is moved to one that occurs."""
+    prior_width: Count = 512
+    """Numbers that stand for a code in the transformers. A multiple of four times the heads."""
+    prior_layers: Count = 20
+    """Of each of the two."""
+    prior_heads: Count = 8
+    adam: Adam = Adam(lr=3e-4)
+    """Of the auto-encoder."""
+    prior_adam: Adam = Adam(lr=3e-4, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
+
+    def __post_init__(self) -> None:
+        unit = 2 ** (self.halvings + 1)
+        if self.x.height % unit or self.x.width % unit:
+            raise UsageError(
+                f"halvings={self.halvings}, and once more to the top grid: the sides of x must be multiples of {unit}, "
+                f"not {self.x.height} x {self.x.width}; halve less often, or pad or crop the images"
+            )
+        unit = 4 * self.prior_heads
+        if self.prior_width % unit:
+            near = max(unit, round(self.prior_width / unit) * unit)
+            raise UsageError(
+                f"prior_width={self.prior_width} cannot be shared out in pairs for rows and columns among "
+                f"{self.prior_heads} heads: it must be a multiple of {unit}, for example {near}"
+            )
+
+    @property
+    def bottom(self) -> tuple[int, int]:
+        """Rows and columns of the bottom grid."""
+        return self.x.height >> self.halvings, self.x.width >> self.halvings
+
+    @property
+    def top(self) -> tuple[int, int]:
+        """Rows and columns of the top grid."""
+        return self.bottom[0] // 2, self.bottom[1] // 2
+
+
+class Residual(nn.Module):
+    """ReLU, 3 x 3, ReLU, 1 x 1, added to what goes in."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(width, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, width, 1)
+        )
+
+    def forward(self, h: Float[Tensor, "n width h w"]) -> Float[Tensor, "n width h w"]:
+        return h + self.layers(h)
+
+
+def refined(c: VQVAE2Config, inputs: int, width: int) -> list[nn.Module]:
+    """A convolution, then residual blocks: what every encoder and decoder has at its grid."""
+    layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1)]
+    return [*layers, *(Residual(width, c.block_width) for _ in range(c.blocks)), nn.ReLU()]
+
+
+def encoder(c: VQVAE2Config, inputs: int, halvings: int) -> nn.Sequential:
+    """Halves the grid, then refines it; `width` feature maps come out."""
+    layers: list[nn.Module] = []
+    for k in range(halvings):
+        layers += [nn.Conv2d(c.width if k else inputs, c.width, 4, 2, 1), nn.ReLU()]
+    return nn.Sequential(*layers, *refined(c, c.width, c.width))
+
+
+def decoder(c: VQVAE2Config, inputs: int, outputs: int, doublings: int) -> nn.Sequential:
+    """Refines a grid, then doubles it; `outputs` feature maps come out."""
+    layers = refined(c, inputs, c.width)
+    for _ in range(doublings - 1):
+        layers += [nn.ConvTranspose2d(c.width, c.width, 4, 2, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(c.width, outputs, 4, 2, 1))
+
+
+class CodePrior(nn.Module):
+    """p(z | y, above) = prod_i p(z_i | z_1, ..., z_{i-1}, y, above) in raster order. Uniform until it is trained."""
+
+    def __init__(self, c: VQVAE2Config, grid: tuple[int, int]) -> None:
+        super().__init__()
+        width, (rows, columns) = c.prior_width, grid
+        self.code = nn.Embedding(c.codes, width)
+        self.start = nn.Embedding(c.given.classes if c.given else 1, width)
+        self.where = nn.Parameter(torch.empty(rows * columns, width).normal_())
+        """Of the place that is to be predicted."""
+        places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+        self.transformer = Transformer(
+            c.prior_layers, width, c.prior_heads, rotations(places, width // c.prior_heads, slowest=100)
+        )
+        self.out = nn.Linear(width, c.codes)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self, code: Int[Tensor, "n rows columns"], given: Label | None, above: Float[Tensor, "n places width"] | None
+    ) -> Float[Tensor, "n rows columns k"]:
+        """The scores of each code, given those before it; `above` is what each place knows of the grid above it."""
+        h = torch.cat((self.begin(len(code), given), self.code(code.flatten(1)[:, :-1])), 1) + self.told(above)
+        scores: Tensor = self.out(self.transformer(h))
+        return scores.view(*code.shape, -1)
+
+    def begin(self, n: int, given: Label | None) -> Float[Tensor, "n 1 width"]:
+        """What stands before the first code: a learned vector, or the class's."""
+        y = torch.zeros(n, dtype=torch.long, device=self.where.device) if given is None else given.y
+        out: Tensor = self.start(y)[:, None]
+        return out
+
+    def told(self, above: Float[Tensor, "n places width"] | None) -> Float[Tensor, "#n places width"]:
+        return self.where[None] if above is None else self.where + above
+
+    def log_prob(
+        self, code: Int[Tensor, "n rows columns"], given: Label | None, above: Float[Tensor, "n places width"] | None
+    ) -> Float[Tensor, " n"]:
+        """log p(z | y, above)"""
+        scores = self(code, given, above).movedim(-1, 1)
+        return -F.cross_entropy(scores, code, reduction="none").flatten(1).sum(1)
+
+    def draw(
+        self, u: Float[Tensor, "n rows columns"], given: Label | None, above: Float[Tensor, "n places width"] | None
+    ) -> Int[Tensor, "n rows columns"]:
+        """A grid for each row of uniform numbers, one code after the other, by the transformer's cache."""
+        caches, h = self.transformer.caches(len(u)), self.begin(len(u), given)
+        codes = []
+        for told, here in zip(self.told(above).unbind(1), u.flatten(1).unbind(1), strict=True):
+            logits = self.out(self.transformer(h + told[:, None], caches)[:, -1])
+            codes.append(inverse_cdf(logits, here))
+            h = self.code(codes[-1][:, None])
+        return torch.stack(codes, 1).view(u.shape)
+
+
+class Above(nn.Module):
+    """What the places of the bottom grid know of the top grid: of the codes around them, by convolutions."""
+
+    def __init__(self, c: VQVAE2Config) -> None:
+        super().__init__()
+        self.code = nn.Embedding(c.codes, c.width)
+        self.net = decoder(c, c.width, c.prior_width, 1)
+
+    def forward(self, top: Int[Tensor, "n rows columns"]) -> Float[Tensor, "n places width"]:
+        out: Tensor = self.net(self.code(top).movedim(-1, 1)).flatten(2).mT
+        return out
+
+
+class VQVAE2(Generative[Label | None]):
+    """A bound on the likelihood of images, by class or not, samples from codes, and the codes of images."""
+
+    name = "vq-vae-2"
+
+    def __init__(self, config: VQVAE2Config) -> None:
+        super().__init__()
+        self.config, x, width, k = config, config.x, config.width, config.code_width
+        self.bottom_encoder = encoder(config, x.channels, config.halvings)
+        self.top_encoder = encoder(config, width, 1)
+        self.top_vectors = nn.Conv2d(width, k, 1)
+        self.top_codebook = Codebook(config.codes, k, config.decay, config.revive)
+        self.top_decoder = decoder(config, k, k, 1)
+        self.bottom_vectors = nn.Conv2d(width + k, k, 1)
+        self.bottom_codebook = Codebook(config.codes, k, config.decay, config.revive)
+        self.top_up = nn.ConvTranspose2d(k, k, 4, 2, 1)
+        """The top codes at the bottom's size, for the decoder, which reads both."""
+        self.decoder = decoder(config, 2 * k, x.channels * (1 if x.levels == 2 else 2), config.halvings)
+        self.top_prior = CodePrior(config, config.top)
+        self.bottom_prior = CodePrior(config, config.bottom)
+        self.above = Above(config)
+
+    def encode(self, x: Float[Tensor, "n c h w"], given: Label | None = None) -> Codes:
+        """The image's codes: there is no distribution over them, each is the nearest one."""
+        h = self.bottom_encoder(x)
+        top = self.top_codebook.nearest(self.of_top(h))
+        return top, self.bottom_codebook.nearest(self.of_bottom(h, self.top_codebook(top)))
+
+    def of_top(self, h: Float[Tensor, "n width h w"]) -> Float[Tensor, "n rows columns k"]:
+        """The top's vectors, before they are quantized, from the bottom encoder's features."""
+        out: Tensor = self.top_vectors(self.top_encoder(h)).movedim(1, -1)
+        return out
+
+    def of_bottom(
+        self, h: Float[Tensor, "n width h w"], top: Float[Tensor, "n rows columns k"]
+    ) -> Float[Tensor, "n h w k"]:
+        """The bottom's vectors, before they are quantized: what the top does not say yet."""
+        out: Tensor = self.bottom_vectors(torch.cat((h, self.top_decoder(top.movedim(-1, 1))), 1)).movedim(1, -1)
+        return out
+
+    def decode(self, codes: Codes, given: Label | None = None) -> Distribution:
+        """p(x | top, bottom), over images"""
+        top, bottom = codes
+        return Independent(self.pixels(self.top_codebook(top), self.bottom_codebook(bottom)), 3, validate_args=False)
+
+    def pixels(
+        self, top: Float[Tensor, "*n rows columns k"], bottom: Float[Tensor, "*n h w k"]
+    ) -> Binary | DiscretizedLogistic:
+        """p(x | top, bottom) of each pixel; they are independent."""
+        up, low = self.top_up(top.flatten(0, -4).movedim(-1, 1)), bottom.flatten(0, -4).movedim(-1, 1)
+        y = self.decoder(torch.cat((up, low), 1)).unflatten(0, bottom.shape[:-3])
+        if self.config.x.levels == 2:
+            return Binary(y)
+        loc, log_scale = y.chunk(2, dim=-3)
+        return DiscretizedLogistic(loc, log_scale.clamp(min=LEAST_LOG_SCALE), self.config.x.levels)
+
+    def draw(self, noise: Noise, given: Label | None = None) -> Float[Tensor, "n c h w"]:
+        top = self.top_prior.draw(noise.uniform(*self.config.top), given, None)
+        bottom = self.bottom_prior.draw(noise.uniform(*self.config.bottom), given, self.above(top))
+        p = self.pixels(self.top_codebook(top), self.bottom_codebook(bottom))
+        return p.icdf(noise.uniform(*self.config.x.shape))
+
+    def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
+        """Equation 2, in nats, without its middle term: `follow` does what that would."""
+        h = self.bottom_encoder(batch.x)
+        z_top = self.of_top(h)
+        top = self.top_codebook.nearest(z_top)
+        self.top_codebook.observe(z_top, top, batch.noise)
+        e_top, far_top = self.top_codebook.pass_through(z_top, top)
+        z_bottom = self.of_bottom(h, e_top)
+        bottom = self.bottom_codebook.nearest(z_bottom)
+        self.bottom_codebook.observe(z_bottom, bottom, batch.noise)
+        e_bottom, far_bottom = self.bottom_codebook.pass_through(z_bottom, bottom)
+        p: Distribution = Independent(self.pixels(e_top, e_bottom), 3, validate_args=False)
+        distortion = -p.log_prob(batch.x).mean()
+        commitment = (far_top.flatten(1).sum(1) + far_bottom.flatten(1).sum(1)).mean()
+        logs = {"distortion": distortion, "commitment": commitment}
+        for name, book in (("top", self.top_codebook), ("bottom", self.bottom_codebook)):
+            logs |= {f"{name}_{k}": v for k, v in book.use().items()}
+        return Loss(distortion + self.config.commitment * commitment, logs)
+
+    def follow(self) -> None:
+        self.top_codebook.follow()
+        self.bottom_codebook.follow()
+
+    def top_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
+        """-log p(top | y) a code, in nats."""
+        top, _ = self.encode(batch.x)
+        nats = -self.top_prior.log_prob(top, batch.given, None).mean()
+        return Loss(nats / top[0].numel(), {"nats": nats})
+
+    def bottom_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
+        """-log p(bottom | top, y) a code, in nats."""
+        top, bottom = self.encode(batch.x)
+        nats = -self.bottom_prior.log_prob(bottom, batch.given, self.above(top)).mean()
+        return Loss(nats / bottom[0].numel(), {"nats": nats})
+
+    def log_prob(self, x: Float[Tensor, "n c h w"], given: Label | None = None) -> LowerBound:
+        """log p(x | top, bottom) + log p(bottom | top, y) + log p(top | y) of the encoder's own codes.
+
+        It is one term of the sum that p(x | y) is. Before the second stage the priors are uniform, and the bound is
+        that of a model which draws its codes uniformly. Raises UsageError if x is not in the model's space.
+        """
+        self.check_given(len(x), given)
+        self.config.x.index(x)
+        top, bottom = self.encode(x)
+        nats = self.decode((top, bottom)).log_prob(x) + self.top_prior.log_prob(top, given, None)
+        nats = nats + self.bottom_prior.log_prob(bottom, given, self.above(top))
+        return LowerBound(
+            nats=nats, dims=self.config.x.dims, measure="mass", how="log p(x, z) of the encoder's codes z"
+        )
+
+    def stages(self) -> Sequence[Stage]:
+        learned: list[nn.Module] = [self.bottom_encoder, self.top_encoder, self.top_vectors, self.top_decoder]
+        learned += [self.bottom_vectors, self.top_up, self.decoder]
+        adam, prior_adam = self.config.adam, self.config.prior_adam
+        first = Player(
+            name="auto-encoder", owns=nn.ModuleList(learned), loss=self.loss, optimizer=adam, project=self.follow
+        )
+        top = Player(name="top", owns=self.top_prior, loss=self.top_loss, optimizer=prior_adam, clip=1.0)
+        both = nn.ModuleList([self.bottom_prior, self.above])
+        bottom = Player(name="bottom", owns=both, loss=self.bottom_loss, optimizer=prior_adam, clip=1.0)
+        return [Stage(name="codes", players=[first]), Stage(name="priors", players=[top, bottom])]
+
+
+PRESETS = {
+    "vq-vae-2-mnist": Preset(
+        config=VQVAE2Config(
+            x=Images(1, 28, 28, levels=2),
+            codes=64,
+            code_width=8,
+            halvings=1,
+            width=32,
+            block_width=16,
+            blocks=1,
+            prior_width=64,
+            prior_layers=2,
+            prior_heads=4,
+            adam=Adam(lr=2e-3, schedule="cosine", warmup=0.02),
+            prior_adam=Adam(lr=4e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02),
+        ),
+        steps=2000,
+        batch=16,
+        expect="Dynamically binarized MNIST, 7 x 7 and 14 x 14 codes, each stage of 2000 steps; not trained yet.",
+    ),
+    "vq-vae-2-imagenet": Preset(
+        config=VQVAE2Config(given=Labels(1000)),
+        steps=2_200_000,
+        batch=128,
+        expect="The size of the paper's auto-encoder for ImageNet at 256 x 256, with 32 x 32 and 64 x 64 codes; for "
+        "GPUs, not trained by us.",
+    ),
+    "vq-vae-2-tiny": Preset(
+        config=VQVAE2Config(
+            x=Images(1, 4, 4, levels=2),
+            codes=2,
+            code_width=2,
+            halvings=1,
+            width=8,
+            block_width=4,
+            blocks=1,
+            prior_width=8,
+            prior_layers=1,
+            prior_heads=2,
+        ),
+        steps=10,
+        batch=8,
+        expect="For tests: all 32 pairs of grids can be summed over.",
+    ),
+    "vq-vae-2-tiny-classes": Preset(
+        config=VQVAE2Config(
+            x=Images(3, 4, 4, levels=3),
+            given=Labels(3),
+            codes=4,
+            code_width=2,
+            halvings=1,
+            width=8,
+            block_width=4,
+            blocks=1,
+            prior_width=8,
+            prior_layers=1,
+            prior_heads=2,
+        ),
+        steps=10,
+        batch=8,
+        expect="For tests of colors and classes.",
+    ),
+}

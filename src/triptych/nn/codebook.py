@@ -1,0 +1,121 @@
+"""Vector quantization: the nearest of K vectors stands for a vector, and follows those that it stands for.
+
+van den Oord, Vinyals and Kavukcuoglu, 2017. Neural Discrete Representation Learning. https://arxiv.org/abs/1711.00937
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from triptych.core import Noise
+
+EPSILON = 1e-5
+
+
+class StraightThrough(torch.autograd.Function):
+    """Forward, what was chosen; backward, as if it were z itself (Section 3.1).
+
+    The usual z + stop(chosen - z) rounds: what the decoder learns from is then not quite what it is given later.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, chosen: Tensor) -> Tensor:
+        return chosen.view_as(chosen)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+class Codebook(nn.Module):
+    """K vectors, each the moving average of the vectors that it is the nearest to (Appendix A.1).
+
+        N_k <- decay N_k + (1 - decay) n_k,   m_k <- decay m_k + (1 - decay) sum of the n_k vectors,   e_k = m_k / N_k
+
+    No gradient reaches them. After each batch call `observe`, then (after the optimizer's update) `follow`. All that
+    they depend on is in the buffers, so that it is saved and resumed.
+
+    So that all of the codebook comes into use, and stays in it, a code whose N_k (in vectors a batch) is below `revive`
+    is moved to a random vector of the batch, with N_k = revive: with so little past it soon finds its place, and if it
+    stands for nothing in the next batch, it moves again. As every N_k begins at zero, the first batch places them all.
+    """
+
+    codes: Tensor
+    counts: Tensor
+    sums: Tensor
+    seen_counts: Tensor
+    seen_sums: Tensor
+    candidates: Tensor
+
+    def __init__(self, size: int, width: int, decay: float, revive: float) -> None:
+        super().__init__()
+        self.decay, self.revive = decay, revive
+        self.register_buffer("codes", torch.empty(size, width).normal_())
+        self.register_buffer("counts", torch.zeros(size))
+        self.register_buffer("sums", torch.zeros(size, width))
+        # from `observe` to `follow`, within one turn
+        self.register_buffer("seen_counts", torch.zeros(size), persistent=False)
+        self.register_buffer("seen_sums", torch.zeros(size, width), persistent=False)
+        self.register_buffer("candidates", torch.zeros(size, width), persistent=False)
+
+    @torch.no_grad()
+    def nearest(self, z: Float[Tensor, "*n width"]) -> Int[Tensor, "*n"]:
+        """The code of each vector: the nearest in Euclidean distance (Equation 1), the first of equals."""
+        with torch.autocast(z.device.type, enabled=False):  # bfloat16 would confuse neighbors
+            z = z.to(self.codes.dtype)
+            return (self.codes.square().sum(1) - 2 * z @ self.codes.T).argmin(-1)  # |z|^2 is the same for all codes
+
+    def forward(self, code: Int[Tensor, "*n"]) -> Float[Tensor, "*n width"]:
+        """The vectors that codes stand for (Equation 2)."""
+        return nn.functional.embedding(code, self.codes)
+
+    def pass_through(
+        self, z: Float[Tensor, "*n width"], code: Int[Tensor, "*n"]
+    ) -> tuple[Float[Tensor, "*n width"], Float[Tensor, "*n"]]:
+        """The codes' vectors, with the gradient going on to z, and |z - e|^2, whose gradient goes to z alone.
+
+        The second is the commitment term of Equation 3. Its counterpart, which would draw the codes toward z, is not
+        there: the moving averages do that.
+        """
+        chosen = self(code)
+        through: Tensor = StraightThrough.apply(z, chosen)  # type: ignore[no-untyped-call]
+        return through, (z - chosen).square().sum(-1)
+
+    @torch.no_grad()
+    def observe(self, z: Float[Tensor, "n *grid width"], code: Int[Tensor, "n *grid"], noise: Noise) -> None:
+        """Remembers which vectors a batch had, for `follow`. Spends noise.uniform(*grid)."""
+        order = noise.uniform(*code.shape[1:]).flatten().argsort()
+        z, code = z.flatten(0, -2).to(self.codes.dtype), code.flatten()
+        size = len(self.codes)
+        self.seen_counts = torch.bincount(code, minlength=size).to(z.dtype)
+        self.seen_sums = torch.zeros_like(self.sums).index_add_(0, code, z)
+        self.candidates = z[order[torch.arange(size, device=z.device) % len(order)]]
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Moves the codes to their vectors' averages, and those out of use to where there are vectors."""
+        if dist.is_initialized():
+            dist.all_reduce(self.seen_counts)
+            dist.all_reduce(self.seen_sums)
+            dist.broadcast(self.candidates, 0)
+        size = len(self.codes)
+        counts = self.counts.lerp(self.seen_counts, 1 - self.decay)
+        sums = self.sums.lerp(self.seen_sums, 1 - self.decay)
+        dead = counts < self.revive
+        self.counts = torch.where(dead, self.revive, counts)
+        self.sums = torch.where(dead[:, None], self.revive * self.candidates, sums)
+        # Laplace smoothing: no division by a count that has faded away
+        total = self.counts.sum()
+        smooth = (self.counts + EPSILON) / (total + size * EPSILON) * total
+        self.codes = self.sums / smooth[:, None]
+
+    def use(self) -> dict[str, Tensor]:
+        """Of the batch observed last: the share of codes that it used, and the perplexity, exp of their entropy.
+
+        The perplexity is as many codes as would be in use if they all were used equally often: from 1 to K.
+        """
+        p = self.seen_counts / self.seen_counts.sum()
+        return {"used": (p > 0).to(p.dtype).mean(), "perplexity": torch.special.entr(p).sum().exp()}
