@@ -63,6 +63,7 @@ def open_data(
     length: int | None = None,
     stride: int | None = None,
     sound: "Audio | None" = None,
+    mutate: float = 0.0,
 ) -> "Dataset":
     """The data; what was wrong in it is logged, and so said on stderr.
 
@@ -80,6 +81,7 @@ def open_data(
         length=length,
         stride=stride,
         sound=sound,
+        mutate=mutate,
         strict=strict,
     )
 
@@ -212,6 +214,9 @@ def train(
     channels: Channels = None,
     tokens: TokenOption = None,
     length: Length = None,
+    mutate: Annotated[
+        float, typer.Option(min=0, max=1, help="Replace this share of pixels at random: for a background model.")
+    ] = 0.0,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -226,7 +231,9 @@ def train(
     usual = preset.data if preset else {}
     tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
     kind = sound_for(model, settings or [], out if resume else None)
-    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, sound=kind)
+    found = open_data(
+        source, split, binary, size, channels, strict, tokens=tokens, length=length, sound=kind, mutate=mutate
+    )
     given = {
         "steps": steps,
         "batch": batch,
@@ -321,6 +328,20 @@ def score(
     draws: Annotated[
         int | None, typer.Option(min=1, help="Importance samples an item, for models with latent variables.")
     ] = None,
+    ais: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TEMPERATURES", min=1, help="Annealed importance sampling, for VAEs and GANs: 1000 are many."
+        ),
+    ] = None,
+    chains: Annotated[int, typer.Option(min=2, help="Annealed chains an item.")] = 16,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIGMA",
+            help="GANs, annealed: the noise between G(z) and x, a standard deviation or bernoulli. Decides the number.",
+        ),
+    ] = None,
     limit: Limit = None,
     batch: Annotated[int, typer.Option(min=1, help="Items at a time.")] = 100,
     per_item: Annotated[Path | None, typer.Option(metavar="FILE", help="Write each item's value (.csv).")] = None,
@@ -339,6 +360,8 @@ def score(
 ) -> None:
     """How likely data is under a model: nats and bits/dim, with the kind of the number and its protocol."""
     from triptych.data import check_fits
+    from triptych.inference.ais import Annealing
+    from triptych.inference.generators import observation
     from triptych.verbs.create import load
     from triptych.verbs.score import score as measure
     from triptych.verbs.score import write_items
@@ -346,7 +369,9 @@ def score(
     model = load(folder).to(pick_device(device))
     found = open_data(source, split, binary, size, channels, strict, **as_read_by(model), stride=stride)
     check_fits(found, model.config)
-    result = measure(model, found, draws=draws, limit=limit, batch=batch, seed=seed)
+    anneal = Annealing(ais, chains) if ais else None
+    between = observation(noise) if noise else None
+    result = measure(model, found, draws=draws, anneal=anneal, noise=between, limit=limit, batch=batch, seed=seed)
     if per_item:
         write_items(result, per_item)
     if as_json:
@@ -358,6 +383,98 @@ def score(
     output.say(f"{result.model} on {result.data}: {value}")
     protocol = f"{result.measure}, {result.dims} dims, n = {result.n}, seed {result.seed}"
     output.say(f"{result.kind} ({result.how}); {protocol}")
+    if gap := result.gap:
+        bounds = "between an upper and a lower bound"
+        output.say(f"{gap.nats:.3f} +- {gap.stderr:.3f} nats {bounds}, on {gap.n} examples of the model's own (BDMC)")
+
+
+@app.command()
+def classify(
+    folder: Folder,
+    source: Source,
+    draws: Annotated[
+        int | None, typer.Option(min=2, help="Importance samples an item and class, for models with latent variables.")
+    ] = None,
+    limit: Limit = None,
+    batch: Annotated[int, typer.Option(min=1, help="Items at a time.")] = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    split: Split = "test",
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Classify by Bayes' rule with a model of p(x | y): accuracy, -log p(y | x), calibration."""
+    from triptych.data import check_fits
+    from triptych.verbs.classify import classify as measure
+    from triptych.verbs.create import load
+
+    model = load(folder).to(pick_device(device))
+    found = open_data(source, split, binary, size, channels, strict, **as_read_by(model))
+    check_fits(found, model.config)
+    result = measure(model, found, draws=draws, limit=limit, batch=batch, seed=seed)
+    if as_json:
+        output.dump(result.summary())
+        return
+    columns = ["probabilities", "accuracy", "nats", "calibration error"]
+    rows = [
+        [name, f"{c.accuracy:.4f}", f"{c.nll:.4f}", f"{c.ece:.4f}"]
+        for name, c in (("as the model says", result.raw), ("at a temperature", result.calibrated))
+    ]
+    output.table(f"{result.model} on {result.data}", columns, rows)
+    output.say(f"p(y | x) from p(x | y), {result.kind} ({result.how}); {result.prior} prior, {result.classes} classes")
+    fitted = "each item's fitted on the other half of the items; on all of them"
+    output.say(f"n = {result.n}, seed {result.seed}; temperature: {fitted}, {result.temperature:.4g}")
+
+
+@app.command()
+def anomaly(
+    folder: Folder,
+    normal: Annotated[str, typer.Option(metavar="SOURCE", help="Data of the kind that the model was trained on.")],
+    other: Annotated[str, typer.Option(metavar="SOURCE", help="Data of another kind, which is to be told from it.")],
+    background: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A run trained with --mutate, for the likelihood ratio."),
+    ] = None,
+    group: Annotated[int, typer.Option(min=1, help="Items a batch, for typicality.")] = 10,
+    draws: Annotated[
+        int | None, typer.Option(min=2, help="Importance samples an item, for models with latent variables.")
+    ] = None,
+    limit: Limit = None,
+    batch: Annotated[int, typer.Option(min=1, help="Items scored at a time.")] = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    split: Split = "test",
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Tell data of another kind from the model's own, by likelihoods: AUROC of four scores."""
+    from triptych.data import check_fits
+    from triptych.verbs.anomaly import anomaly as measure
+    from triptych.verbs.create import load
+
+    where = pick_device(device)
+    model = load(folder).to(where)
+    ground = load(background).to(where) if background else None
+    sources = [
+        open_data(source, split, binary, size, channels, strict, **as_read_by(model)) for source in (normal, other)
+    ]
+    for found in sources:
+        for one in (model, ground) if ground else (model,):
+            check_fits(found, one.config)
+    result = measure(model, *sources, background=ground, group=group, draws=draws, limit=limit, batch=batch, seed=seed)
+    if as_json:
+        output.dump(result.as_dict())
+        return
+    rows = [[r.name, f"{r.auroc:.4f}", f"{r.stderr:.4f}", f"{r.normal} and {r.anomalous}"] for r in result.scores]
+    output.table(f"{result.model}: {result.normal} and {result.other}", ["score", "AUROC", "stderr", "items"], rows)
+    output.say(f"-log p, {result.kind} ({result.how}): {result.nats_normal:.3f} and {result.nats_other:.3f} nats")
+    output.say(f"AUROC: the chance that an item of the second set scores stranger; .5 is guessing. seed {result.seed}")
 
 
 @app.command()

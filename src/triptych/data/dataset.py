@@ -66,8 +66,14 @@ class Dataset:
     """What `data` was called with, but for the split: how to open the source again. JSON values."""
     windows: Windows | None = None
     """How text is cut into examples."""
+    mutate: float = 0.0
+    """The share of values that are replaced by any level, drawn anew whenever they are fetched."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.mutate <= 1:
+            raise UsageError(f"mutate={self.mutate}: it is a share, from 0 to 1")
+        if self.mutate and not isinstance(self.pack.meta.x, Images | Audio):
+            raise UsageError(f"mutate= is for images and sound; {self.pack.meta.name} holds {self.pack.meta.x}")
         if not self.dynamic:
             return
         if not isinstance(self.pack.meta.x, Images):
@@ -105,7 +111,8 @@ class Dataset:
     def name(self) -> str:
         """ "mnist-binary:test"."""
         part = "" if isinstance(self.rows, range) else f"[{len(self.rows)}]"
-        return f"{self.pack.meta.name}{'-binary' if self.dynamic else ''}:{self.split}{part}"
+        mutated = f"-mutated-{self.mutate:g}" if self.mutate else ""
+        return f"{self.pack.meta.name}{'-binary' if self.dynamic else ''}{mutated}:{self.split}{part}"
 
     @property
     def fingerprint(self) -> str:
@@ -115,7 +122,7 @@ class Dataset:
         else:
             rows = hashlib.sha256(self.rows.numpy().tobytes()).hexdigest()
         served = str(self.windows) if self.windows else str(self.dynamic)
-        return sha256_of(self.pack.fingerprint, rows, served)
+        return sha256_of(self.pack.fingerprint, rows, served, *([str(self.mutate)] if self.mutate else []))
 
     @property
     def x(self) -> Images | Audio | Points | Tokens:
@@ -156,6 +163,9 @@ class Dataset:
             return Batch(k, given, noise)
         if self.dynamic:
             k = noise.uniform(*space.shape) < k / 255
+        if self.mutate:
+            replaced, by = noise.uniform(*space.shape) < self.mutate, noise.uniform(*space.shape) * space.levels
+            k = torch.where(replaced, by.long(), k.long())
         return Batch(space.from_index(k), given, noise)
 
     def locate(self, rows: Tensor) -> Tensor:

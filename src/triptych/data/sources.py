@@ -3,7 +3,7 @@
 import difflib
 import errno
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ def data(
     length: int | None = None,
     stride: int | None = None,
     sound: Audio | None = None,
+    mutate: float = 0.0,
     strict: bool = False,
     cache: str | Path | None = None,
 ) -> Dataset:
@@ -65,6 +66,8 @@ def data(
     sound     for recordings, the space that they are brought to: each clip is one item, padded with silence or cut off
               at its end; a clip of another rate is a bad file. Else the space is what the files are: the commonest
               rate, the longest clip, 65,536 levels.
+    mutate    the share of values of images and sound that are replaced by levels drawn at random, anew whenever they
+              are served: what a background model is trained on (see `inference.anomaly`). Held-out data stay whole.
     strict    refuse the source if any file in it is bad, rather than skip that file.
     cache     the folder for packs; else TRIPTYCH_CACHE, else the user's cache folder.
 
@@ -92,13 +95,16 @@ def data(
     report(pack, strict)
     opened: dict[str, Any] = {"source": str(place), "size": size, "channels": channels, "binary": said}
     if isinstance(pack.meta.x, Tokens):
+        if mutate:
+            raise UsageError(f"mutate= is for images and sound; {pack.meta.name} holds {pack.meta.x}")
         windows = Windows.of(length, stride, wanted)
         opened |= {"tokens": None if isinstance(tokens, Symbols) else tokens, "length": windows.length}
         return Dataset.of(pack, wanted, binary == "dynamic", opened, windows)
     if length is not None or stride is not None:
         raise UsageError(f"length= and stride= are for text; {pack.meta.name} holds {pack.meta.x}")
     opened |= {"sound": asdict(sound)} if sound else {}
-    return Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
+    served = Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
+    return replace(served, mutate=mutate)
 
 
 def name_of(found: Source, options: Options) -> str:

@@ -16,6 +16,7 @@ import torch
 
 from triptych.core import Data, Generative, Labels
 from triptych.testing.likelihood import check_causality, check_likelihood, check_sampler
+from triptych.testing.linear import LinearGaussian, LinearGaussianConfig
 from triptych.testing.samples import check_samples
 from triptych.testing.saving import check_config, check_saving
 from triptych.testing.toys import Examples
@@ -23,6 +24,8 @@ from triptych.testing.training import check_players, check_resume, check_trainin
 
 __all__ = [
     "Examples",
+    "LinearGaussian",
+    "LinearGaussianConfig",
     "check_causality",
     "check_config",
     "check_likelihood",

@@ -1,9 +1,9 @@
 """How likely is it? The likelihood of a data set under a model, with its kind and its protocol."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -23,8 +23,27 @@ from triptych.core import (
     mix,
 )
 from triptych.core.likelihood import Kind, Measure
+from triptych.inference.ais import Annealing, Sandwich, ais, bdmc
+from triptych.inference.generators import Observation
 from triptych.inference.importance import LatentVariable, importance_sampling
 from triptych.io import commit
+
+SIMULATED = 10
+"""Examples that a model makes itself, to measure what annealing misses."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far annealing with these settings may be below log p(x), in nats, on n examples that the model made."""
+
+    nats: float
+    """Mean distance of an upper from a lower bound (bidirectional Monte Carlo)."""
+    stderr: float
+    n: int
+
+    @classmethod
+    def of(cls, sandwich: Sandwich) -> "Gap":
+        return cls(sandwich.gap, sandwich.stderr, len(sandwich.x))
 
 
 @dataclass(frozen=True)
@@ -49,10 +68,12 @@ class Score:
     seed: int
     per_item: list[float]
     """Negative log-likelihood of each item, in nats, in the data's order."""
+    gap: Gap | None = None
+    """What annealing may miss, if that is how it was scored."""
 
     def summary(self) -> dict[str, Any]:
         """All but the items, ready for JSON."""
-        return {k: v for k, v in vars(self).items() if k != "per_item"}
+        return {k: v for k, v in asdict(self).items() if k != "per_item"}
 
 
 def score(
@@ -60,6 +81,8 @@ def score(
     data: Data,
     *,
     draws: int | None = None,
+    anneal: Annealing | None = None,
+    noise: Observation | None = None,
     limit: int | None = None,
     batch: int = 100,
     seed: int = 0,
@@ -69,22 +92,29 @@ def score(
     Text is scored window by window. If the data was opened with a stride, only the last `stride` tokens of each window
     count, given all before them in it.
 
-    With `draws`, a latent variable model is scored by importance sampling (an Estimate) in place of its bound. Random
-    preprocessing and random bounds follow from `seed`, item by item and batch by batch.
+    With `draws`, a latent variable model is scored by importance sampling (an Estimate) in place of its bound; with
+    `anneal`, by annealed importance sampling, whose gap is then measured on examples of the model's own. A GAN can only
+    be annealed, with the `noise` that is to lie between its samples and x. Random preprocessing and random bounds
+    follow from `seed`, item by item and batch by batch.
 
     Raises UsageError for a model that has no likelihood, or data that is not in the model's space.
     """
-    if not isinstance(model, HasLikelihood):
+    if anneal is None and not isinstance(model, HasLikelihood):
         raise UsageError(
             f"{model.name} has no likelihood: a GAN gives samples, not probabilities; "
-            "evaluate compares its samples with data instead"
+            "evaluate compares its samples with data instead; an estimate under a stated observation noise takes "
+            "annealing (ais) and that noise"
         )
+    if anneal is not None and draws is not None:
+        raise UsageError(f"draws={draws} and annealing are two ways to estimate; ask for one")
+    if anneal is None and noise is not None:
+        raise UsageError(f"noise={noise} is the observation noise of a generator that is annealed; ask for that (ais)")
     if draws is not None and not isinstance(model, LatentVariable):
         raise UsageError(f"{model.name} has no latent variable to draw; score it without draws (its value is exact)")
     n = len(data) if limit is None else min(limit, len(data))
     if n == 0:
         raise UsageError(f"{data.name} holds no items to score")
-    fresh, characters = fresh_tokens(model, data), 0
+    fresh, characters, scored = fresh_tokens(model, data), 0, cast(Any, model)
     parts: list[Likelihood] = []
     with evaluating(model), torch.no_grad():
         chosen = torch.arange(n) * len(data) // n
@@ -95,14 +125,19 @@ def score(
             torch.manual_seed(mix(seed, first))
             if isinstance(data.x, Tokens) and data.x.symbols is not None:
                 characters += int(data.x.symbols.characters[b.x[:, -fresh:].cpu()].sum())
-            if fresh < model.config.x.dims:
+            if anneal is not None:
+                parts.append(ais(model, b.x, given, noise=noise, how=anneal, seed=seed, first=first))
+            elif fresh < model.config.x.dims:
                 parts.append(of_the_last(fresh, model, b.x, given))
             elif draws is None:
-                parts.append(model.log_prob(b.x, given))
+                parts.append(scored.log_prob(b.x, given))
             else:
                 parts.append(importance_sampling(model, b.x, given, draws=draws, seed=mix(seed, first)))
     nll = -torch.cat([p.nats.double().cpu() for p in parts])
-    one, mean = parts[0], nll.mean().item()
+    one, mean, gap = parts[0], nll.mean().item(), None
+    if anneal is not None:
+        some = None if given is None else given.map(lambda t: t[torch.arange(SIMULATED) % len(t)])
+        gap = Gap.of(bdmc(model, SIMULATED, some, noise=noise, how=anneal, seed=seed))
     return Score(
         model=model.name,
         kind=one.kind,
@@ -117,6 +152,7 @@ def score(
         bits_per_char=nll.sum().item() / (characters * math.log(2)) if characters else None,
         seed=seed,
         per_item=nll.tolist(),
+        gap=gap,
     )
 
 

@@ -139,16 +139,19 @@ class EoNADE(Autoregressive[None]):
             a.addr_(level[i].to(a.dtype), self.W[i]).add_(self.U[i])
         return x.from_index(from_sequence(x, level.T.contiguous()))
 
+    def predict(self, v: Float[Tensor, "n d"], known: Bool[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """The log-odds of each pixel, in raster order, given those that are known, whichever they are."""
+        m = known.to(v.dtype)
+        return self.deep(self.c + (m * v) @ self.W + m @ self.U) @ self.V.T + self.b
+
     def unknown_pixels(self, v: Float[Tensor, "n d"], known: Bool[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """What one pass says of the cost of a whole image, in nats: D times the mean -log p of an unknown pixel.
 
         Averaged over all orderings, and over how many of their pixels are known, this is the mean over orderings of
         -log p(v | ordering): the order-agnostic objective.
         """
-        m = known.to(v.dtype)
-        h = self.deep(self.c + (m * v) @ self.W + m @ self.U)
         unknown = ~known
-        return (unknown * cost(h @ self.V.T + self.b, v)).sum(1) * (v.shape[1] / unknown.sum(1))
+        return (unknown * cost(self.predict(v, known), v)).sum(1) * (v.shape[1] / unknown.sum(1))
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """-log p(x) a pixel, in nats, averaged over orderings: each image's own, cut at a place of its own."""

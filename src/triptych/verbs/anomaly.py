@@ -1,0 +1,111 @@
+"""Does a model know what it does not know? Data of its kind and of another, told apart by likelihoods."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triptych.core import Data, Generative, ItemNoise, Leveled, Tokens
+from triptych.core.likelihood import Kind
+from triptych.inference import anomaly as scores_of
+from triptych.verbs.score import score
+
+
+@dataclass(frozen=True)
+class Named(scores_of.Separation):
+    """How well one score separates, and what it is."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """How well each score tells two data sets apart."""
+
+    model: str
+    background: str | None
+    normal: str
+    other: str
+    kind: Kind
+    how: str
+    nats_normal: float
+    """Mean -log p(x) of either set. If that of the other is lower, raw likelihood prefers it."""
+    nats_other: float
+    scores: tuple[Named, ...]
+    seed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
+def anomaly(
+    model: Generative[Any],
+    normal: Data,
+    other: Data,
+    *,
+    background: Generative[Any] | None = None,
+    group: int = 10,
+    draws: int | None = None,
+    limit: int | None = None,
+    batch: int = 100,
+    seed: int = 0,
+) -> Anomaly:
+    """Scores both sets (with `limit`, that many items of each, evenly spaced), and measures the AUROC of each score.
+
+    The scores are those of `triptych.inference.anomaly`: raw likelihood; the ratio, if there is a `background`; the
+    complexity correction, where x has levels; and typicality of `group` items at a time, for which every second normal
+    item only serves to know the entropy. Likelihoods are as `verbs.score` has them; model and background see the same
+    drawn pixels.
+
+    Raises UsageError for a model without likelihood, likelihoods that do not compare, or too few items.
+    """
+    found, numbers = {}, {}
+    for name, data in (("normal", normal), ("other", other)):
+        found[name] = score(model, data, draws=draws, limit=limit, batch=batch, seed=seed)
+        numbers[name] = -torch.tensor(found[name].per_item, dtype=torch.float64)
+    one, p, q = found["normal"], numbers["normal"], numbers["other"]
+    out = [separate("raw likelihood", scores_of.raw(p), scores_of.raw(q))]
+    if background is not None:
+        ratios = []
+        for name, data in (("normal", normal), ("other", other)):
+            ground = score(background, data, draws=draws, limit=limit, batch=batch, seed=seed)
+            scores_of.check_comparable(found[name], ground)
+            ratios.append(-torch.tensor(ground.per_item, dtype=torch.float64) - numbers[name])
+        out.append(separate("likelihood ratio", *ratios))
+    space = model.config.x
+    if isinstance(space, Leveled | Tokens):
+        sizes = [lossless(data, len(numbers[name]), seed) for name, data in (("normal", normal), ("other", other))]
+        corrected = [scores_of.complexity_corrected(a, bits) for a, bits in zip((p, q), sizes, strict=True)]
+        out.append(separate("complexity correction", *corrected))
+    entropy, judged = -p[::2].mean().item(), p[1::2]
+    for size in sorted({1, group}):
+        if min(len(judged), len(q)) >= 2 * size:
+            far = [scores_of.typicality(a, entropy, size) for a in (judged, q)]
+            out.append(separate(f"typicality of {size}", *far))
+    return Anomaly(
+        model=model.name,
+        background=background.name if background else None,
+        normal=normal.name,
+        other=other.name,
+        kind=one.kind,
+        how=one.how,
+        nats_normal=one.nats,
+        nats_other=found["other"].nats,
+        scores=tuple(out),
+        seed=seed,
+    )
+
+
+def separate(name: str, normal: Tensor, other: Tensor) -> Named:
+    return Named(**vars(scores_of.auroc(normal, other)), name=name)
+
+
+def lossless(data: Data, n: int, seed: int) -> Tensor:
+    """Bits of a general compressor, of the items that `score` saw, as it saw them."""
+    rows = torch.arange(n) * len(data) // n
+    parts = [rows[first : first + 1000] for first in range(0, n, 1000)]
+    return torch.cat(
+        [scores_of.lossless_bits(data.x, data.fetch(part, ItemNoise(seed, part.tolist())).x) for part in parts]
+    )

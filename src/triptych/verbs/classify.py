@@ -1,0 +1,89 @@
+"""Which class is it? p(y | x) by Bayes' rule from a model of p(x | y), with its calibration."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triptych.core import Data, Generative, ItemNoise, Label, UsageError, evaluating, mix
+from triptych.core.likelihood import Kind
+from triptych.inference import bayes
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A data set classified by Bayes' rule, with everything one needs to know to quote it."""
+
+    model: str
+    data: str
+    n: int
+    classes: int
+    kind: Kind
+    """Of log p(x | y). Probabilities of classes from bounds are no bounds."""
+    how: str
+    prior: str
+    raw: bayes.Classified
+    """As the model says."""
+    calibrated: bayes.Classified
+    """At a temperature; that of each item was fitted on the other half of the items."""
+    temperature: float
+    """Fitted on all items: what to divide log p(x | y) by from now on."""
+    seed: int
+    nats: Tensor
+    """log p(x | y), float64 [n, classes], in the data's order."""
+    y: Tensor
+    """The true classes, int64 [n]."""
+
+    def summary(self) -> dict[str, Any]:
+        """All but the items, ready for JSON."""
+        return {k: v for k, v in asdict(self).items() if k not in ("nats", "y")}
+
+
+def classify(
+    model: Generative[Any],
+    data: Data,
+    *,
+    draws: int | None = None,
+    limit: int | None = None,
+    batch: int = 100,
+    seed: int = 0,
+) -> Classification:
+    """Classifies the items of `data` (with `limit`, that many, evenly spaced), all classes being equally likely before.
+
+    With `draws`, a model with latent variables is importance sampled. Random preprocessing follows from `seed`, item by
+    item; random bounds from `seed`, batch by batch.
+
+    Raises UsageError for a model that has no p(x | y), and for data without labels.
+    """
+    n = len(data) if limit is None else min(limit, len(data))
+    if n < 2:
+        raise UsageError(f"{data.name} holds {n} items to classify; it takes 2 or more")
+    chosen, nats, truth = torch.arange(n) * len(data) // n, [], []
+    with evaluating(model), torch.no_grad():
+        for first in range(0, n, batch):
+            rows = chosen[first : first + batch]
+            b = data.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))
+            if not isinstance(b.given, Label):
+                raise UsageError(f"{data.name} has no labels to compare with")
+            found = bayes.class_likelihoods(model, b.x, draws=draws, seed=mix(seed, first))
+            nats.append(found.nats.cpu())
+            truth.append(b.given.y.cpu())
+    likelihoods, y = torch.cat(nats), torch.cat(truth)
+    if not bool((y < likelihoods.shape[1]).all()):
+        raise UsageError(f"{data.name} has labels up to {int(y.max())}; the model knows {likelihoods.shape[1]} classes")
+    return Classification(
+        model=model.name,
+        data=data.name,
+        n=n,
+        classes=likelihoods.shape[1],
+        kind=found.kind,
+        how=found.how,
+        prior="uniform",
+        raw=bayes.classified(bayes.log_posterior(likelihoods), y),
+        calibrated=bayes.classified(bayes.calibrated(likelihoods, y), y),
+        temperature=bayes.fit_temperature(likelihoods, y),
+        seed=seed,
+        nats=likelihoods,
+        y=y,
+    )
