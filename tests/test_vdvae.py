@@ -117,7 +117,7 @@ def shaken(model):
 
 
 def test_the_rate_is_the_divergence_of_q_from_p_in_their_own_units():
-    block = shaken(VDVAE(TINY).double()).network.decoder.scales[0][0]
+    block = shaken(VDVAE(TINY).double()).network.decoder.blocks[-1]
     features, heard = torch.empty(2, 5, 4, 2, 2, dtype=torch.float64).normal_()
     _, e, own = block(features, lambda q: q.mean + 0.7 * q.stddev, heard)
     mean, log_sd, _ = torch.split(block.p(features), [1, 1, 4], 1)
@@ -147,9 +147,9 @@ def test_it_begins_as_the_paper_says():
     """Every prior is N(0, I); what blocks add is smaller by the root of their number."""
     config = replace(TINY, down=(5, 4), width=32, latent=8)
     decoder = VDVAE(config).network.decoder
-    for block in (block for scale in decoder.scales for block in scale):
+    for block in decoder.blocks:
         assert not block.p[-1].weight.any() and not block.p[-1].bias.any()
-        for layer in (block.of_z, block.after[-1]):
+        for layer in (block.of_z, block.after.path[-1]):
             bound = (9 * layer.in_channels) ** -0.5
             assert 0.8 * bound < layer.weight.abs().max() <= bound and not layer.bias.any()
 

@@ -48,7 +48,7 @@ from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
 
 Shape = torch.Size | list[int] | tuple[int, ...]
-Choose = Callable[[int, Normal], Tensor]
+Choose = Callable[[int, Distribution], Tensor]
 """What standardized latent to take in a layer, given its distribution."""
 
 LEAST_VARIANCE = 1e-5
@@ -89,13 +89,13 @@ def connect(inputs: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def gaussian(parameters: Float[Tensor, "... two_latent"]) -> Normal:
+def gaussian(parameters: Float[Tensor, "... two_latent"]) -> Distribution:
     """From means, and variances before a softplus."""
     mean, variance = parameters.chunk(2, dim=-1)
     return Normal(mean, (F.softplus(variance) + LEAST_VARIANCE).sqrt(), validate_args=False)
 
 
-def corrected(p: Normal, heard: Normal) -> Normal:
+def corrected(p: Distribution, heard: Distribution) -> Distribution:
     """q(e | above, x): what the model expects and what x suggests, weighted by precision, in units of the former.
 
     With gain = variance_p / (variance_p + v), the paper's mean_q = mean_p + gain (m - mean_p) and variance_q =
@@ -124,7 +124,7 @@ class LadderVAE(Generative[None]):
         if x.levels > 2:
             self.log_scale = nn.Parameter(torch.full(x.shape, -2.0))
 
-    def hear(self, x: Float[Tensor, "n c h w"]) -> list[Normal]:
+    def hear(self, x: Float[Tensor, "n c h w"]) -> list[Distribution]:
         """What x suggests about each layer of latents, on the way up."""
         heard, features = [], x.flatten(1)
         for up, head in zip(self.up, self.heads, strict=True):
@@ -133,16 +133,19 @@ class LadderVAE(Generative[None]):
         return heard
 
     def descend(
-        self, choose: Choose, heard: Sequence[Normal] | None = None
-    ) -> tuple[Float[Tensor, "... z1"], list[Tensor], list[Normal]]:
+        self, choose: Choose, heard: Sequence[Distribution] | None = None
+    ) -> tuple[Float[Tensor, "... z1"], list[Tensor], list[Distribution]]:
         """From the top to z_1: that, and each layer's standardized latent with the distribution it was chosen from.
 
         That is q(e_i | above, x) if something was heard of x, else N(0, I). Layer 1 comes first.
         """
         top = len(self.config.latent) - 1
-        z, chosen, layers = self.zero, [], []
+        z: Tensor = self.zero
+        chosen: list[Tensor] = []
+        layers: list[Distribution] = []
         for i in reversed(range(top + 1)):
-            p = Normal(z, z + 1, validate_args=False) if i == top else gaussian(self.expect[i](z))
+            p: Distribution = Normal(z, z + 1, validate_args=False) if i == top else gaussian(self.expect[i](z))
+            own: Distribution
             if heard is None:
                 own = Normal(torch.zeros_like(p.mean), torch.ones_like(p.mean), validate_args=False)
             else:
@@ -169,7 +172,11 @@ class LadderVAE(Generative[None]):
 
     def decode(self, z: Float[Tensor, "... latents"], given: None = None) -> Distribution:
         """p(x | e), over images: from all layers' standardized latents."""
-        return Independent(self.pixels(self.descend(self.known(z))[0]), 3, validate_args=False)
+        return self.images(self.descend(self.known(z))[0])
+
+    def images(self, z1: Float[Tensor, "... z1"]) -> Distribution:
+        """p(x | z_1)"""
+        return Independent(self.pixels(z1), 3, validate_args=False)
 
     def pixels(self, z1: Float[Tensor, "... z1"]) -> Binary | DiscretizedLogistic:
         """p(x | z_1) of each pixel; they are independent."""
@@ -189,7 +196,7 @@ class LadderVAE(Generative[None]):
         """
         noise = torch.split(batch.noise.normal(sum(self.config.latent)), list(self.config.latent), -1)
         z1, _, layers = self.descend(lambda i, q: q.mean + q.stddev * noise[i], self.hear(batch.x))
-        distortion = -Independent(self.pixels(z1), 3).log_prob(batch.x).mean()
+        distortion = -self.images(z1).log_prob(batch.x).mean()
         rates = [divergence(q).mean() for q in layers]
         rate = torch.stack(rates).sum()
         weight = min(1.0, clock.progress / self.config.warmup) if self.config.warmup else 1.0
@@ -208,13 +215,13 @@ class LadderVAE(Generative[None]):
         if draws == 1:
             z1, _, layers = self.descend(lambda i, own: own.rsample(), q.heard)
             rate = torch.stack([divergence(own) for own in layers]).sum(0)
-            nats, how = Independent(self.pixels(z1), 3).log_prob(x) - rate, "ELBO, 1 draw"
+            nats, how = self.images(z1).log_prob(x) - rate, "ELBO, 1 draw"
         else:
 
             def weigh(part: int) -> Tensor:
                 z1, e, layers = self.descend(q.chooser((part,)), q.heard)
                 log_q = torch.stack([own.log_prob(v).sum(-1) for own, v in zip(layers, e, strict=True)]).sum(0)
-                return Independent(self.pixels(z1), 3).log_prob(x) + p.log_prob(torch.cat(e, -1)) - log_q
+                return self.images(z1).log_prob(x) + p.log_prob(torch.cat(e, -1)) - log_q
 
             nats, how = importance_weighted_in_parts(weigh, draws, x.numel()), f"IWAE bound, {draws} draws"
         return LowerBound(nats=nats, dims=self.config.x.dims, measure="mass", how=how)
@@ -224,7 +231,7 @@ class LadderVAE(Generative[None]):
         return [Stage(name="train", players=[player])]
 
 
-def divergence(q: Normal) -> Float[Tensor, "..."]:
+def divergence(q: Distribution) -> Float[Tensor, "..."]:
     """KL(q || N(0, I)) of a layer: that of q(z_i | above, x) from p(z_i | above)."""
     return kl_divergence(q, Normal(torch.zeros_like(q.mean), torch.ones_like(q.mean), validate_args=False)).sum(-1)
 
@@ -235,7 +242,7 @@ class Posterior(Distribution):
     arg_constraints = {}
     has_rsample = True
 
-    def __init__(self, model: LadderVAE, heard: Sequence[Normal]) -> None:
+    def __init__(self, model: LadderVAE, heard: Sequence[Distribution]) -> None:
         self.model, self.heard = model, heard
         event = torch.Size([sum(model.config.latent)])
         super().__init__(heard[0].mean.shape[:-1], event, validate_args=False)

@@ -53,7 +53,7 @@ from triptych.losses.pixels import Binary
 from triptych.nn.ema import EMA
 
 Shape = torch.Size | list[int] | tuple[int, ...]
-Choose = Callable[[int, Normal], Tensor]
+Choose = Callable[[int, Distribution], Tensor]
 """What standardized latents to take in a block, given their distribution."""
 Blocks = Annotated[tuple[Count, ...], Field(min_length=1)]
 
@@ -122,30 +122,34 @@ def begin(layer: nn.Module, share: float) -> None:
     nn.init.zeros_(layer.bias)
 
 
+class Residual(nn.Module):
+    """What is found is added to x: little, at first, if there are many of these."""
+
+    def __init__(self, c: VDVAEConfig, size: tuple[int, int], depth: int) -> None:
+        super().__init__()
+        self.path = bottleneck(c, c.width, c.width, size)
+        begin(self.path[-1], depth**-0.5)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return x + self.path(x)
+
+
 class Encoder(nn.Module):
     """x to features on each grid, the finest first."""
 
     def __init__(self, c: VDVAEConfig) -> None:
         super().__init__()
-        self.fold, self.strides = c.fold, c.strides
+        self.fold, depth, sizes = c.fold, sum(c.up) + len(c.strides), c.sizes()
         self.first = nn.Conv2d(c.x.channels * c.fold**2, c.width, 3, padding=1)
-        self.scales = nn.ModuleList(
-            nn.ModuleList(bottleneck(c, c.width, c.width, size) for _ in range(blocks))
-            for blocks, size in zip(c.up, c.sizes(), strict=True)
-        )
-        self.before_shrinking = nn.ModuleList(bottleneck(c, c.width, c.width, size) for size in c.sizes()[:-1])
-        paths = [*(block for scale in self.scales for block in scale), *self.before_shrinking]
-        for path in paths:
-            begin(path[-1], len(paths) ** -0.5)
+        self.scales = nn.ModuleList()
+        for i, (blocks, size) in enumerate(zip(c.up, sizes, strict=True)):
+            smaller = [Residual(c, sizes[i - 1], depth), nn.AvgPool2d(c.strides[i - 1])] if i else []
+            self.scales.append(nn.Sequential(*smaller, *(Residual(c, size, depth) for _ in range(blocks))))
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> list[Tensor]:
         x, found = self.first(F.pixel_unshuffle(x, self.fold)), []
-        for i, blocks in enumerate(self.scales):
-            if i:
-                x = x + self.before_shrinking[i - 1](x)
-                x = F.avg_pool2d(x, self.strides[i - 1])
-            for block in blocks:
-                x = x + block(x)
+        for scale in self.scales:
+            x = scale(x)
             found.append(x)
         return found
 
@@ -158,15 +162,14 @@ class TopDownBlock(nn.Module):
         self.p = bottleneck(c, c.width, 2 * c.latent + c.width, size)
         self.q = bottleneck(c, 2 * c.width, 2 * c.latent, size)
         self.of_z = nn.Conv2d(c.latent, c.width, 1)
-        self.after = bottleneck(c, c.width, c.width, size)
+        self.after = Residual(c, size, depth)
         self.split = [c.latent, c.latent, c.width]
         begin(self.p[-1], 0.0)  # p(z) = N(0, I), to begin with
         begin(self.of_z, depth**-0.5)
-        begin(self.after[-1], depth**-0.5)
 
     def forward(
-        self, features: Tensor, choose: Callable[[Normal], Tensor], heard: Tensor | None
-    ) -> tuple[Tensor, Tensor, Normal]:
+        self, features: Tensor, choose: Callable[[Distribution], Tensor], heard: Tensor | None
+    ) -> tuple[Tensor, Tensor, Distribution]:
         """The features after this block, its standardized latents, and the distribution they were chosen from."""
         mean, log_sd, more = torch.split(self.p(features), self.split, 1)
         if heard is None:
@@ -176,7 +179,7 @@ class TopDownBlock(nn.Module):
             own = Normal((mean_q - mean) * (-log_sd).exp(), (log_sd_q - log_sd).exp(), validate_args=False)
         e = choose(own)
         features = features + more + self.of_z(mean + log_sd.exp() * e)
-        return features + self.after(features), e, own
+        return self.after(features), e, own
 
 
 class Decoder(nn.Module):
@@ -186,26 +189,25 @@ class Decoder(nn.Module):
         super().__init__()
         self.fold, self.sizes, depth = c.fold, c.sizes(), sum(c.down)
         self.start = nn.ParameterList(torch.zeros(1, c.width, *size) for size in self.sizes)
-        self.scales = nn.ModuleList(
-            nn.ModuleList(TopDownBlock(c, size, depth) for _ in range(blocks))
-            for blocks, size in zip(c.down, self.sizes, strict=True)
-        )
+        self.grids = [i for i in reversed(range(len(c.down))) for _ in range(c.down[i])]
+        """On which grid each block works, in their order: the coarsest comes first."""
+        self.blocks = nn.ModuleList(TopDownBlock(c, self.sizes[i], depth) for i in self.grids)
         self.out = nn.Conv2d(c.width, parameters * c.fold**2, 1)
 
     def forward(
         self, n: int, choose: Choose, heard: Sequence[Tensor] | None = None
-    ) -> tuple[Float[Tensor, "n parameters h w"], list[Tensor], list[Normal]]:
+    ) -> tuple[Float[Tensor, "n parameters h w"], list[Tensor], list[Distribution]]:
         """The parameters for n images, and each block's standardized latents with the distribution they come from."""
-        features: Tensor | None = None
         chosen: list[Tensor] = []
-        layers: list[Normal] = []
-        for i in reversed(range(len(self.sizes))):
-            start = self.start[i].expand(n, -1, -1, -1)
-            features = start if features is None else start + F.interpolate(features, self.sizes[i], mode="nearest")
-            for block in self.scales[i]:
-                features, e, own = block(features, partial(choose, len(chosen)), None if heard is None else heard[i])
-                chosen.append(e)
-                layers.append(own)
+        layers: list[Distribution] = []
+        at = self.grids[0]
+        features = self.start[at].expand(n, -1, -1, -1)
+        for k, (i, block) in enumerate(zip(self.grids, self.blocks, strict=True)):
+            if i != at:
+                at, features = i, self.start[i] + F.interpolate(features, self.sizes[i], mode="nearest")
+            features, e, own = block(features, partial(choose, k), None if heard is None else heard[i])
+            chosen.append(e)
+            layers.append(own)
         return F.pixel_shuffle(self.out(features), self.fold), chosen, layers
 
 
@@ -241,7 +243,7 @@ class VDVAE(Generative[None]):
     def known(self, e: Float[Tensor, "n latents"]) -> Choose:
         """Takes the latents that are known."""
         parts = torch.split(e, [prod(grid) for grid in self.grids], -1)
-        return lambda i, own: parts[i].unflatten(-1, self.grids[i])
+        return lambda i, own: parts[i].view(len(e), *self.grids[i])
 
     def prior(self, given: None = None) -> Distribution:
         """N(0, I), of all standardized latents in one row."""
@@ -256,9 +258,9 @@ class VDVAE(Generative[None]):
         """p(x | e), over images"""
         flat = z.reshape(-1, z.shape[-1])
         parameters, _, _ = self.active.decoder(len(flat), self.known(flat))
-        return self.pixels(parameters.unflatten(0, z.shape[:-1]))
+        return self.pixels(parameters.view(*z.shape[:-1], *parameters.shape[1:]))
 
-    def pixels(self, parameters: Float[Tensor, "... parameters h w"]) -> "Independent | MixedPixels":
+    def pixels(self, parameters: Float[Tensor, "... parameters h w"]) -> Distribution:
         """p(x | z), over images"""
         if self.config.x.levels == 2:
             return Independent(Binary(parameters), 3, validate_args=False)
@@ -290,6 +292,7 @@ class VDVAE(Generative[None]):
         self.check_given(len(x), given)
         self.config.x.index(x)
         found, decoder = self.active.encoder(x), self.active.decoder
+        standard: Distribution = Normal(0.0, 1.0)
         if draws == 1:
             parameters, _, layers = decoder(len(x), lambda i, own: own.rsample(), found)
             nats = self.pixels(parameters).log_prob(x) - sum_of([divergence(own) for own in layers])
@@ -299,9 +302,9 @@ class VDVAE(Generative[None]):
                 heard = [repeated(f, part) for f in found]
                 parameters, e, layers = decoder(part * len(x), lambda i, own: own.rsample(), heard)
                 log_q = sum_of([summed(own.log_prob(v)) for own, v in zip(layers, e, strict=True)])
-                log_p = sum_of([summed(Normal(0.0, 1.0).log_prob(v)) for v in e])
-                log_x = self.pixels(parameters.unflatten(0, (part, len(x)))).log_prob(x)
-                return log_x + (log_p - log_q).unflatten(0, (part, len(x)))
+                log_p = sum_of([summed(standard.log_prob(v)) for v in e])
+                log_x = self.pixels(parameters.view(part, len(x), *parameters.shape[1:])).log_prob(x)
+                return log_x + (log_p - log_q).view(part, len(x))
 
             nats = importance_weighted_in_parts(weigh, draws, x.numel() * self.config.width)
         how = "ELBO, 1 draw" if draws == 1 else f"IWAE bound, {draws} draws"
@@ -332,7 +335,7 @@ def sum_of(terms: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(terms)).sum(0)
 
 
-def divergence(q: Normal) -> Float[Tensor, " n"]:
+def divergence(q: Distribution) -> Float[Tensor, " n"]:
     """KL(q || N(0, I)) of a block's standardized latents: that of q(z_i | z_<i, x) from p(z_i | z_<i)."""
     return summed(kl_divergence(q, Normal(torch.zeros_like(q.mean), torch.ones_like(q.mean), validate_args=False)))
 
@@ -347,7 +350,7 @@ class Posterior(Distribution):
         self.model, self.found = model, found
         super().__init__(torch.Size([len(found[0])]), torch.Size([model.latents]), validate_args=False)
 
-    def run(self, sample_shape: torch.Size, choose: Choose) -> tuple[list[Tensor], list[Normal]]:
+    def run(self, sample_shape: torch.Size, choose: Choose) -> tuple[list[Tensor], list[Distribution]]:
         """Each block's latents and distribution, with the batch sample_shape and n in one."""
         times = prod(sample_shape)
         found = [repeated(f, times) for f in self.found]
