@@ -93,6 +93,21 @@ def test_the_bottom_prior_is_told_of_the_top() -> None:
     assert ((zero - one).abs() > 1e-6).all()
 
 
+def test_codes_are_drawn_as_often_as_the_priors_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, n, seen = make(TINY).float(), 8000, []
+    pixels = model.pixels
+    monkeypatch.setattr(model, "pixels", lambda *e: seen.append(e) or pixels(*e))
+    with torch.no_grad():
+        model.draw(StepNoise(5, n, slice(None)))
+        top, bottom = model.top_codebook.nearest(seen[0][0]), model.bottom_codebook.nearest(seen[0][1])
+        tops, bottoms = grids(2, 1, 1).repeat_interleave(16, 0), grids(2, 2, 2).repeat(2, 1, 1)
+        log_p = model.top_prior.log_prob(tops, None, None)
+        p = (log_p + model.bottom_prior.log_prob(bottoms, None, model.above(tops))).exp()
+    pair = top.flatten() * 16 + (bottom.flatten(1) * torch.tensor([8, 4, 2, 1])).sum(1)
+    z = (pair.bincount(minlength=32) - n * p) / (n * p * (1 - p)).sqrt()
+    assert z[n * p > 5].abs().max() < 4.5 and p.max() < 0.9
+
+
 def test_the_loss_is_equation_2() -> None:
     model, x = make(TINY), some_images(TINY, 8)
     loss = model.loss(Batch(x, None, StepNoise(0, 8, slice(None))), Clock(0, 0.0))
