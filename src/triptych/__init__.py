@@ -46,7 +46,12 @@ if TYPE_CHECKING:
         TriptychError,
         UsageError,
     )
+    from triptych.inference.ais import Annealing, ais, bdmc
+    from triptych.inference.imputation import impute
+    from triptych.inference.inversion import invert
     from triptych.training import Round, Run
+    from triptych.verbs.anomaly import anomaly
+    from triptych.verbs.classify import classify
     from triptych.verbs.create import create, from_pretrained, load, save_pretrained
     from triptych.verbs.evaluate import evaluate
     from triptych.verbs.score import score
@@ -61,7 +66,12 @@ HOMES = {
     ),
     "triptych.data": "Dataset data",
     "triptych.errors": "DataError IntegrityError NonFiniteError ResourceError TriptychError UsageError",
+    "triptych.inference.ais": "Annealing ais bdmc",
+    "triptych.inference.imputation": "impute",
+    "triptych.inference.inversion": "invert",
     "triptych.training": "Round Run",
+    "triptych.verbs.anomaly": "anomaly",
+    "triptych.verbs.classify": "classify",
     "triptych.verbs.create": "create from_pretrained load save_pretrained",
     "triptych.verbs.evaluate": "evaluate",
     "triptych.verbs.score": "score",
@@ -70,6 +80,7 @@ HOMES = {
 HOME = {name: module for module, names in HOMES.items() for name in names.split()}
 
 __all__ = [
+    "Annealing",
     "Audio",
     "Batch",
     "Data",
@@ -99,10 +110,16 @@ __all__ = [
     "UsageError",
     "Video",
     "Voxels",
+    "ais",
+    "anomaly",
+    "bdmc",
+    "classify",
     "create",
     "data",
     "evaluate",
     "from_pretrained",
+    "impute",
+    "invert",
     "load",
     "save_pretrained",
     "score",
