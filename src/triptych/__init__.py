@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         TriptychError,
         UsageError,
     )
+    from triptych.inference.compression import compress, decompress
     from triptych.training import Round, Run
     from triptych.verbs.create import create, from_pretrained, load, save_pretrained
     from triptych.verbs.evaluate import evaluate
@@ -61,6 +62,7 @@ HOMES = {
     ),
     "triptych.data": "Dataset data",
     "triptych.errors": "DataError IntegrityError NonFiniteError ResourceError TriptychError UsageError",
+    "triptych.inference.compression": "compress decompress",
     "triptych.training": "Round Run",
     "triptych.verbs.create": "create from_pretrained load save_pretrained",
     "triptych.verbs.evaluate": "evaluate",
@@ -99,8 +101,10 @@ __all__ = [
     "UsageError",
     "Video",
     "Voxels",
+    "compress",
     "create",
     "data",
+    "decompress",
     "evaluate",
     "from_pretrained",
     "load",
