@@ -25,6 +25,7 @@ def load(name):
 
 
 training, sampling, metrics = load("training"), load("sampling"), load("metrics")
+compression = load("compression")
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +110,14 @@ def test_metrics(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["metrics.py", *arguments])
     metrics.main()
     assert json.loads((tmp_path / "frechet.json").read_text())["relative_difference"] < 1e-6
+
+
+@pytest.mark.parametrize(("levels", "channels"), [(2, 1), (256, 3)])
+def test_compression_other_codecs(levels, channels) -> None:
+    x = np.zeros((20, channels, 16, 16), np.uint8)
+    x[:, :, 4:9, 3:12] = levels - 1
+    sizes = dict(compression.other_codecs(x, levels))
+    assert len(sizes) == 6 and all(size > 0 for size in sizes.values())
+    raw = sizes["packed, not compressed"]
+    assert raw == (x.size // 8 if levels == 2 else x.size)
+    assert sizes["PNG, one picture of all"] < sizes["PNG, a file an image"]
