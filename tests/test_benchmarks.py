@@ -24,7 +24,8 @@ def load(name):
     return module
 
 
-training, sampling, metrics, modes = (load(name) for name in ("training", "sampling", "metrics", "modes"))
+training, sampling, metrics = load("training"), load("sampling"), load("metrics")
+modes, compression = load("modes"), load("compression")
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +127,14 @@ def test_modes(tmp_path, monkeypatch):
     assert kept[0]["data"] == "ring-8" and 0 <= kept[0]["found"] <= 8
     lines = (tmp_path / "modes.md").read_text()
     assert "| wgan-tiny-points | ring-8 | 2 |" in lines and "17.3 of 25" in lines
+
+
+@pytest.mark.parametrize(("levels", "channels"), [(2, 1), (256, 3)])
+def test_compression_other_codecs(levels, channels) -> None:
+    x = np.zeros((20, channels, 16, 16), np.uint8)
+    x[:, :, 4:9, 3:12] = levels - 1
+    sizes = dict(compression.other_codecs(x, levels))
+    assert len(sizes) == 6 and all(size > 0 for size in sizes.values())
+    raw = sizes["packed, not compressed"]
+    assert raw == (x.size // 8 if levels == 2 else x.size)
+    assert sizes["PNG, one picture of all"] < sizes["PNG, a file an image"]

@@ -68,7 +68,7 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 words[words.index("width=64")] = "width=4"
         if words[0] in ("evaluate", "compare"):
             words += ["-n", "50"] + (["--limit", "20"] if words[0] == "compare" else [])
-        if words[0] == "score" and "--limit" in words:
+        if words[0] in ("score", "compress") and "--limit" in words:
             words[words.index("--limit") + 1] = "20"
         assert app(words, standalone_mode=False) in (0, None), line
     assert (tmp_path / "samples.png").exists() and (tmp_path / "report.html").exists()

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from triptych.inference.ais import Annealing, ais, bdmc
+    from triptych.inference.compression import compress, decompress
     from triptych.inference.imputation import impute
     from triptych.inference.inversion import invert
     from triptych.training import Round, Run
@@ -69,6 +70,7 @@ HOMES = {
     "triptych.inference.ais": "Annealing ais bdmc",
     "triptych.inference.imputation": "impute",
     "triptych.inference.inversion": "invert",
+    "triptych.inference.compression": "compress decompress",
     "triptych.training": "Round Run",
     "triptych.verbs.anomaly": "anomaly",
     "triptych.verbs.classify": "classify",
@@ -114,8 +116,10 @@ __all__ = [
     "anomaly",
     "bdmc",
     "classify",
+    "compress",
     "create",
     "data",
+    "decompress",
     "evaluate",
     "from_pretrained",
     "impute",

@@ -478,6 +478,92 @@ def anomaly(
 
 
 @app.command()
+def compress(
+    folder: Folder,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A file or folder (all of it), or a built-in set: mnist-binary:test."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The compressed file.")],
+    limit: Limit = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Items coded together; default 256, or 1 for latent variable models.")
+    ] = None,
+    seed: Seed = 0,
+    split: Split = None,
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Make data as small as a model finds it likely, without loss. Runs on the CPU.
+
+    Items are kept in the order in which the data is served: training items first, what is held out after them.
+    """
+    from triptych.data import check_fits
+    from triptych.verbs.compress import compress as shrink
+    from triptych.verbs.compress import from_data, from_text, is_text, write_compressed
+    from triptych.verbs.create import load
+
+    model = load(folder)
+    if is_text(model, source):
+        if limit is not None:
+            raise UsageError("--limit is for items; a text is compressed whole")
+        items = from_text(model, Path(source))
+    else:
+        split = split or ("all" if Path(source).exists() else None)
+        found = open_data(source, split, binary, size, channels, strict, **as_read_by(model))
+        check_fits(found, model.config)
+        items = from_data(model, found, limit=limit, seed=seed)
+    started = time.monotonic()
+    with output.progress() as add:
+        tick = add(f"compress with {model.name}", len(items.x))
+        made, about = shrink(model, items, batch=batch, tick=lambda done: tick(done, ""))
+    write_compressed(made, out)
+    if as_json:
+        output.dump({**about.as_dict(), "seconds": time.monotonic() - started, "out": str(out)})
+        return
+    says = about.as_dict()
+    output.say(f"{about.items} items of {about.values // about.items} values: {about.bytes:,} bytes in {out}")
+    output.say(
+        f"code: {about.net_bits:,.0f} bits, {says['net_bits_per_dim']:.4f} bits/dim; {model.name}'s likelihood says "
+        f"{about.reported_bits:,.0f}, {says['reported_bits_per_dim']:.4f} bits/dim ({about.kind}, {about.how})"
+    )
+    beside = {"initial bits": about.initial_bits, "classes": about.label_bits}
+    beside |= {"header and checksums": 8 * about.bytes - about.code_bits}
+    output.say("and " + ", ".join(f"{what}: {bits:,.0f} bits" for what, bits in beside.items() if bits))
+
+
+@app.command()
+def decompress(
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `triptych compress` wrote.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help=".npz (x, and y if there are classes), .txt, .wav, or a folder of .png."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Get the data back, exactly; refuses, and writes nothing, if that cannot be done here."""
+    from triptych.verbs.compress import decompress as restore
+    from triptych.verbs.compress import write_restored
+    from triptych.verbs.create import load
+
+    model = load(folder)
+    started = time.monotonic()
+    held = restore(model, file)
+    files = write_restored(model, held, out)
+    seconds = time.monotonic() - started
+    if as_json:
+        output.dump(
+            {"model": model.name, "items": len(held.x), "seconds": seconds, "out": str(out), "files": len(files)}
+        )
+    else:
+        output.say(f"{len(held.x)} items in {seconds:.1f} s: {out}")
+
+
+@app.command()
 def evaluate(
     folder: Folder,
     source: Source,

@@ -15,6 +15,7 @@ from triptych.data.cache import cache_folder
 EXTRAS = (
     ("hub", "huggingface_hub", "from_pretrained by a Hugging Face Hub id"),
     ("audio", "soundfile", "FLAC, Ogg, AIFF and MP3, and WAV files of other encodings"),
+    ("compress", "constriction", "compress and decompress"),
 )
 
 

@@ -140,11 +140,8 @@ def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -
         pictures.save_png(picture(space, x), out, about)
         return [out]
     if out.suffix == ".npz":
-        stored = x
-        if isinstance(space, Leveled):
-            stored = space.nearest(x).to(torch.uint8 if space.levels <= 256 else torch.int32)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, x=stored.numpy())
+        np.savez_compressed(buffer, x=stored(space, x).numpy())
         commit.write_atomic(out, buffer.getvalue())
         return [out]
     if isinstance(space, Audio) and out.suffix == ".wav":
@@ -165,3 +162,10 @@ def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -
     for i, file in enumerate(files):
         pictures.save_png(pictures.grid(x[i : i + 1], pad=0), file, {**about, "item": str(i)})
     return files
+
+
+def stored(space: Space, x: Tensor) -> Tensor:
+    """Levels as the smallest of uint8 and int32 that holds them; else x as it is."""
+    if isinstance(space, Leveled):
+        return space.nearest(x).to(torch.uint8 if space.levels <= 256 else torch.int32)
+    return x
