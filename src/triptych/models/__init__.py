@@ -109,7 +109,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("ebgan", "Energy-based GAN", "gan", 2016,
           "Junbo Zhao, Michael Mathieu, Yann LeCun",
           "Energy-based Generative Adversarial Network",
-          arxiv("1609.03126"), "none", "none"),
+          arxiv("1609.03126"), "none", "none", "gan.ebgan.EBGAN"),
     Entry("acgan", "ACGAN", "gan", 2016,
           "Augustus Odena, Christopher Olah, Jonathon Shlens",
           "Conditional Image Synthesis With Auxiliary Classifier GANs",
