@@ -47,6 +47,13 @@ TokenOption = Annotated[
     typer.Option("--tokens", help="Text as characters, bytes, or a vocabulary of so many byte pairs: 1024."),
 ]
 Length = Annotated[int | None, typer.Option(min=1, help="Tokens of text at a time; default: the preset's, or 256.")]
+LabelCount = Annotated[
+    int | None,
+    typer.Option(
+        "--labels", min=1, help="Only so many training examples keep their class; default: the preset's, all."
+    ),
+]
+LabelsSeed = Annotated[int, typer.Option("--labels-seed", min=0, help="Which examples keep their class.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with any bad file, in place of skipping it.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many items, evenly spaced.")]
 
@@ -63,6 +70,8 @@ def open_data(
     length: int | None = None,
     stride: int | None = None,
     sound: "Audio | None" = None,
+    labels: int | None = None,
+    labels_seed: int = 0,
 ) -> "Dataset":
     """The data; what was wrong in it is logged, and so said on stderr.
 
@@ -80,6 +89,8 @@ def open_data(
         length=length,
         stride=stride,
         sound=sound,
+        labels=labels,
+        labels_seed=labels_seed,
         strict=strict,
     )
 
@@ -157,13 +168,16 @@ def data(
     channels: Channels = None,
     tokens: TokenOption = None,
     length: Length = None,
+    labels: LabelCount = None,
+    labels_seed: LabelsSeed = 0,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """What a source holds: items, space, conditions, and the problems found in it."""
     from triptych.verbs.inspect import inspect
 
-    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length)
+    hidden: dict[str, Any] = {"labels": labels, "labels_seed": labels_seed}
+    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, **hidden)
     about = inspect(found, pack)
     if as_json:
         output.dump(about)
@@ -200,6 +214,8 @@ def train(
     channels: Channels = None,
     tokens: TokenOption = None,
     length: Length = None,
+    labels: LabelCount = None,
+    labels_seed: LabelsSeed = 0,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -214,7 +230,9 @@ def train(
     usual = preset.data if preset else {}
     tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
     kind = sound_for(model, settings or [], out if resume else None)
-    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, sound=kind)
+    opened: dict[str, Any] = {"tokens": tokens, "length": length, "sound": kind}
+    opened |= {"labels": labels or usual.get("labels"), "labels_seed": labels_seed}
+    found = open_data(source, split, binary, size, channels, strict, **opened)
     given = {"steps": steps, "batch": batch, "seed": seed, "precision": precision, "channels_last": channels_last}
     changed = {name: value for name, value in given.items() if value is not None}
     made, run = prepare(model, found, settings or [], changed, out if resume else None)

@@ -40,6 +40,8 @@ def data(
     length: int | None = None,
     stride: int | None = None,
     sound: Audio | None = None,
+    labels: int | None = None,
+    labels_seed: int = 0,
     strict: bool = False,
     cache: str | Path | None = None,
 ) -> Dataset:
@@ -65,6 +67,9 @@ def data(
     sound     for recordings, the space that they are brought to: each clip is one item, padded with silence or cut off
               at its end; a clip of another rate is a bad file. Else the space is what the files are: the commonest
               rate, the longest clip, 65,536 levels.
+    labels    in the training part only so many examples keep their class, as many of each, and that of the others
+              becomes unknown; so many that about half of all examples have one, by repeating those that do.
+    labels_seed  which ones.
     strict    refuse the source if any file in it is bad, rather than skip that file.
     cache     the folder for packs; else TRIPTYCH_CACHE, else the user's cache folder.
 
@@ -92,13 +97,17 @@ def data(
     report(pack, strict)
     opened: dict[str, Any] = {"source": str(place), "size": size, "channels": channels, "binary": said}
     if isinstance(pack.meta.x, Tokens):
+        if labels is not None:
+            raise UsageError(f"labels= is for examples with classes; {pack.meta.name} holds text")
         windows = Windows.of(length, stride, wanted)
         opened |= {"tokens": None if isinstance(tokens, Symbols) else tokens, "length": windows.length}
         return Dataset.of(pack, wanted, binary == "dynamic", opened, windows)
     if length is not None or stride is not None:
         raise UsageError(f"length= and stride= are for text; {pack.meta.name} holds {pack.meta.x}")
     opened |= {"sound": asdict(sound)} if sound else {}
-    return Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
+    opened |= {"labels": labels, "labels_seed": labels_seed} if labels is not None else {}
+    found_data = Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
+    return found_data if labels is None or wanted != "train" else found_data.partly_labeled(labels, labels_seed)
 
 
 def name_of(found: Source, options: Options) -> str:
