@@ -109,3 +109,19 @@ def test_metrics(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["metrics.py", *arguments])
     metrics.main()
     assert json.loads((tmp_path / "frechet.json").read_text())["relative_difference"] < 1e-6
+
+
+def test_bigan():
+    import importlib
+
+    bench, bigan = load("bigan"), importlib.import_module("triptych.models.gan.bigan")
+    x = torch.rand(30, 1, 4, 4) * 2 - 1
+    y = torch.arange(30) % 3
+    numbers = bench.measure(bigan.BiGAN(bigan.PRESETS["bigan-tiny"].config), x, y, x[:10], y[:10])
+    assert numbers["1-NN accuracy, features"] == numbers["1-NN accuracy, codes"] == 1  # the test images are known
+    assert bench.reconstruction(x, x)[0] == 0 and bench.reconstruction(x, x.roll(1, 0))[1] == 0
+    far = torch.tensor([[0.0], [10.0]])
+    assert (
+        bench.nearest_neighbor_accuracy(far, torch.tensor([1, 2]), torch.tensor([[4.0], [6.0]]), torch.tensor([1, 1]))
+        == 0.5
+    )

@@ -97,7 +97,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("bigan", "BiGAN", "gan", 2016,
           "Jeff Donahue, Philipp Krähenbühl, Trevor Darrell",
           "Adversarial Feature Learning",
-          arxiv("1605.09782"), "none", "none"),
+          arxiv("1605.09782"), "none", "none", "gan.bigan.BiGAN"),
     Entry("sgan", "Semi-supervised GAN", "gan", 2016,
           "Augustus Odena",
           "Semi-Supervised Learning with Generative Adversarial Networks",
