@@ -125,3 +125,20 @@ def test_bigan():
         bench.nearest_neighbor_accuracy(far, torch.tensor([1, 2]), torch.tensor([[4.0], [6.0]]), torch.tensor([1, 1]))
         == 0.5
     )
+
+
+def test_semi_supervised(images, monkeypatch):
+    bench = load("semi_supervised")
+    sgan = sys.modules["triptych.models.gan.sgan"]
+    config = sgan.SGANConfig(
+        x=images[0].x, given=sgan.PartialLabels(10), latent=4, generator=(8,), classifier=(8,), candidates=2
+    )
+    monkeypatch.setattr(
+        bench,
+        "data",
+        lambda source, labels=None, labels_seed=0, split="train": (
+            images[0].partly_labeled(labels, labels_seed) if labels else images[0]
+        ),
+    )
+    found = bench.compare(config, "squares", 20, training.Run(steps=2, batch=4))
+    assert set(found) == {"sgan", "alone"} and all(0 <= value <= 1 for value in found.values())

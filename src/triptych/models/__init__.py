@@ -101,7 +101,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("sgan", "Semi-supervised GAN", "gan", 2016,
           "Augustus Odena",
           "Semi-Supervised Learning with Generative Adversarial Networks",
-          arxiv("1606.01583"), "partial label", "none"),
+          arxiv("1606.01583"), "partial label", "none", "gan.sgan.SGAN"),
     Entry("infogan", "InfoGAN", "gan", 2016,
           "Xi Chen, Yan Duan, Rein Houthooft, John Schulman, Ilya Sutskever, Pieter Abbeel",
           "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative Adversarial Nets",
