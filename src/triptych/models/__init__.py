@@ -89,7 +89,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("lapgan", "LAPGAN", "gan", 2015,
           "Emily Denton, Soumith Chintala, Arthur Szlam, Rob Fergus",
           "Deep Generative Image Models using a Laplacian Pyramid of Adversarial Networks",
-          arxiv("1506.05751"), "none or label", "none"),
+          arxiv("1506.05751"), "none or label", "none", "gan.lapgan.LAPGAN"),
     Entry("dcgan", "DCGAN", "gan", 2015,
           "Alec Radford, Luke Metz, Soumith Chintala",
           "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks",
