@@ -121,7 +121,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("stacked-gan", "Stacked GAN", "gan", 2016,
           "Xun Huang, Yixuan Li, Omid Poursaeed, John Hopcroft, Serge Belongie",
           "Stacked Generative Adversarial Networks",
-          arxiv("1612.04357"), "label", "none"),
+          arxiv("1612.04357"), "label", "none", "gan.stacked_gan.StackedGAN"),
     Entry("wgan", "Wasserstein GAN", "gan", 2017,
           "Martin Arjovsky, Soumith Chintala, Léon Bottou",
           "Wasserstein GAN",
