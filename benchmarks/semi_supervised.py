@@ -1,6 +1,6 @@
 """What examples without labels are worth: the semi-supervised GAN beside its own classifier, trained on labels alone.
 
-    python benchmarks/semi_supervised.py --steps 6000 --seeds 1 --out results/semi_supervised.json
+    python benchmarks/semi_supervised.py --steps 5000 --seeds 1 --out results/semi_supervised.json
 
 Of MNIST's 60,000 training images 25, 50, 100 and 1,000 keep their label (data(..., labels=n), another choice for each
 seed). The classifier is the same network, with the same noise on its layers, from the same weights, for as many steps,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import torch
 from jaxtyping import Float
@@ -202,6 +202,8 @@ class Finer(nn.Module):
 
 class LAPGAN(Generative[Label | None]):
     name = "lapgan"
+    levels: Any
+    """The finest first; Any, as a ModuleList does not say what its modules are."""
 
     def __init__(self, config: LAPGANConfig) -> None:
         super().__init__()
@@ -212,9 +214,10 @@ class LAPGAN(Generative[Label | None]):
     def draw(self, noise: Noise, given: Label | None = None) -> Picture:
         """From coarse to fine, each level given what the one before drew; by the averages of the generators, and by
         the generators themselves in training."""
-        y, average, x = self.one_hot(noise.n, given), not self.training, None
-        for level in reversed(self.levels):
-            x = level.draw(noise, None if x is None else up(x), y, average=average)  # type: ignore[operator]
+        y, average = self.one_hot(noise.n, given), not self.training
+        x = self.levels[-1].draw(noise, None, y, average=average)
+        for level in reversed(self.levels[:-1]):
+            x = level.draw(noise, up(x), y, average=average)
         return x.clamp(-1, 1)
 
     def one_hot(self, n: int, given: Label | None) -> OneHot:

@@ -63,7 +63,7 @@ class SGANConfig:
     """Of the noise added to what its hidden layers put out."""
     candidates: Count = 32
     """Samples that one of an asked class is chosen from."""
-    adam: Adam = Adam(lr=3e-3, betas=(0.5, 0.999), schedule="linear")
+    adam: Adam = Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear")
     """For either player."""
 
 
@@ -93,6 +93,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.hidden = nn.ModuleList(Normalized(cin, cout) for cin, cout in pairwise((c.x.dims, *c.classifier)))
         self.head = nn.Linear(c.classifier[-1], c.given.classes)
+        for layer in self.hidden:
+            nn.init.normal_(layer.weight, 0, 0.1)  # type: ignore[arg-type]  # the authors': how far an update turns it
         self.input_noise, self.hidden_noise = c.input_noise, c.hidden_noise
 
     def features(self, x: Float[Tensor, "n c h w"], noise: Noise | None = None) -> Float[Tensor, "n features"]:
@@ -143,8 +145,8 @@ class SGAN(Generative[PartialLabel | None]):
         c, n = self.config, noise.n
         if given is None:
             return self.generator(noise.normal(c.latent))
-        x = self.generator(noise.normal(c.candidates, c.latent).flatten(0, 1)).unflatten(0, (n, c.candidates))
-        p = self.classify(x.flatten(0, 1)).unflatten(0, (n, c.candidates))
+        x = self.generator(noise.normal(c.candidates, c.latent).flatten(0, 1)).view(n, c.candidates, *c.x.shape)
+        p = self.classify(x.flatten(0, 1)).view(n, c.candidates, c.given.classes)
         y = given.y[:, None, None].expand(-1, c.candidates, 1)
         weight = torch.where(y < 0, torch.arange(c.candidates, device=x.device)[:, None] == 0, p.gather(2, y.clamp(0)))
         total = weight.squeeze(2).cumsum(1)
@@ -180,7 +182,7 @@ class SGAN(Generative[PartialLabel | None]):
 PRESETS = {
     "sgan-mnist": Preset(
         config=SGANConfig(),
-        steps=6_000,
+        steps=5_000,
         batch=100,
         data={"labels": 100},
         expect="Grey MNIST, 100 labels, about 8 minutes of one CPU core; not trained yet. (Salimans et al.: .93 % of "

@@ -14,7 +14,7 @@ Huang, Li, Poursaeed, Hopcroft and Belongie, 2016. https://arxiv.org/abs/1612.04
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
@@ -159,6 +159,8 @@ def feature_discriminator(c: StackedGANConfig) -> Discriminator:
 
 class StackedGAN(Generative[Label]):
     name = "stacked-gan"
+    averages: Any
+    """One of each generator; Any, as a ModuleList does not say what its modules are."""
 
     def __init__(self, config: StackedGANConfig) -> None:
         super().__init__()
@@ -171,9 +173,9 @@ class StackedGAN(Generative[Label]):
     def draw(self, noise: Noise, given: Label) -> Float[Tensor, "n c h w"]:
         """From the class to features to the image; by the averages of the generators, and by the generators
         themselves in training."""
-        nets = self.generators if self.training else [a.module for a in self.averages]
-        h = nets[1](torch.cat([self.one_hot(given), self.latent(1, noise)], 1))  # type: ignore[operator]
-        return nets[0](torch.cat([h, self.latent(0, noise)], 1))  # type: ignore[operator]
+        nets: Any = self.generators if self.training else [a.module for a in self.averages]
+        h = nets[1](torch.cat([self.one_hot(given), self.latent(1, noise)], 1))
+        return nets[0](torch.cat([h, self.latent(0, noise)], 1))
 
     def latent(self, level: int, noise: Noise) -> Float[Tensor, "n z"]:
         return 2 * noise.uniform(self.config.latents[level]) - 1
@@ -265,12 +267,12 @@ class StackedGAN(Generative[Label]):
             owns=self.generators[level],
             loss=partial(self.generator_loss, level),
             optimizer=self.config.adam,
-            project=partial(self.averages[level].update, self.generators[level]),  # type: ignore[arg-type]
+            project=partial(self.averages[level].update, self.generators[level]),
         )
 
     def follow(self) -> None:
         for average, net in zip(self.averages, self.generators, strict=True):
-            average.update(net)  # type: ignore[operator]
+            average.update(net)
 
 
 PRESETS = {
