@@ -138,3 +138,36 @@ def test_compression_other_codecs(levels, channels) -> None:
     raw = sizes["packed, not compressed"]
     assert raw == (x.size // 8 if levels == 2 else x.size)
     assert sizes["PNG, one picture of all"] < sizes["PNG, a file an image"]
+
+
+def test_bigan():
+    import importlib
+
+    bench, bigan = load("bigan"), importlib.import_module("triptych.models.gan.bigan")
+    x = torch.rand(30, 1, 4, 4) * 2 - 1
+    y = torch.arange(30) % 3
+    numbers = bench.measure(bigan.BiGAN(bigan.PRESETS["bigan-tiny"].config), x, y, x[:10], y[:10])
+    assert numbers["1-NN accuracy, features"] == numbers["1-NN accuracy, codes"] == 1  # the test images are known
+    assert bench.reconstruction(x, x)[0] == 0 and bench.reconstruction(x, x.roll(1, 0))[1] == 0
+    far = torch.tensor([[0.0], [10.0]])
+    assert (
+        bench.nearest_neighbor_accuracy(far, torch.tensor([1, 2]), torch.tensor([[4.0], [6.0]]), torch.tensor([1, 1]))
+        == 0.5
+    )
+
+
+def test_semi_supervised(images, monkeypatch):
+    bench = load("semi_supervised")
+    sgan = sys.modules["triptych.models.gan.sgan"]
+    config = sgan.SGANConfig(
+        x=images[0].x, given=sgan.PartialLabels(10), latent=4, generator=(8,), classifier=(8,), candidates=2
+    )
+    monkeypatch.setattr(
+        bench,
+        "data",
+        lambda source, labels=None, labels_seed=0, split="train": (
+            images[0].partly_labeled(labels, labels_seed) if labels else images[0]
+        ),
+    )
+    found = bench.compare(config, "squares", 20, training.Run(steps=2, batch=4))
+    assert set(found) == {"sgan", "alone"} and all(0 <= value <= 1 for value in found.values())

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Likelihood,
         LowerBound,
         PartialLabel,
+        PartialLabels,
         Picture,
         Points,
         Sampling,
@@ -62,8 +63,8 @@ __version__ = "0.1.0"
 
 HOMES = {
     "triptych.core": (
-        "Audio Batch Data Estimate Exact Generative Images Label Labels Likelihood LowerBound PartialLabel Picture "
-        "Points Sampling Text Tokens Transfer Video Voxels"
+        "Audio Batch Data Estimate Exact Generative Images Label Labels Likelihood LowerBound PartialLabel "
+        "PartialLabels Picture Points Sampling Text Tokens Transfer Video Voxels"
     ),
     "triptych.data": "Dataset data",
     "triptych.errors": "DataError IntegrityError NonFiniteError ResourceError TriptychError UsageError",
@@ -99,6 +100,7 @@ __all__ = [
     "LowerBound",
     "NonFiniteError",
     "PartialLabel",
+    "PartialLabels",
     "Picture",
     "Points",
     "ResourceError",

@@ -47,6 +47,13 @@ TokenOption = Annotated[
     typer.Option("--tokens", help="Text as characters, bytes, or a vocabulary of so many byte pairs: 1024."),
 ]
 Length = Annotated[int | None, typer.Option(min=1, help="Tokens of text at a time; default: the preset's, or 256.")]
+LabelCount = Annotated[
+    int | None,
+    typer.Option(
+        "--labels", min=1, help="Only so many training examples keep their class; default: the preset's, all."
+    ),
+]
+LabelsSeed = Annotated[int, typer.Option("--labels-seed", min=0, help="Which examples keep their class.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with any bad file, in place of skipping it.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many items, evenly spaced.")]
 
@@ -64,6 +71,8 @@ def open_data(
     stride: int | None = None,
     sound: "Audio | None" = None,
     mutate: float = 0.0,
+    labels: int | None = None,
+    labels_seed: int = 0,
 ) -> "Dataset":
     """The data; what was wrong in it is logged, and so said on stderr.
 
@@ -82,6 +91,8 @@ def open_data(
         stride=stride,
         sound=sound,
         mutate=mutate,
+        labels=labels,
+        labels_seed=labels_seed,
         strict=strict,
     )
 
@@ -159,13 +170,16 @@ def data(
     channels: Channels = None,
     tokens: TokenOption = None,
     length: Length = None,
+    labels: LabelCount = None,
+    labels_seed: LabelsSeed = 0,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """What a source holds: items, space, conditions, and the problems found in it."""
     from triptych.verbs.inspect import inspect
 
-    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length)
+    hidden: dict[str, Any] = {"labels": labels, "labels_seed": labels_seed}
+    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, **hidden)
     about = inspect(found, pack)
     if as_json:
         output.dump(about)
@@ -217,6 +231,8 @@ def train(
     mutate: Annotated[
         float, typer.Option(min=0, max=1, help="Replace this share of pixels at random: for a background model.")
     ] = 0.0,
+    labels: LabelCount = None,
+    labels_seed: LabelsSeed = 0,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -231,9 +247,9 @@ def train(
     usual = preset.data if preset else {}
     tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
     kind = sound_for(model, settings or [], out if resume else None)
-    found = open_data(
-        source, split, binary, size, channels, strict, tokens=tokens, length=length, sound=kind, mutate=mutate
-    )
+    opened: dict[str, Any] = {"tokens": tokens, "length": length, "sound": kind, "mutate": mutate}
+    opened |= {"labels": labels or usual.get("labels"), "labels_seed": labels_seed}
+    found = open_data(source, split, binary, size, channels, strict, **opened)
     given = {
         "steps": steps,
         "batch": batch,

@@ -8,7 +8,19 @@ from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
 from triptych.core.model import Autoregressive, Generative, HasLikelihood, evaluating
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
 from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, from_levels, inverse_cdf, levels_of, prefix, to_levels
-from triptych.core.spaces import AnySpace, Audio, Images, Labels, Leveled, Points, Space, Tokens, Video, Voxels
+from triptych.core.spaces import (
+    AnySpace,
+    Audio,
+    Images,
+    Labels,
+    Leveled,
+    PartialLabels,
+    Points,
+    Space,
+    Tokens,
+    Video,
+    Voxels,
+)
 from triptych.core.text import BytePairs, Characters, Symbols
 from triptych.errors import (
     CollapseError,
@@ -54,6 +66,7 @@ __all__ = [
     "NonFiniteError",
     "NonNegative",
     "PartialLabel",
+    "PartialLabels",
     "Picture",
     "Player",
     "Points",

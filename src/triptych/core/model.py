@@ -14,6 +14,7 @@ from triptych.core.given import G, Given
 from triptych.core.likelihood import Likelihood
 from triptych.core.noise import ItemNoise, Noise
 from triptych.core.sampling import FAITHFUL, Sampling, raster
+from triptych.core.spaces import PartialLabels
 from triptych.errors import UsageError
 
 GC = TypeVar("GC", bound=Given | None, contravariant=True)
@@ -71,11 +72,14 @@ class Generative(nn.Module, ABC, Generic[G]):
 
     @final
     def check_given(self, n: int, given: Given | None) -> None:
-        """Raises UsageError unless `given` is what this model is conditioned on, n of it."""
+        """Raises UsageError unless `given` is what this model is conditioned on, n of it.
+
+        Labels that may be unknown may be left out: then all are.
+        """
         needs = getattr(self.config, "given", None)
         if needs is None and given is not None:
             raise UsageError(f"{self.name} models p(x): it takes no condition, got {type(given).__name__}")
-        if needs is not None and given is None:
+        if needs is not None and given is None and not isinstance(needs, PartialLabels):
             raise UsageError(f"{self.name} models p(x | given): it needs a condition in {needs}")
         if given is not None and len(given) != n:
             raise UsageError(f"{n} samples need {n} conditions, got {len(given)}")

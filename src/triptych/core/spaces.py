@@ -234,11 +234,31 @@ class Labels(Space):
         check_range(x, self.classes, what, self)
 
 
-def check_range(x: Tensor, end: int, what: str, space: Space) -> None:
+@space
+class PartialLabels(Space):
+    """One class each where it is known, and -1 where it is not: int64 [batch] in [-1, classes)."""
+
+    classes: Count
+
+    @property
+    def shape(self) -> tuple[()]:
+        return ()
+
+    @property
+    def dims(self) -> int:  # type: ignore[override]
+        return 1
+
+    def check(self, x: Tensor, what: str = "y") -> None:
+        super().check(x, what)
+        check_range(x, self.classes, what, self, start=-1)
+
+
+def check_range(x: Tensor, end: int, what: str, space: Space, start: int = 0) -> None:
     if x.is_floating_point():
         raise UsageError(f"{what} holds {x.dtype} values; {space} takes whole numbers (int64)")
-    if x.numel() and not (x.min() >= 0 and x.max() < end):
-        raise UsageError(f"{what} has values from {x.min().item()} to {x.max().item()}; {space} takes 0 to {end - 1}")
+    if x.numel() and not (x.min() >= start and x.max() < end):
+        low, high = x.min().item(), x.max().item()
+        raise UsageError(f"{what} has values from {low} to {high}; {space} takes {start} to {end - 1}")
 
 
 AnySpace = Images | Voxels | Video | Audio | Tokens | Points | Labels

@@ -11,13 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-from triptych.core import DataError, IntegrityError, UsageError
+from triptych.core import DataError, IntegrityError, UsageError, mix
 from triptych.data import shapes
 from triptych.data.arrays import Named, read_arrays
 from triptych.data.controlled import GAUSSIANS_25, RING_8, Mixture
 from triptych.data.files import sha256_of
 from triptych.data.idx import read_idx
-from triptych.data.sink import Content, Reader, Sink
+from triptych.data.sink import CHUNK, Content, Reader, Sink
 
 Binary = Literal["dynamic", "fixed", "threshold"]
 
@@ -41,6 +41,7 @@ MNIST = {
 }
 POINTS = {"train": 50_000, "test": 10_000}
 PICTURES = {"train": 10_000, "test": 2_000}
+TRIPLES = {"train": 30_000, "test": 6_000}
 SEEDS = {"train": 0, "test": 1}
 """Of the generated sets."""
 
@@ -48,6 +49,7 @@ BUILTIN = {
     "mnist": "handwritten digits, 8-bit grey, 28 x 28, labels 0-9 (60,000 and 10,000)",
     "mnist-binary": "mnist with each pixel drawn anew, black or white with its intensity as probability, when served",
     "mnist-fixed": "mnist with each pixel drawn once, with a fixed seed of ours (this is not Larochelle's file)",
+    "stacked-digits": "three digits of mnist as red, green and blue, 28 x 28: 1,000 modes, with the number they write",
     "gaussians-25": "points of the plane from a 5 x 5 grid of Gaussians, sd 0.05, with the true density",
     "ring-8": "points of the plane from 8 Gaussians on the unit circle, sd 0.01, with the true density",
     "shapes": "a coloured shape each on a light ground, 32 x 32, with a caption and the shape's class",
@@ -73,6 +75,9 @@ def builtin(name: str, size: tuple[int, int] | None) -> Source:
         stamp = sha256_of(*(sha for _, sha in MNIST.values()))
         how: dict[str, Binary] = {"mnist-binary": "dynamic", "mnist-fixed": "fixed"}
         return Source("mnist", stamp, read_mnist, how.get(name))
+    if name == "stacked-digits":
+        stamp = sha256_of(name, *(sha for _, sha in MNIST.values()), str(TRIPLES))
+        return Source(name, stamp, read_stacked_digits)
     if name == "shapes":
         height, width = size or (32, 32)
         if height != width or not 16 <= height <= 256:
@@ -84,6 +89,11 @@ def builtin(name: str, size: tuple[int, int] | None) -> Source:
 
 def read_mnist(sink: Sink) -> Content:
     """Raises IntegrityError if the files in the package are not those that were shipped."""
+    return read_arrays("mnist", mnist_arrays(), sink)
+
+
+def mnist_arrays() -> Named:
+    """Raises as `read_mnist`."""
     named: Named = {}
     for (split, role), (file, sha256) in MNIST.items():
         try:
@@ -93,7 +103,24 @@ def read_mnist(sink: Sink) -> Content:
         if hashlib.sha256(data).hexdigest() != sha256:
             raise IntegrityError(f"mnist/{file} in the installed package is damaged; install it again")
         named.setdefault(split, {})[role] = read_idx(data, f"mnist/{file}")
-    return read_arrays("mnist", named, sink)
+    return named
+
+
+def read_stacked_digits(sink: Sink) -> Content:
+    """Each channel an image of its own, drawn evenly; the class is the number from 000 to 999 that they write.
+
+    The benchmark of Unrolled GANs (Metz et al., 2016; https://arxiv.org/abs/1611.02163) and of PacGAN (2018), with
+    test examples that are made of test images.
+    """
+    labels = []
+    for split, n in TRIPLES.items():
+        x, y = (mnist_arrays()[split][role] for role in ("x", "y"))
+        which = np.random.Generator(np.random.Philox(key=mix(SEEDS[split]))).integers(len(x), size=(n, 3))
+        for rows in np.array_split(which, -(-n // CHUNK)):
+            sink.append(x[rows])
+        labels.append(y[which].astype(np.int64) @ [100, 10, 1])
+    classes = tuple(f"{k:03d}" for k in range(1000))
+    return Content(splits=dict(TRIPLES), labels=np.concatenate(labels), classes=classes)
 
 
 def read_mixture(sink: Sink, mixture: Mixture) -> Content:

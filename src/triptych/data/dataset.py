@@ -9,7 +9,22 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from triptych.core import Audio, Batch, DataError, Images, Label, Labels, Noise, Points, Text, Tokens, UsageError
+from triptych.core import (
+    Audio,
+    Batch,
+    DataError,
+    Images,
+    Label,
+    Labels,
+    Noise,
+    PartialLabel,
+    PartialLabels,
+    Points,
+    Text,
+    Tokens,
+    UsageError,
+    mix,
+)
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack
@@ -68,6 +83,8 @@ class Dataset:
     """How text is cut into examples."""
     mutate: float = 0.0
     """The share of values that are replaced by any level, drawn anew whenever they are fetched."""
+    known: Tensor | None = None
+    """Those rows of the pack, bool, whose class is served; that of the others is unknown. None: all are."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.mutate <= 1:
@@ -112,7 +129,8 @@ class Dataset:
         """ "mnist-binary:test"."""
         part = "" if isinstance(self.rows, range) else f"[{len(self.rows)}]"
         mutated = f"-mutated-{self.mutate:g}" if self.mutate else ""
-        return f"{self.pack.meta.name}{'-binary' if self.dynamic else ''}{mutated}:{self.split}{part}"
+        labels = "" if self.known is None else f"-{int(self.known.sum())}-labels"
+        return f"{self.pack.meta.name}{'-binary' if self.dynamic else ''}{mutated}{labels}:{self.split}{part}"
 
     @property
     def fingerprint(self) -> str:
@@ -122,6 +140,8 @@ class Dataset:
         else:
             rows = hashlib.sha256(self.rows.numpy().tobytes()).hexdigest()
         served = str(self.windows) if self.windows else str(self.dynamic)
+        if self.known is not None:
+            served += hashlib.sha256(self.known.numpy().tobytes()).hexdigest()
         return sha256_of(self.pack.fingerprint, rows, served, *([str(self.mutate)] if self.mutate else []))
 
     @property
@@ -133,10 +153,12 @@ class Dataset:
         return Images(*x.shape, levels=2) if self.dynamic and isinstance(x, Images) else x
 
     @property
-    def given(self) -> Labels | Tokens | None:
+    def given(self) -> Labels | PartialLabels | Tokens | None:
         """Where their conditions live: captions if there are any, or else classes."""
         if self.tokenizer:
             return self.tokenizer.space
+        if self.classes and self.known is not None:
+            return PartialLabels(len(self.classes))
         return Labels(len(self.classes)) if self.classes else None
 
     def __len__(self) -> int:
@@ -153,9 +175,12 @@ class Dataset:
             places = numbers[:, None] + torch.arange(self.windows.length)
             return Batch(torch.from_numpy(self.pack.x)[places, 0].to(device).long(), None, noise)
         k = torch.from_numpy(self.pack.x).index_select(0, numbers).to(device)
-        given: Label | Text | None = None
+        given: Label | PartialLabel | Text | None = None
         if self.pack.tokens is not None:
             given = Text(torch.from_numpy(self.pack.tokens).index_select(0, numbers).to(device).long())
+        elif self.pack.y is not None and self.known is not None:
+            y = torch.from_numpy(self.pack.y).index_select(0, numbers)
+            given = PartialLabel(torch.where(self.known[numbers], y, -1).to(device))
         elif self.pack.y is not None:
             given = Label(torch.from_numpy(self.pack.y).index_select(0, numbers).to(device))
         space = self.x
@@ -193,8 +218,10 @@ class Dataset:
 
     @property
     def labels(self) -> Int[Tensor, " n"] | None:
-        """The class of each example, int64, if there are classes."""
-        return None if self.pack.y is None else self.take(self.pack.y)
+        """The class of each example, int64, if there are classes; -1 where it is not served."""
+        if self.pack.y is None or self.known is None:
+            return None if self.pack.y is None else self.take(self.pack.y)
+        return torch.where(self.take(self.known.numpy()), self.take(self.pack.y), -1)
 
     @property
     def classes(self) -> list[str] | None:
@@ -225,6 +252,33 @@ class Dataset:
     def truth(self) -> Mixture | None:
         """The distribution that x was drawn from, where it is known."""
         return self.pack.meta.truth
+
+    def partly_labeled(self, labels: int, seed: int = 0) -> "Dataset":
+        """Only `labels` examples keep their class, as many of each class (or one more); that of the others becomes
+        unknown.
+
+        Which ones is a function of the seed. They are repeated, as often as it takes for about half of all examples,
+        and so of a batch, to have a class; each is also there once among the others.
+
+        Raises UsageError unless there are classes and every class has its share of `labels`.
+        """
+        y, classes = self.labels, len(self.classes or ())
+        if y is None or self.tokenizer:
+            raise UsageError(f"labels={labels}: {self.pack.meta.name} has no classes")
+        most = int(y.bincount(minlength=classes).min()) * classes
+        if not classes <= labels <= most:
+            raise UsageError(
+                f"labels={labels}: as many of each of the {classes} classes keep their label: "
+                f"{classes} to {most} of {self.name}"
+            )
+        generator = torch.Generator().manual_seed(mix(seed, labels))
+        shuffled, order = torch.randperm(len(self), generator=generator), torch.randperm(classes, generator=generator)
+        share = (labels - order + classes - 1) // classes  # the classes that come first take what is left over
+        kept = torch.cat([shuffled[y[shuffled] == c][: int(share[c])] for c in range(classes)])
+        every, chosen = self.locate(torch.arange(len(self))), self.locate(kept)
+        known = torch.zeros(len(self.pack.x), dtype=torch.bool)
+        known[chosen] = True
+        return replace(self, rows=torch.cat([every, chosen.repeat(len(self) // labels)]), known=known)
 
     def subset(self, rows: slice | Sequence[int] | Int[Tensor, " n"]) -> "Dataset":
         """Only these rows, by number. Raises IndexError."""

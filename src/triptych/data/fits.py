@@ -2,20 +2,22 @@
 
 from typing import Any
 
-from triptych.core import Audio, Data, Images, Labels, Space, Tokens, UsageError
+from triptych.core import Audio, Data, Images, Labels, PartialLabels, Space, Tokens, UsageError
 
 
 def check_fits(data: Data, config: Any) -> None:
     """Raises UsageError, in one sentence with what would help, unless `data` serves what a model is built for.
 
     `config.x` is the space of the model's x, and `config.given`, if there is such a field, that of its condition.
-    A model without a condition fits labelled data: it does not look at the labels.
+    A model without a condition fits labelled data: it does not look at the labels. One that bears unknown labels fits
+    data whose labels are all known.
     """
     if data.x != config.x:
         hint = how_to_fit(data.x, config.x)
         raise UsageError(f"the model is built for {config.x} but {data.name} serves {data.x}; {hint}")
     needs = getattr(config, "given", None)
-    if needs is not None and data.given != needs:
+    known = isinstance(needs, PartialLabels) and data.given == Labels(needs.classes)
+    if needs is not None and data.given != needs and not known:
         serves = f"serves {data.given}" if data.given else "has neither labels nor captions"
         raise UsageError(
             f"the model is conditioned on {needs} but {data.name} {serves}; {how_to_condition(needs, data)}"
@@ -48,8 +50,10 @@ def how_to_fit(has: Space, wants: Space) -> str:
 
 
 def how_to_condition(needs: Space, data: Data) -> str:
-    if isinstance(needs, Labels):
-        if isinstance(data.given, Labels):
+    if isinstance(needs, Labels) and isinstance(data.given, PartialLabels):
+        return "open the data without labels=, so that every label is known"
+    if isinstance(needs, Labels | PartialLabels):
+        if isinstance(data.given, Labels | PartialLabels):
             return f"build the model with classes={data.given.classes}"
         return "labels come from class sub-folders, from a label column of metadata.csv, or from y in a .npz"
     if isinstance(needs, Tokens):

@@ -41,6 +41,8 @@ def data(
     stride: int | None = None,
     sound: Audio | None = None,
     mutate: float = 0.0,
+    labels: int | None = None,
+    labels_seed: int = 0,
     strict: bool = False,
     cache: str | Path | None = None,
 ) -> Dataset:
@@ -68,6 +70,9 @@ def data(
               rate, the longest clip, 65,536 levels.
     mutate    the share of values of images and sound that are replaced by levels drawn at random, anew whenever they
               are served: what a background model is trained on (see `inference.anomaly`). Held-out data stay whole.
+    labels    in the training part only so many examples keep their class, as many of each, and that of the others
+              becomes unknown; so many that about half of all examples have one, by repeating those that do.
+    labels_seed  which ones.
     strict    refuse the source if any file in it is bad, rather than skip that file.
     cache     the folder for packs; else TRIPTYCH_CACHE, else the user's cache folder.
 
@@ -97,13 +102,18 @@ def data(
     if isinstance(pack.meta.x, Tokens):
         if mutate:
             raise UsageError(f"mutate= is for images and sound; {pack.meta.name} holds {pack.meta.x}")
+        if labels is not None:
+            raise UsageError(f"labels= is for examples with classes; {pack.meta.name} holds text")
         windows = Windows.of(length, stride, wanted)
         opened |= {"tokens": None if isinstance(tokens, Symbols) else tokens, "length": windows.length}
         return Dataset.of(pack, wanted, binary == "dynamic", opened, windows)
     if length is not None or stride is not None:
         raise UsageError(f"length= and stride= are for text; {pack.meta.name} holds {pack.meta.x}")
     opened |= {"sound": asdict(sound)} if sound else {}
+    opened |= {"labels": labels, "labels_seed": labels_seed} if labels is not None else {}
     served = Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
+    if labels is not None and wanted == "train":
+        served = served.partly_labeled(labels, labels_seed)
     return replace(served, mutate=mutate)
 
 

@@ -6,7 +6,7 @@ from triptych.metrics.extractors import EXTRACTORS, PCA, Extractor, MNISTClassif
 from triptych.metrics.frechet import frechet_distance, frechet_distance_of_gaussians
 from triptych.metrics.images import eight_bit
 from triptych.metrics.kernel import KernelDistance, kernel_distance, kernel_distance_of_subsets
-from triptych.metrics.modes import ModeCoverage, mode_coverage
+from triptych.metrics.modes import ModeCoverage, StackedDigits, mode_coverage, stacked_digit_modes
 from triptych.metrics.neighbors import PRDC, Nearest, nearest, prdc
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Pixels",
     "Reference",
     "Scores",
+    "StackedDigits",
     "classify",
     "eight_bit",
     "evaluate",
@@ -36,4 +37,5 @@ __all__ = [
     "nearest",
     "prdc",
     "purity",
+    "stacked_digit_modes",
 ]

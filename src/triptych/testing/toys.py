@@ -7,7 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from triptych.core import Batch, Generative, Given, ItemNoise, Label, Labels, Leveled, Noise, Space, Text, Tokens
+from triptych.core import (
+    Batch,
+    Generative,
+    Given,
+    ItemNoise,
+    Label,
+    Labels,
+    Leveled,
+    Noise,
+    PartialLabel,
+    PartialLabels,
+    Space,
+    Text,
+    Tokens,
+)
 from triptych.core import Data as DataProtocol
 
 ENUMERABLE = 4096
@@ -47,6 +61,8 @@ def random_elements(space: Space, n: int, generator: torch.Generator) -> Tensor:
 
 def random_condition(space: Space, n: int, generator: torch.Generator) -> Given:
     """Raises TypeError for a space that does not say which kind of condition it is of."""
+    if isinstance(space, PartialLabels):
+        return PartialLabel(torch.randint(-1, space.classes, (n,), generator=generator))
     values = random_elements(space, n, generator)
     if isinstance(space, Labels):
         return Label(values)

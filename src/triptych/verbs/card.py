@@ -59,9 +59,9 @@ def command(model: Generative[Any], data: Data, run: Run, path: Path) -> str:
     """The command line that repeats the run: every field that differs from the default is spelled out."""
     opened = getattr(data, "opened", None) or {"source": data.name}
     words = ["triptych", "train", model.name, "--data", str(opened["source"]), "--out", str(path)]
-    for option in ("size", "channels", "binary", "tokens", "length"):
+    for option in ("size", "channels", "binary", "tokens", "length", "labels", "labels_seed"):
         if isinstance(opened.get(option), int | str) and not isinstance(opened.get(option), bool):
-            words += [f"--{option}", str(opened[option])]
+            words += [f"--{option.replace('_', '-')}", str(opened[option])]
     words += ["--steps", str(run.steps), "--batch", str(run.batch), "--seed", str(run.seed)]
     words += ["--precision", run.precision] if run.precision != "fp32" else []
     words += ["--channels-last"] if run.channels_last else []

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from triptych import models
-from triptych.core import Data, Generative, Tokens, UsageError, mix
+from triptych.core import Data, Generative, Labels, PartialLabels, Space, Tokens, UsageError, mix
 from triptych.io import configs, folder
 
 
@@ -50,8 +50,19 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
         bound: dict[str, Any] = {"x": data.x} if text else {}
         return initialize(kind, configs.override(preset.config, assignments, **bound), seed)
     names = {f.name for f in fields(settings)}
-    spaces = {k: v for k, v in (("x", data.x), ("given", data.given)) if k in names and v is not None}
+    given = condition(data.given, getattr(settings(), "given", None))
+    spaces = {k: v for k, v in (("x", data.x), ("given", given)) if k in names and v is not None}
     return initialize(kind, configs.override(settings(), assignments, **spaces), seed)
+
+
+def condition(served: Space | None, usual: Space | None) -> Space | None:
+    """What a model whose condition is usually `usual` is given of data that serve `served`; None: nothing of it.
+
+    A model that bears unknown labels bears known ones too, and not the other way round.
+    """
+    if isinstance(served, Labels) and isinstance(usual, PartialLabels):
+        return PartialLabels(served.classes)
+    return None if isinstance(served, PartialLabels) and not isinstance(usual, PartialLabels) else served
 
 
 def load(path: str | Path) -> Generative[Any]:

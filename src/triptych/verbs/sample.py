@@ -17,6 +17,8 @@ from triptych.core import (
     Label,
     Labels,
     Leveled,
+    PartialLabel,
+    PartialLabels,
     Points,
     Sampling,
     Space,
@@ -31,9 +33,9 @@ SHOWN_TEXTS = 6
 
 
 def examples(model: Generative[Any], n: int) -> Given | None:
-    """Conditions for n samples when nobody asked for particular ones: the classes in turn."""
+    """Conditions for n samples when nobody asked for particular ones: the classes in turn, if they must be known."""
     space = getattr(model.config, "given", None)
-    if space is None:
+    if space is None or isinstance(space, PartialLabels):
         return None
     if isinstance(space, Labels):
         return Label(torch.arange(n, device=model.device) % space.classes)
@@ -48,7 +50,7 @@ def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | Non
     space = getattr(model.config, "given", None)
     if asked is None:
         return examples(model, n)
-    if not isinstance(space, Labels):
+    if not isinstance(space, Labels | PartialLabels):
         raise UsageError(f"{model.name} takes no label; leave out --given")
     try:
         classes = [int(part) for part in asked.split(",")]
@@ -56,7 +58,7 @@ def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | Non
         raise UsageError(f"--given {asked}: not class numbers; write 3, or 0,1,2 to take turns") from None
     y = torch.tensor(classes, device=model.device)[torch.arange(n, device=model.device) % len(classes)]
     space.check(y, "--given")
-    return Label(y)
+    return PartialLabel(y) if isinstance(space, PartialLabels) else Label(y)
 
 
 def steering(
