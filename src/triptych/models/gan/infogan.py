@@ -217,7 +217,7 @@ PRESETS = {
             width=32,
             hidden=256,
             ema=0.99,
-            discriminator_adam=Adam(lr=5e-4, betas=(0.5, 0.999), schedule="linear"),
+            discriminator_adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear"),
             generator_adam=Adam(lr=2e-3, betas=(0.5, 0.999), schedule="linear"),
         ),
         steps=5000,
