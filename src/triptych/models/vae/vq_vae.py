@@ -75,10 +75,13 @@ class VQVAEConfig:
     prior_width: Count = 256
     """Numbers that stand for a code in the transformer. A multiple of four times the heads."""
     prior_layers: Count = 6
+    """Blocks of attention and network."""
     prior_heads: Count = 4
+    """Of each layer's attention, each with its share of the width."""
     adam: Adam = Adam(lr=2e-4)
     """Of the auto-encoder."""
     prior_adam: Adam = Adam(lr=3e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
+    """Of the transformer."""
 
     def __post_init__(self) -> None:
         unit = 2**self.halvings
