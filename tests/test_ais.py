@@ -228,7 +228,7 @@ def affine_gan(sigma: float) -> tuple[GAN, LinearGaussian]:
     """A GAN in the plane whose generator is linear, and the same as a linear Gaussian."""
     exact = LinearGaussian(LinearGaussianConfig(x=Points(2), latent=2, noise=sigma))
     model = GAN(GANConfig(x=Points(2), latent=2, generator_width=4, discriminator_width=2, pieces=2)).eval()
-    first, _, second, _, last, *_ = model.generator
+    first, _, second, _, last, *_ = model.average.module  # what samples are drawn by
     with torch.no_grad():
         for layer in (first, second, last):
             layer.weight.zero_()

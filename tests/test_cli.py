@@ -211,7 +211,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "no verb": ([], 2, "Usage"),
     "unknown verb": (["trian"], 2, "train|No such command"),
     "unknown model": (["show", "pixelcn"], 2, "did you mean pixelcnn"),
-    "planned model": (["show", "cgan"], 2, "planned"),
+    "planned model": (["show", "biggan"], 2, "planned"),
     "unknown preset": (["show", "dcgan-mnst"], 2, "dcgan-mnist"),
     "no data": (["train", "vae", "--out", "x"], 2, "--data"),
     "no out": (["train", "vae", "--data", "mnist"], 2, "--out"),

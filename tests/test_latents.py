@@ -20,7 +20,7 @@ from triptych.models.gan.gan import GAN, GANConfig
 def line() -> tuple[GAN, Tensor]:
     """A generator of the points z w, w being a direction in the plane."""
     model = GAN(GANConfig(x=Points(2), latent=1, generator_width=2, discriminator_width=2, pieces=2)).eval()
-    first, _, second, _, last, *_ = model.generator
+    first, _, second, _, last, *_ = model.average.module  # what samples are drawn by
     w = torch.tensor([1.5, -0.5])
     with torch.no_grad():
         for layer in (first, second, last):

@@ -51,6 +51,10 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for i in range(40):
         noise = np.random.default_rng(i).integers(0, 256, (70, 66, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "fashion").mkdir()
+    for i in range(40):
+        noise = np.random.default_rng(i).integers(0, 256, (28, 28), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "fashion" / f"{i}.png")
     (tmp_path / "kjv.txt").write_text("In the beginning was a short text.\n" * 100)
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("triptych ")]
     assert len(lines) >= 12
@@ -64,11 +68,20 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 words += ["width=4", "blocks=1", "head=4"]
             if words[1] == "gpt-char":
                 words += ["width=8", "layers=1"]
+            if words[1] == "gated-pixelcnn-mnist-classes":
+                words += ["width=4", "layers=1", "head=4"]
             if words[1] == "dcgan":
                 words[words.index("width=64")] = "width=4"
+            if words[1] == "dcgan-mnist-demo":
+                words += ["width=4"]
+        if "--ais" in words:
+            words[words.index("--ais") + 1] = "3"
+            words += ["--chains", "2"]
+        if words[0] == "anomaly":
+            words += ["--limit", "20"]
         if words[0] in ("evaluate", "compare"):
             words += ["-n", "50"] + (["--limit", "20"] if words[0] == "compare" else [])
-        if words[0] in ("score", "compress") and "--limit" in words:
-            words[words.index("--limit") + 1] = "20"
+        if words[0] in ("score", "compress", "classify") and "--limit" in words:
+            words[words.index("--limit") + 1] = "2" if "--ais" in words else "20"
         assert app(words, standalone_mode=False) in (0, None), line
     assert (tmp_path / "samples.png").exists() and (tmp_path / "report.html").exists()
