@@ -169,8 +169,8 @@ PRESETS = {
         ),
         steps=5400,
         batch=4,
-        expect="Dynamically binarized MNIST, one of two CPU cores, seed 0: 4 minutes, 90.7 nats on the test set. Many "
-        "samples are digits, some only strokes: those take longer training.",
+        expect="Dynamically binarized MNIST, one of two CPU cores, seed 0: 4 minutes, 85.61 +- .21 nats on the 10,000 "
+        "test images (exact). Most samples are digits: mean confidence .83 by our classifier.",
     ),
     "pixelcnn-cifar": Preset(
         config=PixelCNNConfig(x=Images(3, 32, 32), width=258, blocks=15, head=1023, adam=Adam(lr=1e-3)),
