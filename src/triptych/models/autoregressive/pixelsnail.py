@@ -287,11 +287,12 @@ def write_concat_elu(x: Float[Tensor, "n k"], out: Float[Tensor, "n 2*k"]) -> No
 PRESETS = {
     "pixelsnail-mnist": Preset(
         config=PixelSNAILConfig(
-            width=32, blocks=2, layers=3, values=16, head=32, adam=Adam(lr=3e-3, schedule="cosine", warmup=0.02)
+            width=32, blocks=2, layers=3, values=16, head=32, adam=Adam(lr=2e-3, schedule="cosine", warmup=0.02)
         ),
-        steps=1800,
-        batch=16,
-        expect="Dynamically binarized MNIST; not trained yet.",
+        steps=2200,
+        batch=4,
+        expect="Dynamically binarized MNIST, one of two CPU cores (shared with other work), seed 0: 9 minutes, which "
+        "are too few: 90.71 +- .22 nats on the 10,000 test images (exact); strokes, and some digits.",
     ),
     "pixelsnail-cifar": Preset(
         config=PixelSNAILConfig(

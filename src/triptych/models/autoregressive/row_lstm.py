@@ -235,7 +235,8 @@ PRESETS = {
         config=RowLSTMConfig(hidden=16, layers=4, head=32, adam=Adam(lr=4e-3, schedule="cosine", warmup=0.02)),
         steps=3500,
         batch=16,
-        expect="Dynamically binarized MNIST, meant for about 10 minutes of one CPU core; not trained yet.",
+        expect="Dynamically binarized MNIST, one of two CPU cores (shared with other work), seed 0: 11 minutes, 86.72 "
+        "+- .21 nats on the 10,000 test images (exact). Strokes as in digits, and many digits.",
     ),
     "pixelrnn-row-mnist-paper": Preset(
         config=RowLSTMConfig(hidden=16, layers=7, head=32),
