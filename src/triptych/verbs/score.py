@@ -110,7 +110,7 @@ def score(
     if anneal is None and noise is not None:
         raise UsageError(f"noise={noise} is the observation noise of a generator that is annealed; ask for that (ais)")
     if draws is not None and not isinstance(model, LatentVariable):
-        raise UsageError(f"{model.name} has no latent variable to draw; score it without draws (its value is exact)")
+        raise UsageError(f"{model.name} has no latent variable to draw; score it without draws")
     n = len(data) if limit is None else min(limit, len(data))
     if n == 0:
         raise UsageError(f"{data.name} holds no items to score")
