@@ -176,9 +176,11 @@ def cost(log_odds: Float[Tensor, "n d"], v: Float[Tensor, "n d"]) -> Float[Tenso
 PRESETS = {
     "eonade-mnist": Preset(
         config=EoNADEConfig(adam=Adam(lr=1e-3, schedule="cosine")),
-        steps=20_000,
+        steps=12_000,
         batch=128,
-        expect="Dynamically binarized MNIST; meant for 10 minutes of one core, not trained yet.",
+        expect="Dynamically binarized MNIST, one of two CPU cores (shared), seed 0: 8 minutes. In raster "
+        "order, which is far from the random ones of training, 111.62 +- .34 nats on the 10,000 test images (exact); "
+        "the mixture of 8 orderings 93.7 +- .8 (1,000 images). Samples are digits with gaps.",
     ),
     "eonade-mnist-paper": Preset(
         config=EoNADEConfig(adam=Adam(lr=1e-3, schedule="cosine")),

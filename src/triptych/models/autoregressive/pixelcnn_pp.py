@@ -403,7 +403,7 @@ PRESETS = {
         config=PixelCNNPPConfig(
             x=Images(1, 28, 28), width=32, blocks=1, dropout=0.0, adam=Adam(lr=2e-3, schedule="cosine", warmup=0.02)
         ),
-        steps=1500,
+        steps=1000,
         batch=16,
         expect="Grey MNIST, 256 levels; meant for 10 minutes of one CPU core, not trained yet.",
     ),

@@ -124,7 +124,7 @@ class VAE(Generative[None]):
 
 PRESETS = {
     "vae-mnist": Preset(
-        config=VAEConfig(),
+        config=VAEConfig(adam=Adam(lr=1e-3, schedule="cosine", warmup=0.02)),
         steps=40_000,
         batch=128,
         expect="Dynamically binarized MNIST, one of two CPU cores (shared), seed 0: 52 minutes, at most 95.7 nats "
