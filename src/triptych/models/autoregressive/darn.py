@@ -290,7 +290,9 @@ PRESETS = {
         config=DARNConfig(adam=Adam(lr=1e-3, schedule="cosine")),
         steps=15_000,
         batch=128,
-        expect="Dynamically binarized MNIST; meant for 10 minutes of one core, not trained yet.",
+        expect="Dynamically binarized MNIST, one of two CPU cores (shared with other work), seed 0: 8 minutes, at most "
+        "95.11 +- .23 nats (bound) on the 10,000 test images, 92.9 by importance sampling with 200 draws (1,000). "
+        "Many samples are digits, others strokes.",
     ),
     "darn-mnist-paper": Preset(
         config=DARNConfig(adam=Adam(lr=3e-4, schedule="cosine")),
