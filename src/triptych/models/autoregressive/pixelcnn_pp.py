@@ -405,7 +405,8 @@ PRESETS = {
         ),
         steps=1000,
         batch=16,
-        expect="Grey MNIST, 256 levels; meant for 10 minutes of one CPU core, not trained yet.",
+        expect="Grey MNIST, 256 levels, one of two CPU cores (shared with other work), seed 0: 10 minutes, 1.1365 "
+        "bits/dim on the 10,000 test images (exact). Smooth strokes, about half of them digits.",
     ),
     "pixelcnn-pp-cifar": Preset(
         config=PixelCNNPPConfig(width=192, blocks=5),
