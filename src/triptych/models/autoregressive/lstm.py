@@ -119,7 +119,8 @@ PRESETS = {
         steps=3000,
         batch=8,
         data={"tokens": "characters", "length": 256},
-        expect="King James Bible; not trained yet.",
+        expect="King James Bible, one of two CPU cores, seed 0: 9 minutes; 1.97 bits a character on its last tenth, in "
+        "windows of 256 without overlap. Verses of words, some of them made up.",
     ),
     "lstm-wikipedia": Preset(
         config=LSTMConfig(x=Tokens(256, 100), embedding=205, width=700, layers=7, adam=Adam(lr=1e-3)),
