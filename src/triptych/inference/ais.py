@@ -102,6 +102,10 @@ class Annealing:
         )
 
 
+USUAL = Annealing()
+"""The settings where nobody says others."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sandwich:
     """log p(x) of simulated examples, from both sides."""
@@ -129,7 +133,7 @@ def ais(
     given: Any = None,
     *,
     noise: Observation | None = None,
-    how: Annealing = Annealing(),
+    how: Annealing = USUAL,
     seed: int = 0,
     first: int = 0,
 ) -> Estimate:
@@ -168,7 +172,7 @@ def bdmc(
     given: Any = None,
     *,
     noise: Observation | None = None,
-    how: Annealing = Annealing(),
+    how: Annealing = USUAL,
     seed: int = 0,
 ) -> Sandwich:
     """The model makes n examples; their log p(x) is bounded from both sides by chains with the same settings.
