@@ -13,7 +13,6 @@ tell what is missing: by its expectation, or by several draws that show how sure
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from math import log
 
 import torch
@@ -43,6 +42,7 @@ from triptych.core import (
     inverse_cdf,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.nn.dense import mlp
 
 
 @config
@@ -60,14 +60,6 @@ class MIWAEConfig:
     draws: Count = 50
     """K, latents for each image, in training and in the bound."""
     adam: Adam = Adam(lr=1e-3, schedule="cosine")
-
-
-def mlp(*sizes: int) -> nn.Sequential:
-    """Linear layers with ReLU between them."""
-    layers: list[nn.Module] = []
-    for cin, cout in pairwise(sizes):
-        layers += [nn.Linear(cin, cout), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
 
 
 class MIWAE(Generative[None]):
