@@ -25,7 +25,7 @@ def load(name):
 
 
 training, sampling, metrics = load("training"), load("sampling"), load("metrics")
-modes, compression = load("modes"), load("compression")
+modes, compression, few_labels = load("modes"), load("compression"), load("few_labels")
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +171,14 @@ def test_semi_supervised(images, monkeypatch):
     )
     found = bench.compare(config, "squares", 20, training.Run(steps=2, batch=4))
     assert set(found) == {"sgan", "alone"} and all(0 <= value <= 1 for value in found.values())
+
+
+def test_few_labels(tmp_path, monkeypatch):
+    arguments = "--labels 20 30 --steps 2 --rival-steps 2 --draws 2 --limit 20".split()
+    monkeypatch.setattr(sys, "argv", ["few_labels", *arguments, "--out", str(tmp_path / "few")])
+    few_labels.main()
+    written = json.loads((tmp_path / "few.json").read_text())
+    assert [row["labels"] for row in written["rows"]] == [20, 30] and "passes" in written["protocol"]["model"]
+    assert all(0 <= row[side]["accuracy"] <= 1 for row in written["rows"] for side in ("bayes", "rival"))
+    lines = (tmp_path / "few.md").read_text().splitlines()
+    assert lines[-1].startswith("| 30 |") and lines[-3].startswith("| --")

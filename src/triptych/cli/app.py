@@ -412,6 +412,10 @@ def classify(
         int | None, typer.Option(min=2, help="Importance samples an item and class, for models with latent variables.")
     ] = None,
     limit: Limit = None,
+    rival: Annotated[
+        bool, typer.Option("--rival", help="Beside it, a classifier trained on the source's training part.")
+    ] = False,
+    rival_steps: Annotated[int, typer.Option(min=1, help="Steps of 64 examples for the rival.")] = 2000,
     batch: Annotated[int, typer.Option(min=1, help="Items at a time.")] = 100,
     seed: Seed = 0,
     device: Device = "auto",
@@ -430,19 +434,25 @@ def classify(
     model = load(folder).to(pick_device(device))
     found = open_data(source, split, binary, size, channels, strict, **as_read_by(model))
     check_fits(found, model.config)
-    result = measure(model, found, draws=draws, limit=limit, batch=batch, seed=seed)
+    other = open_data(source, "train", binary, size, channels, strict, **as_read_by(model)) if rival else None
+    result = measure(
+        model, found, draws=draws, limit=limit, batch=batch, seed=seed, rival=other, rival_steps=rival_steps
+    )
     if as_json:
         output.dump(result.summary())
         return
     columns = ["probabilities", "accuracy", "nats", "calibration error"]
-    rows = [
-        [name, f"{c.accuracy:.4f}", f"{c.nll:.4f}", f"{c.ece:.4f}"]
-        for name, c in (("as the model says", result.raw), ("at a temperature", result.calibrated))
-    ]
+    found_by = {"as the model says": result.raw, "at a temperature": result.calibrated}
+    if result.rival:
+        found_by |= {"rival": result.rival.raw, "rival, at a temperature": result.rival.calibrated}
+    rows = [[name, f"{c.accuracy:.4f}", f"{c.nll:.4f}", f"{c.ece:.4f}"] for name, c in found_by.items()]
     output.table(f"{result.model} on {result.data}", columns, rows)
     output.say(f"p(y | x) from p(x | y), {result.kind} ({result.how}); {result.prior} prior, {result.classes} classes")
     fitted = "each item's fitted on the other half of the items; on all of them"
     output.say(f"n = {result.n}, seed {result.seed}; temperature: {fitted}, {result.temperature:.4g}")
+    if result.rival:
+        of = f"{result.rival.examples} examples of {result.rival.data}, {result.rival.steps} steps of 64"
+        output.say(f"rival: a convolutional classifier, trained on {of}")
 
 
 @app.command()
