@@ -55,7 +55,7 @@ def train_classifier(data: Data, *, steps: int = 2000, seed: int = 0) -> nn.Sequ
         rows, order = order[:BATCH], order[BATCH:]
         batch = data.fetch(rows, ItemNoise(mix(seed, 2, step), rows.tolist()))
         optimizer.zero_grad()
-        F.cross_entropy(net(batch.x), batch.given.y).backward()
+        F.cross_entropy(net(batch.x), batch.given.y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         rate.step()
     return net.eval()
