@@ -47,6 +47,15 @@ TokenOption = Annotated[
     typer.Option("--tokens", help="Text as characters, bytes, or a vocabulary of so many byte pairs: 1024."),
 ]
 Length = Annotated[int | None, typer.Option(min=1, help="Tokens of text at a time; default: the preset's, or 256.")]
+Noisy = Annotated[
+    str | None,
+    typer.Option(
+        "--noisy",
+        metavar="KIND-AMOUNT",
+        help="Images with noise, the same at every look: gaussian-25 (of 255), uniform-50, multiplicative-25, "
+        "poisson-30.",
+    ),
+]
 LabelCount = Annotated[
     int | None,
     typer.Option(
@@ -70,6 +79,7 @@ def open_data(
     length: int | None = None,
     stride: int | None = None,
     sound: "Audio | None" = None,
+    noisy: str | None = None,
     mutate: float = 0.0,
     labels: int | None = None,
     labels_seed: int = 0,
@@ -90,6 +100,7 @@ def open_data(
         length=length,
         stride=stride,
         sound=sound,
+        noisy=noisy,
         mutate=mutate,
         labels=labels,
         labels_seed=labels_seed,
@@ -170,6 +181,7 @@ def data(
     channels: Channels = None,
     tokens: TokenOption = None,
     length: Length = None,
+    noisy: Noisy = None,
     labels: LabelCount = None,
     labels_seed: LabelsSeed = 0,
     strict: Strict = False,
@@ -178,8 +190,8 @@ def data(
     """What a source holds: items, space, conditions, and the problems found in it."""
     from triptych.verbs.inspect import inspect
 
-    hidden: dict[str, Any] = {"labels": labels, "labels_seed": labels_seed}
-    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, **hidden)
+    changed: dict[str, Any] = {"noisy": noisy, "labels": labels, "labels_seed": labels_seed}
+    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, **changed)
     about = inspect(found, pack)
     if as_json:
         output.dump(about)
@@ -228,6 +240,7 @@ def train(
     channels: Channels = None,
     tokens: TokenOption = None,
     length: Length = None,
+    noisy: Noisy = None,
     mutate: Annotated[
         float, typer.Option(min=0, max=1, help="Replace this share of pixels at random: for a background model.")
     ] = 0.0,
@@ -247,7 +260,7 @@ def train(
     usual = preset.data if preset else {}
     tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
     kind = sound_for(model, settings or [], out if resume else None)
-    opened: dict[str, Any] = {"tokens": tokens, "length": length, "sound": kind, "mutate": mutate}
+    opened: dict[str, Any] = {"tokens": tokens, "length": length, "sound": kind, "noisy": noisy, "mutate": mutate}
     opened |= {"labels": labels or usual.get("labels"), "labels_seed": labels_seed}
     found = open_data(source, split, binary, size, channels, strict, **opened)
     given = {
