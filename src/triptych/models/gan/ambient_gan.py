@@ -33,7 +33,7 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial, penalties
-from triptych.nn import residual
+from triptych.nn import unnormalized
 from triptych.nn.ema import EMA
 from triptych.nn.strided import Halvable
 
@@ -66,8 +66,8 @@ class AmbientGAN(Generative[None]):
     def __init__(self, config: AmbientGANConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.generator = residual.generator(c.latent, c.x, c.width, c.widening)
-        self.discriminator = residual.discriminator(c.x, c.width, c.widening)
+        self.generator = unnormalized.generator(c.latent, c.x, c.width, c.widening)
+        self.discriminator = unnormalized.discriminator(c.x, c.width, c.widening)
         self.average = EMA(self.generator, c.ema)
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:

@@ -45,7 +45,7 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial, penalties
-from triptych.nn import residual
+from triptych.nn import unnormalized
 from triptych.nn.brightness import brightness
 from triptych.nn.ema import EMA
 from triptych.nn.strided import Halvable
@@ -168,9 +168,9 @@ class NRGAN(Generative[None]):
         self.config = c = config
         self.constraints = CONSTRAINTS[c.variant]
         inputs = 2 * c.latent if self.constraints.implicit else c.latent
-        image, noise = (residual.generator(size, c.x, c.width, c.widening) for size in (c.latent, inputs))
+        image, noise = (unnormalized.generator(size, c.x, c.width, c.widening) for size in (c.latent, inputs))
         self.generators = nn.ModuleDict({"image": image, "noise": noise})
-        self.discriminator = residual.discriminator(c.x, c.width, c.widening)
+        self.discriminator = unnormalized.discriminator(c.x, c.width, c.widening)
         self.average = EMA(self.generators, c.ema)
 
     @property
