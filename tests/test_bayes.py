@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 import triptych as tt
-from triptych.core import Exact, Generative, Images, Label, Labels, LowerBound, Points, UsageError, config
+from triptych.core import Exact, Generative, Images, Label, Labels, LowerBound, Points, Tokens, UsageError, config
 from triptych.inference.bayes import (
     calibrated,
     class_likelihoods,
@@ -16,6 +16,7 @@ from triptych.inference.bayes import (
     fit_temperature,
     log_posterior,
 )
+from triptych.inference.discriminative import train_classifier
 from triptych.testing import Examples
 from triptych.verbs.classify import classify
 
@@ -160,6 +161,25 @@ def test_a_data_set_is_classified() -> None:
     assert set(found.summary()) >= {"raw", "calibrated", "temperature", "kind", "how", "prior"}
     assert "nats" not in found.summary() and found.kind == "exact"
     assert classify(model, data, limit=10).n == 10
+
+
+def test_a_classifier_learns_real_digits_beside_the_model_and_follows_from_its_seed() -> None:
+    model = tt.create("gated-pixelcnn-tiny", x=Images(1, 28, 28, levels=2), given=Labels(10))
+    train, test = tt.data("mnist-binary").subset(range(1500)), tt.data("mnist-binary", split="test")
+    state = torch.random.get_rng_state()
+    found = classify(model, test, limit=100, rival=train, rival_steps=50)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert found.rival is not None and found.rival.raw.accuracy > 0.6 > 0.3 > found.raw.accuracy
+    assert found.rival.raw.nll < log(10) and (found.rival.examples, found.rival.steps) == (1500, 50)
+    a, b = train_classifier(train, steps=2), train_classifier(train, steps=2)
+    assert all(torch.equal(v, w) for v, w in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_a_classifier_takes_labeled_images_or_points() -> None:
+    assert train_classifier(Examples(Points(2), Labels(3)), steps=2)(torch.zeros(5, 2)).shape == (5, 3)
+    for data in (Examples(Points(2)), Examples(Tokens(length=4, vocabulary=3), Labels(3))):
+        with pytest.raises(UsageError, match="labeled images or points"):
+            train_classifier(data)
 
 
 @pytest.mark.parametrize(

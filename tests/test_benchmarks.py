@@ -25,7 +25,7 @@ def load(name):
 
 
 training, sampling, metrics = load("training"), load("sampling"), load("metrics")
-modes, compression = load("modes"), load("compression")
+modes, compression, few_labels = load("modes"), load("compression"), load("few_labels")
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +206,14 @@ def test_noise_robust(tmp_path, monkeypatch):
     ]
     assert sigmas == [0, 25, None], "AmbientGAN is told, a GAN measures nothing"
     assert "| SI-NR-GAN-I |" in (tmp_path / "out" / "n.md").read_text()
+
+
+def test_few_labels(tmp_path, monkeypatch):
+    arguments = "--labels 20 30 --steps 2 --rival-steps 2 --draws 2 --limit 20".split()
+    monkeypatch.setattr(sys, "argv", ["few_labels", *arguments, "--out", str(tmp_path / "few")])
+    few_labels.main()
+    written = json.loads((tmp_path / "few.json").read_text())
+    assert [row["labels"] for row in written["rows"]] == [20, 30] and "passes" in written["protocol"]["model"]
+    assert all(0 <= row[side]["accuracy"] <= 1 for row in written["rows"] for side in ("bayes", "rival"))
+    lines = (tmp_path / "few.md").read_text().splitlines()
+    assert lines[-1].startswith("| 30 |") and lines[-3].startswith("| --")

@@ -116,6 +116,8 @@ def test_classify(triptych: Command, home: Path) -> None:
     lines = triptych("classify", home / "classes", *source)[1].splitlines()
     assert lines[0].split("\t") == ["probabilities", "accuracy", "nats", "calibration error"]
     assert any("exact (chain rule, the same for each class)" in line for line in lines)
+    code, out, _ = triptych("classify", home / "classes", *source, "--rival", "--rival-steps", 2)
+    assert code == 0 and "\nrival, at a temperature\t" in out and "2 steps of 64" in out
     for model, words in (("pixelcnn", "models p(x)"), ("gan", "models p(x)")):
         code, out, err = triptych("classify", home / model, *source)
         assert code == 2 and words in err and not out

@@ -1,4 +1,7 @@
-"""Which class is it? p(y | x) by Bayes' rule from a model of p(x | y), with its calibration."""
+"""Which class is it? p(y | x) by Bayes' rule from a model of p(x | y), with its calibration.
+
+On request beside a classifier that was trained for nothing else, on the same data.
+"""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +11,20 @@ from torch import Tensor
 
 from triptych.core import Data, Generative, ItemNoise, Label, UsageError, evaluating, mix
 from triptych.core.likelihood import Kind
-from triptych.inference import bayes
+from triptych.inference import bayes, discriminative
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A small convolutional classifier trained on labels, on the same items (`inference.discriminative`)."""
+
+    data: str
+    """What it was trained on."""
+    examples: int
+    steps: int
+    raw: bayes.Classified
+    calibrated: bayes.Classified
+    """At a temperature, fitted as the model's."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,8 @@ class Classification:
     temperature: float
     """Fitted on all items: what to divide log p(x | y) by from now on."""
     seed: int
+    rival: Rival | None
+    """If one was asked for."""
     nats: Tensor
     """log p(x | y), float64 [n, classes], in the data's order."""
     y: Tensor
@@ -48,18 +66,24 @@ def classify(
     limit: int | None = None,
     batch: int = 100,
     seed: int = 0,
+    rival: Data | None = None,
+    rival_steps: int = 2000,
 ) -> Classification:
     """Classifies the items of `data` (with `limit`, that many, evenly spaced), all classes being equally likely before.
 
     With `draws`, a model with latent variables is importance sampled. Random preprocessing follows from `seed`, item by
     item; random bounds from `seed`, batch by batch.
 
+    rival: labeled examples (of another split) to train a classifier on, for `rival_steps` steps of 64, which then
+    classifies the same items. About a minute.
+
     Raises UsageError for a model that has no p(x | y), and for data without labels.
     """
     n = len(data) if limit is None else min(limit, len(data))
     if n < 2:
         raise UsageError(f"{data.name} holds {n} items to classify; it takes 2 or more")
-    chosen, nats, truth = torch.arange(n) * len(data) // n, [], []
+    net = None if rival is None else discriminative.train_classifier(rival, steps=rival_steps, seed=seed)
+    chosen, nats, truth, others = torch.arange(n) * len(data) // n, [], [], []
     with evaluating(model), torch.no_grad():
         for first in range(0, n, batch):
             rows = chosen[first : first + batch]
@@ -69,9 +93,21 @@ def classify(
             found = bayes.class_likelihoods(model, b.x, draws=draws, seed=mix(seed, first))
             nats.append(found.nats.cpu())
             truth.append(b.given.y.cpu())
+            if net is not None:
+                others.append(discriminative.log_probabilities(net, b.x.cpu()))
     likelihoods, y = torch.cat(nats), torch.cat(truth)
     if not bool((y < likelihoods.shape[1]).all()):
         raise UsageError(f"{data.name} has labels up to {int(y.max())}; the model knows {likelihoods.shape[1]} classes")
+    beside = None
+    if rival is not None:
+        log_p = torch.cat(others)
+        beside = Rival(
+            data=rival.name,
+            examples=len(rival),
+            steps=rival_steps,
+            raw=bayes.classified(log_p, y),
+            calibrated=bayes.classified(bayes.calibrated(log_p, y), y),
+        )
     return Classification(
         model=model.name,
         data=data.name,
@@ -84,6 +120,7 @@ def classify(
         calibrated=bayes.classified(bayes.calibrated(likelihoods, y), y),
         temperature=bayes.fit_temperature(likelihoods, y),
         seed=seed,
+        rival=beside,
         nats=likelihoods,
         y=y,
     )

@@ -1,0 +1,110 @@
+"""Verbs that look: the catalogue, a model, a data set, the machine."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from triptych.cli import output
+from triptych.cli.options import (
+    Binary,
+    Channels,
+    Json,
+    LabelCount,
+    LabelsSeed,
+    Length,
+    ModelName,
+    Noisy,
+    Size,
+    Split,
+    Strict,
+    TokenOption,
+    open_data,
+)
+
+
+def models(as_json: Json = False) -> None:
+    """The catalogue: every model with its year, paper, conditions and the kind of its likelihood."""
+    from triptych.models import TABLE
+
+    if as_json:
+        output.dump([{**{k: v for k, v in vars(e).items() if k != "cls"}, "ready": e.ready} for e in TABLE])
+        return
+    columns = ["name", "family", "year", "model", "conditions", "likelihood", "status", "paper"]
+    rows = [
+        [e.name, e.family, str(e.year), e.title, e.conditions, e.likelihood, "ready" if e.ready else "planned", e.url]
+        for e in TABLE
+    ]
+    output.table("Models", columns, rows)
+
+
+def show(model: ModelName, as_json: Json = False) -> None:
+    """A model's fields with their meaning and defaults, its players, presets, size and source."""
+    from triptych.verbs.show import show as describe
+
+    about = describe(model)
+    if as_json:
+        output.dump(about)
+        return
+    output.say(f"{about['title']} ({about['year']}), {about['family']}; likelihood: {about['likelihood']}")
+    output.say(f"{about['authors']}. {about['paper']}. {about['url']}")
+    output.say(f"{about['parameters']:,} parameters as configured below; source: {about['source']}")
+    output.table(
+        "Fields", ["field", "value", "meaning"], [[f["field"], str(f["value"]), f["doc"]] for f in about["fields"]]
+    )
+    players = [[p["stage"], p["player"], f"{p['parameters']:,}", p["every"]] for p in about["players"]]
+    output.table("Players", ["stage", "player", "parameters", "turns"], players)
+    presets = [[p["name"], str(p["steps"]), str(p["batch"]), p["expect"]] for p in about["presets"]]
+    output.table("Presets", ["preset", "steps", "batch", "what to expect"], presets)
+
+
+def data(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A built-in set, a folder, an array file or a zip.")],
+    pack: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the packed form to this folder.")] = None,
+    split: Split = None,
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    tokens: TokenOption = None,
+    length: Length = None,
+    noisy: Noisy = None,
+    labels: LabelCount = None,
+    labels_seed: LabelsSeed = 0,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """What a source holds: items, space, conditions, and the problems found in it."""
+    from triptych.verbs.inspect import inspect
+
+    changed: dict[str, Any] = {"noisy": noisy, "labels": labels, "labels_seed": labels_seed}
+    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, **changed)
+    about = inspect(found, pack)
+    if as_json:
+        output.dump(about)
+        return
+    for name, value in about.items():
+        if name != "problems":
+            output.say(f"{name}: {value}")
+    output.say(f"problems: {len(about['problems'])}")
+    for problem in about["problems"]:
+        output.say(f"  {problem['file']}: {problem['reason']}")
+
+
+def cite(model: ModelName) -> None:
+    """The paper of a model, as BibTeX."""
+    from triptych.models import find_preset
+
+    output.say(find_preset(model)[0].bibtex())
+
+
+def doctor(as_json: Json = False) -> None:
+    """Versions, devices, precision, and which extras are missing (with the pip line for each)."""
+    from triptych.verbs.doctor import doctor as look
+
+    about = look()
+    if as_json:
+        output.dump(about)
+        return
+    output.table("This machine", ["what", "found"], [[k, str(v)] for k, v in about["machine"].items()])
+    extras = [[e["extra"], "there" if e["found"] else f"missing: {e['install']}", e["why"]] for e in about["extras"]]
+    output.table("Extras", ["extra", "state", "for"], extras)

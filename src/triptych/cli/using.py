@@ -1,0 +1,207 @@
+"""Verbs that show what a likelihood is for: classes, anomalies, missing values, compression."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from triptych.cli import output
+from triptych.cli.options import (
+    Binary,
+    Channels,
+    Device,
+    Folder,
+    Json,
+    Limit,
+    Seed,
+    Size,
+    Source,
+    Split,
+    Strict,
+    as_read_by,
+    open_data,
+    pick_device,
+)
+from triptych.errors import UsageError
+
+
+def classify(
+    folder: Folder,
+    source: Source,
+    draws: Annotated[
+        int | None, typer.Option(min=2, help="Importance samples an item and class, for models with latent variables.")
+    ] = None,
+    limit: Limit = None,
+    rival: Annotated[
+        bool, typer.Option("--rival", help="Beside it, a classifier trained on the source's training part.")
+    ] = False,
+    rival_steps: Annotated[int, typer.Option(min=1, help="Steps of 64 examples for the rival.")] = 2000,
+    batch: Annotated[int, typer.Option(min=1, help="Items at a time.")] = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    split: Split = "test",
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Classify by Bayes' rule with a model of p(x | y): accuracy, -log p(y | x), calibration."""
+    from triptych.data import check_fits
+    from triptych.verbs.classify import classify as measure
+    from triptych.verbs.create import load
+
+    model = load(folder).to(pick_device(device))
+    found = open_data(source, split, binary, size, channels, strict, **as_read_by(model))
+    check_fits(found, model.config)
+    other = open_data(source, "train", binary, size, channels, strict, **as_read_by(model)) if rival else None
+    result = measure(
+        model, found, draws=draws, limit=limit, batch=batch, seed=seed, rival=other, rival_steps=rival_steps
+    )
+    if as_json:
+        output.dump(result.summary())
+        return
+    columns = ["probabilities", "accuracy", "nats", "calibration error"]
+    found_by = {"as the model says": result.raw, "at a temperature": result.calibrated}
+    if result.rival:
+        found_by |= {"rival": result.rival.raw, "rival, at a temperature": result.rival.calibrated}
+    rows = [[name, f"{c.accuracy:.4f}", f"{c.nll:.4f}", f"{c.ece:.4f}"] for name, c in found_by.items()]
+    output.table(f"{result.model} on {result.data}", columns, rows)
+    output.say(f"p(y | x) from p(x | y), {result.kind} ({result.how}); {result.prior} prior, {result.classes} classes")
+    fitted = "each item's fitted on the other half of the items; on all of them"
+    output.say(f"n = {result.n}, seed {result.seed}; temperature: {fitted}, {result.temperature:.4g}")
+    if result.rival:
+        of = f"{result.rival.examples} examples of {result.rival.data}, {result.rival.steps} steps of 64"
+        output.say(f"rival: a convolutional classifier, trained on {of}")
+
+
+def anomaly(
+    folder: Folder,
+    normal: Annotated[str, typer.Option(metavar="SOURCE", help="Data of the kind that the model was trained on.")],
+    other: Annotated[str, typer.Option(metavar="SOURCE", help="Data of another kind, which is to be told from it.")],
+    background: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A run trained with --mutate, for the likelihood ratio."),
+    ] = None,
+    group: Annotated[int, typer.Option(min=1, help="Items a batch, for typicality.")] = 10,
+    draws: Annotated[
+        int | None, typer.Option(min=2, help="Importance samples an item, for models with latent variables.")
+    ] = None,
+    limit: Limit = None,
+    batch: Annotated[int, typer.Option(min=1, help="Items scored at a time.")] = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    split: Split = "test",
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Tell data of another kind from the model's own, by likelihoods: AUROC of four scores."""
+    from triptych.data import check_fits
+    from triptych.verbs.anomaly import anomaly as measure
+    from triptych.verbs.create import load
+
+    where = pick_device(device)
+    model = load(folder).to(where)
+    ground = load(background).to(where) if background else None
+    sources = [
+        open_data(source, split, binary, size, channels, strict, **as_read_by(model)) for source in (normal, other)
+    ]
+    for found in sources:
+        for one in (model, ground) if ground else (model,):
+            check_fits(found, one.config)
+    result = measure(model, *sources, background=ground, group=group, draws=draws, limit=limit, batch=batch, seed=seed)
+    if as_json:
+        output.dump(result.as_dict())
+        return
+    rows = [[r.name, f"{r.auroc:.4f}", f"{r.stderr:.4f}", f"{r.normal} and {r.anomalous}"] for r in result.scores]
+    output.table(f"{result.model}: {result.normal} and {result.other}", ["score", "AUROC", "stderr", "items"], rows)
+    output.say(f"-log p, {result.kind} ({result.how}): {result.nats_normal:.3f} and {result.nats_other:.3f} nats")
+    output.say(f"AUROC: the chance that an item of the second set scores stranger; .5 is guessing. seed {result.seed}")
+
+
+def compress(
+    folder: Folder,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A file or folder (all of it), or a built-in set: mnist-binary:test."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The compressed file.")],
+    limit: Limit = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Items coded together; default 256, or 1 for latent variable models.")
+    ] = None,
+    seed: Seed = 0,
+    split: Split = None,
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Make data as small as a model finds it likely, without loss. Runs on the CPU.
+
+    Items are kept in the order in which the data is served: training items first, what is held out after them.
+    """
+    from triptych.data import check_fits
+    from triptych.verbs.compress import compress as shrink
+    from triptych.verbs.compress import from_data, from_text, is_text, write_compressed
+    from triptych.verbs.create import load
+
+    model = load(folder)
+    if is_text(model, source):
+        if limit is not None:
+            raise UsageError("--limit is for items; a text is compressed whole")
+        items = from_text(model, Path(source))
+    else:
+        split = split or ("all" if Path(source).exists() else None)
+        found = open_data(source, split, binary, size, channels, strict, **as_read_by(model))
+        check_fits(found, model.config)
+        items = from_data(model, found, limit=limit, seed=seed)
+    started = time.monotonic()
+    with output.progress() as add:
+        tick = add(f"compress with {model.name}", len(items.x))
+        made, about = shrink(model, items, batch=batch, tick=lambda done: tick(done, ""))
+    write_compressed(made, out)
+    if as_json:
+        output.dump({**about.as_dict(), "seconds": time.monotonic() - started, "out": str(out)})
+        return
+    says = about.as_dict()
+    output.say(f"{about.items} items of {about.values // about.items} values: {about.bytes:,} bytes in {out}")
+    output.say(
+        f"code: {about.net_bits:,.0f} bits, {says['net_bits_per_dim']:.4f} bits/dim; {model.name}'s likelihood says "
+        f"{about.reported_bits:,.0f}, {says['reported_bits_per_dim']:.4f} bits/dim ({about.kind}, {about.how})"
+    )
+    beside = {"initial bits": about.initial_bits, "classes": about.label_bits}
+    beside |= {"header and checksums": 8 * about.bytes - about.code_bits}
+    output.say("and " + ", ".join(f"{what}: {bits:,.0f} bits" for what, bits in beside.items() if bits))
+
+
+def decompress(
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `triptych compress` wrote.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help=".npz (x, and y if there are classes), .txt, .wav, or a folder of .png."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Get the data back, exactly; refuses, and writes nothing, if that cannot be done here."""
+    from triptych.verbs.compress import decompress as restore
+    from triptych.verbs.compress import write_restored
+    from triptych.verbs.create import load
+
+    model = load(folder)
+    started = time.monotonic()
+    held = restore(model, file)
+    files = write_restored(model, held, out)
+    seconds = time.monotonic() - started
+    if as_json:
+        output.dump(
+            {"model": model.name, "items": len(held.x), "seconds": seconds, "out": str(out), "files": len(files)}
+        )
+    else:
+        output.say(f"{len(held.x)} items in {seconds:.1f} s: {out}")
