@@ -137,7 +137,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("sagan", "SAGAN", "gan", 2018,
           "Han Zhang, Ian Goodfellow, Dimitris Metaxas, Augustus Odena",
           "Self-Attention Generative Adversarial Networks",
-          arxiv("1805.08318"), "label", "none"),
+          arxiv("1805.08318"), "label", "none", "gan.sagan.SAGAN"),
     Entry("biggan", "BigGAN", "gan", 2018,
           "Andrew Brock, Jeff Donahue, Karen Simonyan",
           "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
