@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from triptych.core import Images
+from triptych.nn.residual import DoublingConv, HalvingConv
 from triptych.nn.strided import halvings
 
 SCALE = 0.1
@@ -36,22 +37,20 @@ class Block(nn.Module):
         return self.shortcut(x) + SCALE * self.branch(x)
 
 
-def conv(inputs: int, outputs: int) -> nn.Module:
+def conv(inputs: int, outputs: int, kind: type[nn.Conv2d] = nn.Conv2d) -> nn.Module:
     """A 3 x 3 convolution of a branch: its gain makes up for the ReLU before it."""
-    return initialized(nn.Conv2d(inputs, outputs, 3, 1, 1), math.sqrt(2))
+    return initialized(kind(inputs, outputs, 3, 1, 1), math.sqrt(2))
 
 
 def point(inputs: int, outputs: int) -> nn.Module:
-    """A 1 x 1 convolution of a short cut."""
+    """A 1 x 1 convolution of a short cut; before doubling, and after taking means, where it costs a quarter."""
     return initialized(nn.Conv2d(inputs, outputs, 1))
 
 
 def up(inputs: int, outputs: int) -> Block:
-    """Twice the height and width. The short cut's 1 x 1 convolution comes before the doubling: the same function of x,
-    at a quarter of the work."""
-    doubled = nn.Upsample(scale_factor=2, mode="nearest")
-    branch = nn.Sequential(nn.ReLU(), doubled, conv(inputs, outputs), nn.ReLU(), conv(outputs, outputs))
-    return Block(branch, nn.Sequential(point(inputs, outputs), doubled))
+    """Twice the height and width."""
+    branch = nn.Sequential(nn.ReLU(), conv(inputs, outputs, DoublingConv), nn.ReLU(), conv(outputs, outputs))
+    return Block(branch, nn.Sequential(point(inputs, outputs), nn.Upsample(scale_factor=2, mode="nearest")))
 
 
 def same(width: int) -> Block:
@@ -60,14 +59,14 @@ def same(width: int) -> Block:
 
 
 def down(inputs: int, outputs: int) -> Block:
-    """Half the height and width, by means of 2 x 2 (the short cut's taken before its 1 x 1 convolution: the same)."""
-    branch = nn.Sequential(nn.ReLU(), conv(inputs, inputs), nn.ReLU(), conv(inputs, outputs), nn.AvgPool2d(2))
+    """Half the height and width, by means of 2 x 2."""
+    branch = nn.Sequential(nn.ReLU(), conv(inputs, inputs), nn.ReLU(), conv(inputs, outputs, HalvingConv))
     return Block(branch, nn.Sequential(nn.AvgPool2d(2), point(inputs, outputs)))
 
 
 def first(channels: int, outputs: int) -> Block:
     """Half the height and width of an image: no ReLU before the first convolution, which sees pixels."""
-    branch = nn.Sequential(conv(channels, outputs), nn.ReLU(), conv(outputs, outputs), nn.AvgPool2d(2))
+    branch = nn.Sequential(conv(channels, outputs), nn.ReLU(), conv(outputs, outputs, HalvingConv))
     return Block(branch, nn.Sequential(nn.AvgPool2d(2), point(channels, outputs)))
 
 

@@ -245,7 +245,7 @@ PRESETS = {
             ema=0.99,
             adam=Adam(lr=1e-3, betas=(0.0, 0.99), schedule="linear"),
         ),
-        steps=5_000,
+        steps=3_000,
         batch=16,
         expect="Grey MNIST or Fashion-MNIST with noise (--noisy gaussian-25 or gaussian-50); not trained yet.",
     ),
