@@ -213,7 +213,9 @@ def test_images_among_which_lies_a_sound_stay_images(tmp_path: Path) -> None:
 
 def test_options_go_with_their_kind(tmp_path: Path) -> None:
     path = folder(tmp_path / "in", a=wav(tone()), b=wav(tone()))
-    with pytest.raises(UsageError, match=r"size=, channels= and binary= are for images; this source holds sound"):
+    with pytest.raises(
+        UsageError, match=r"size=, channels=, binary= and noisy= are for images; this source holds sound"
+    ):
         data(path, size=8, cache=tmp_path)
     with pytest.raises(UsageError, match=r"binary= is for images"):
         data(path, binary="dynamic", cache=tmp_path)

@@ -173,6 +173,41 @@ def test_semi_supervised(images, monkeypatch):
     assert set(found) == {"sgan", "alone"} and all(0 <= value <= 1 for value in found.values())
 
 
+def test_noise_robust(tmp_path, monkeypatch):
+    """Every model once, in miniature; a second call trains nothing and measures nothing again."""
+    bench = load("noise_robust")
+    source = tmp_path / "squares.npz"
+    draws = np.random.default_rng(0)
+    x = np.zeros((400, 8, 8), np.uint8)
+    for picture, (top, left) in zip(x, draws.integers(0, 5, (400, 2)), strict=True):
+        picture[top : top + 3, left : left + 3] = draws.integers(128, 256)
+    np.savez(source, x=x)
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    tiny = {
+        "GAN": ("ambient-gan-tiny", ["sigma=0"]),
+        "AmbientGAN": ("ambient-gan-tiny", ["sigma={sigma:g}"]),
+        "SI-NR-GAN-I": ("nr-gan-tiny", []),
+    }
+    monkeypatch.setattr(bench, "MODELS", tiny)
+    options = ["--sigmas", "25", "--steps", "2", "-n", "30", "--models", *tiny]
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["x", "--data", str(source), *options, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out" / "n")],
+    )
+    for _ in range(2):
+        bench.main()
+    kept = json.loads((tmp_path / "out" / "n.json").read_text())["results"]
+    assert [r["model"] for r in kept] == ["clean images", "noisy images", *tiny]
+    clean, noisy = (r["fd"]["FD-pixels"] for r in kept[:2])
+    assert clean < noisy and kept[-1]["found"] > 0 and kept[2]["found"] is None
+    sigmas = [
+        json.loads((tmp_path / f"runs/squares-25-{m}/config.json").read_text())["config"].get("sigma") for m in tiny
+    ]
+    assert sigmas == [0, 25, None], "AmbientGAN is told, a GAN measures nothing"
+    assert "| SI-NR-GAN-I |" in (tmp_path / "out" / "n.md").read_text()
+
+
 def test_few_labels(tmp_path, monkeypatch):
     arguments = "--labels 20 30 --steps 2 --rival-steps 2 --draws 2 --limit 20".split()
     monkeypatch.setattr(sys, "argv", ["few_labels", *arguments, "--out", str(tmp_path / "few")])

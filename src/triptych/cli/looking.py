@@ -14,6 +14,7 @@ from triptych.cli.options import (
     LabelsSeed,
     Length,
     ModelName,
+    Noisy,
     Size,
     Split,
     Strict,
@@ -66,6 +67,7 @@ def data(
     channels: Channels = None,
     tokens: TokenOption = None,
     length: Length = None,
+    noisy: Noisy = None,
     labels: LabelCount = None,
     labels_seed: LabelsSeed = 0,
     strict: Strict = False,
@@ -74,8 +76,8 @@ def data(
     """What a source holds: items, space, conditions, and the problems found in it."""
     from triptych.verbs.inspect import inspect
 
-    hidden: dict[str, Any] = {"labels": labels, "labels_seed": labels_seed}
-    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, **hidden)
+    changed: dict[str, Any] = {"noisy": noisy, "labels": labels, "labels_seed": labels_seed}
+    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, **changed)
     about = inspect(found, pack)
     if as_json:
         output.dump(about)

@@ -32,6 +32,15 @@ TokenOption = Annotated[
     typer.Option("--tokens", help="Text as characters, bytes, or a vocabulary of so many byte pairs: 1024."),
 ]
 Length = Annotated[int | None, typer.Option(min=1, help="Tokens of text at a time; default: the preset's, or 256.")]
+Noisy = Annotated[
+    str | None,
+    typer.Option(
+        "--noisy",
+        metavar="KIND-AMOUNT",
+        help="Images with noise, the same at every look: gaussian-25 (of 255), uniform-50, multiplicative-25, "
+        "poisson-30.",
+    ),
+]
 LabelCount = Annotated[
     int | None,
     typer.Option(
@@ -55,6 +64,7 @@ def open_data(
     length: int | None = None,
     stride: int | None = None,
     sound: "Audio | None" = None,
+    noisy: str | None = None,
     mutate: float = 0.0,
     labels: int | None = None,
     labels_seed: int = 0,
@@ -75,6 +85,7 @@ def open_data(
         length=length,
         stride=stride,
         sound=sound,
+        noisy=noisy,
         mutate=mutate,
         labels=labels,
         labels_seed=labels_seed,

@@ -17,6 +17,7 @@ from triptych.cli.options import (
     LabelsSeed,
     Length,
     ModelName,
+    Noisy,
     Seed,
     Size,
     Source,
@@ -63,6 +64,7 @@ def train(
     channels: Channels = None,
     tokens: TokenOption = None,
     length: Length = None,
+    noisy: Noisy = None,
     mutate: Annotated[
         float, typer.Option(min=0, max=1, help="Replace this share of pixels at random: for a background model.")
     ] = 0.0,
@@ -82,7 +84,7 @@ def train(
     usual = preset.data if preset else {}
     tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
     kind = sound_for(model, settings or [], out if resume else None)
-    opened: dict[str, Any] = {"tokens": tokens, "length": length, "sound": kind, "mutate": mutate}
+    opened: dict[str, Any] = {"tokens": tokens, "length": length, "sound": kind, "noisy": noisy, "mutate": mutate}
     opened |= {"labels": labels or usual.get("labels"), "labels_seed": labels_seed}
     found = open_data(source, split, binary, size, channels, strict, **opened)
     given = {

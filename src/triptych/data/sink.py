@@ -14,6 +14,7 @@ from triptych.core import Audio, Images, Points, Symbols, Tokens, UsageError, mi
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem
 from triptych.data.images import fit_array
+from triptych.data.noisy import Corruption
 from triptych.data.text import Tokenizer
 
 FIXED_SEED = 1
@@ -31,6 +32,7 @@ class Options:
     binary: Literal["fixed", "threshold"] | None = None
     tokens: Literal["characters", "bytes"] | int | Symbols | None = None
     sound: Audio | None = None
+    noisy: Corruption | None = None
 
 
 @dataclass(kw_only=True)
@@ -92,7 +94,7 @@ class Sink:
         if holds != "sound" and self.options.sound is not None:
             raise UsageError(f"sound= is for recordings; this source holds {holds}")
         if holds != "images" and replace(self.options, sound=None) != Options():
-            raise UsageError(f"size=, channels= and binary= are for images; this source holds {holds}")
+            raise UsageError(f"size=, channels=, binary= and noisy= are for images; this source holds {holds}")
         if holds == "images":
             rows, levels = self.convert(rows, levels)
         self.keep(rows, levels)
@@ -103,7 +105,7 @@ class Sink:
         Raises UsageError if the options do not apply.
         """
         if self.options != Options(tokens=self.options.tokens):
-            raise UsageError("size=, channels= and binary= are for images; this source holds text")
+            raise UsageError("size=, channels=, binary= and noisy= are for images; this source holds text")
         self.symbols, most = symbols, len(symbols) - 1
         dtype = next(t for t in (np.uint8, np.int16, np.int32) if most <= np.iinfo(t).max)
         self.keep(tokens[:, None].astype(dtype), len(symbols))
@@ -121,11 +123,15 @@ class Sink:
 
     def convert(self, rows: np.ndarray, levels: int) -> tuple[np.ndarray, int]:
         size, channels, binary = self.options.size, self.options.channels, self.options.binary
+        if self.options.noisy is not None and (binary is not None or levels == 2):
+            raise UsageError("noisy= is for images of 256 levels; leave out binary=, or take a source of grey images")
         if levels == 2:
             if size not in (None, rows.shape[2:]):
                 raise UsageError("size= would blur images of two levels; resize them before they are made binary")
             return (rows.repeat(channels or 1, 1) if rows.shape[1] == 1 else rows), levels
         rows = fit_array(rows, size, channels)
+        if self.options.noisy is not None:
+            rows = self.options.noisy(rows, first=self.n)
         if binary is None:
             return rows, levels
         check_grey(rows.shape[1])

@@ -18,6 +18,7 @@ from triptych.data.dataset import Dataset, Windows
 from triptych.data.files import Archive, Files, Folder, Tree, reason_of, sha256_file, shown
 from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
+from triptych.data.noisy import Corruption
 from triptych.data.packs import Pack, is_pack, open_pack
 from triptych.data.recordings import SOUNDS, read_sounds
 from triptych.data.sink import CHUNK, CannotWrite, Content, Options, Sink
@@ -40,6 +41,7 @@ def data(
     length: int | None = None,
     stride: int | None = None,
     sound: Audio | None = None,
+    noisy: str | None = None,
     mutate: float = 0.0,
     labels: int | None = None,
     labels_seed: int = 0,
@@ -68,6 +70,9 @@ def data(
     sound     for recordings, the space that they are brought to: each clip is one item, padded with silence or cut off
               at its end; a clip of another rate is a bad file. Else the space is what the files are: the commonest
               rate, the longest clip, 65,536 levels.
+    noisy     images with noise added once, before anything is served of them: "gaussian-25" for a standard deviation
+              of 25 levels of 255, "uniform-50", "multiplicative-25" or "poisson-30" (see `noisy.Corruption`). Held-out
+              images are noisy too; clean ones are those of the same source without this option.
     mutate    the share of values of images and sound that are replaced by levels drawn at random, anew whenever they
               are served: what a background model is trained on (see `inference.anomaly`). Held-out data stay whole.
     labels    in the training part only so many examples keep their class, as many of each, and that of the others
@@ -86,10 +91,13 @@ def data(
     if binary not in (None, "dynamic", "fixed", "threshold"):
         raise UsageError(f'binary={binary!r}: it is "dynamic" (or True), "fixed" or "threshold"')
     said, binary = binary, binary or found.binary
+    corruption = Corruption.parse(noisy) if noisy is not None else None
+    if corruption and binary:
+        raise UsageError(f"noisy={noisy} is for images of 256 levels, and binary={binary} leaves them two; choose one")
     if channels not in (None, 1, 3):
         raise UsageError(f"channels={channels!r}: it is 1 or 3")
     check_tokens(tokens)
-    options = Options(sides, channels, None if binary == "dynamic" else binary, tokens, sound)
+    options = Options(sides, channels, None if binary == "dynamic" else binary, tokens, sound, corruption)
     if isinstance(found, Packed) and options in (
         Options(),
         Options(tokens=getattr(found.pack.meta.x, "symbols", None)),
@@ -110,6 +118,7 @@ def data(
     if length is not None or stride is not None:
         raise UsageError(f"length= and stride= are for text; {pack.meta.name} holds {pack.meta.x}")
     opened |= {"sound": asdict(sound)} if sound else {}
+    opened |= {"noisy": str(corruption)} if corruption else {}
     opened |= {"labels": labels, "labels_seed": labels_seed} if labels is not None else {}
     served = Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
     if labels is not None and wanted == "train":
@@ -118,8 +127,9 @@ def data(
 
 
 def name_of(found: Source, options: Options) -> str:
-    """The pack's name, with what was chosen of its content: "mnist-fixed", "kjv-bytes"."""
-    return "-".join(str(part) for part in (found.name, options.binary, options.tokens) if isinstance(part, str | int))
+    """The pack's name, with what was chosen of its content: "mnist-fixed", "mnist-gaussian-25", "kjv-bytes"."""
+    chosen = (found.name, options.binary, options.noisy, options.tokens)
+    return "-".join(str(part) for part in chosen if isinstance(part, str | int | Corruption))
 
 
 def pack(
@@ -130,6 +140,7 @@ def pack(
     channels: int | None = None,
     tokens: TokenKind | int | None = None,
     sound: Audio | None = None,
+    noisy: str | None = None,
     strict: bool = False,
 ) -> Dataset:
     """Packs a source, with all its splits, into the folder `out`, which is a source from then on.
@@ -144,7 +155,8 @@ def pack(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{shown(out)} exists already; name a folder that does not, or an empty one")
     check_tokens(tokens)
-    options = Options(as_sides(size), channels, found.binary, tokens, sound)
+    corruption = Corruption.parse(noisy) if noisy is not None else None
+    options = Options(as_sides(size), channels, found.binary, tokens, sound, corruption)
     try:
         packed = install(out, name_of(found, options), found.read, options)
     except CannotWrite as e:

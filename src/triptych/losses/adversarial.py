@@ -6,7 +6,7 @@ stay finite, and keep their gradients, at any logit.
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import relu, softplus
 
 Logits = Float[Tensor, "..."]
 
@@ -46,3 +46,16 @@ def least_squares_discriminator(real: Logits, fake: Logits) -> Float[Tensor, ""]
 def least_squares_generator(fake: Logits) -> Float[Tensor, ""]:
     """E (D(G(z)) - 1)^2 / 2: scores above 1, too, are drawn to 1 (Mao et al., 2017, Equation 9)."""
     return (fake - 1).square().mean() / 2
+
+
+def hinge_discriminator(real: Logits, fake: Logits) -> Float[Tensor, ""]:
+    """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))): nothing more to win with real scores above 1, fake below -1.
+
+    Geometric GAN. Lim and Ye, 2017. https://arxiv.org/abs/1705.02894
+    """
+    return relu(1 - real).mean() + relu(1 + fake).mean()
+
+
+def hinge_generator(fake: Logits) -> Float[Tensor, ""]:
+    """-E D(G(z)), the generator's side of the hinge loss: not cut off, so that its gradient never ends."""
+    return -fake.mean()

@@ -59,7 +59,7 @@ def command(model: Generative[Any], data: Data, run: Run, path: Path) -> str:
     """The command line that repeats the run: every field that differs from the default is spelled out."""
     opened = getattr(data, "opened", None) or {"source": data.name}
     words = ["triptych", "train", model.name, "--data", str(opened["source"]), "--out", str(path)]
-    for option in ("size", "channels", "binary", "tokens", "length", "labels", "labels_seed"):
+    for option in ("size", "channels", "binary", "noisy", "tokens", "length", "labels", "labels_seed"):
         if isinstance(opened.get(option), int | str) and not isinstance(opened.get(option), bool):
             words += [f"--{option.replace('_', '-')}", str(opened[option])]
     words += ["--steps", str(run.steps), "--batch", str(run.batch), "--seed", str(run.seed)]

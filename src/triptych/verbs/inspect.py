@@ -21,6 +21,7 @@ def inspect(data: Dataset, pack_to: Path | None = None) -> dict[str, Any]:
     if pack_to is not None and data.opened is not None:
         opened, sound = data.opened, data.x if isinstance(data.x, Audio) else None
         size, channels, tokens = opened["size"], opened["channels"], opened.get("tokens")
-        pack(opened["source"], pack_to, size=size, channels=channels, tokens=tokens, sound=sound)
+        noisy = opened.get("noisy")
+        pack(opened["source"], pack_to, size=size, channels=channels, tokens=tokens, sound=sound, noisy=noisy)
         about["packed"] = str(pack_to)
     return about
