@@ -44,6 +44,9 @@ def train(
     channels_last: Annotated[
         bool | None, typer.Option("--channels-last/--channels-first", help="Faster convolutions on most machines.")
     ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(min=1, help="Parts to work on each batch in: for batches that memory does not hold.")
+    ] = None,
     augment: Annotated[
         str | None,
         typer.Option(help="For a GAN of few images: color,translation,cutout or some of them (DiffAugment)."),
@@ -93,6 +96,7 @@ def train(
         "seed": seed,
         "precision": precision,
         "channels_last": channels_last,
+        "accumulate": accumulate,
         "augment": augment.split(",") if augment else None,
     }
     changed = {name: value for name, value in given.items() if value is not None}
