@@ -46,7 +46,7 @@ def turn(
     if getattr(getattr(model, "config", None), "given", None) is None:
         batch = replace(batch, given=None)  # the data may have labels that the model does not take
     for group in optimizer.param_groups:
-        group["lr"] = player.optimizer.rate(clock.progress)
+        group.update(player.optimizer.settings(clock.progress))
     optimizer.zero_grad(set_to_none=True)
     with only(player, model):
         with torch.autocast(batch.x.device.type, dtype=autocast, enabled=autocast is not None):
