@@ -48,7 +48,7 @@ def turn(
     if getattr(getattr(model, "config", None), "given", None) is None:
         parts = [replace(part, given=None) for part in parts]  # the data may have labels that the model does not take
     for group in optimizer.param_groups:
-        group["lr"] = player.optimizer.rate(clock.progress)
+        group.update(player.optimizer.settings(clock.progress))
     optimizer.zero_grad(set_to_none=True)
     losses = []
     with only(player, model):
