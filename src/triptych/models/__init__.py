@@ -165,7 +165,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("r3gan", "R3GAN", "gan", 2024,
           "Yiwen Huang, Aaron Gokaslan, Volodymyr Kuleshov, James Tompkin",
           "The GAN is dead; long live the GAN! A Modern GAN Baseline",
-          arxiv("2501.05441"), "none or label", "none"),
+          arxiv("2501.05441"), "none or label", "none", "gan.r3gan.R3GAN"),
     # VAEs
     Entry("vae", "VAE", "vae", 2013,
           "Diederik P. Kingma, Max Welling",
