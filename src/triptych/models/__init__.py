@@ -141,7 +141,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("biggan", "BigGAN", "gan", 2018,
           "Andrew Brock, Jeff Donahue, Karen Simonyan",
           "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
-          arxiv("1809.11096"), "label", "none"),
+          arxiv("1809.11096"), "label", "none", "gan.biggan.BigGAN"),
     Entry("msg-gan", "MSG-GAN", "gan", 2019,
           "Animesh Karnewar, Oliver Wang",
           "MSG-GAN: Multi-Scale Gradients for Generative Adversarial Networks",
