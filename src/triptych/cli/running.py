@@ -151,6 +151,10 @@ def sample(
     top_p: Annotated[
         float | None, typer.Option(help="Autoregressive models: only the likeliest values that reach p together.")
     ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(help="BigGAN: latent numbers further than this from 0 are drawn again; inf: none are."),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -161,12 +165,13 @@ def sample(
     from triptych.verbs.sample import sample as draw
 
     model = load(folder).to(pick_device(device))
-    how = steering(model, temperature=temperature, top_k=top_k, top_p=top_p, text=text)
+    how = steering(model, temperature=temperature, top_k=top_k, top_p=top_p, truncation=truncation, text=text)
     started = time.monotonic()
     x = draw(model, n, conditions(model, n, given), seed=seed, how=how)
     seconds = time.monotonic() - started
     about = {"model": model.name, "seed": str(seed), "n": str(n)} | ({"given": given} if given else {})
     chosen = {"temperature": temperature if temperature != 1 else None, "top_k": top_k, "top_p": top_p}
+    chosen["truncation"] = truncation
     about |= {name: str(value) for name, value in chosen.items() if value is not None}
     files = write(model, x, out, about)
     if as_json:

@@ -141,7 +141,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("biggan", "BigGAN", "gan", 2018,
           "Andrew Brock, Jeff Donahue, Karen Simonyan",
           "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
-          arxiv("1809.11096"), "label", "none"),
+          arxiv("1809.11096"), "label", "none", "gan.biggan.BigGAN"),
     Entry("ambient-gan", "AmbientGAN", "gan", 2018,
           "Ashish Bora, Eric Price, Alexandros G. Dimakis",
           "AmbientGAN: Generative models from lossy measurements",
