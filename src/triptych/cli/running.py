@@ -170,8 +170,12 @@ def sample(
     x = draw(model, n, conditions(model, n, given), seed=seed, how=how)
     seconds = time.monotonic() - started
     about = {"model": model.name, "seed": str(seed), "n": str(n)} | ({"given": given} if given else {})
-    chosen = {"temperature": temperature if temperature != 1 else None, "top_k": top_k, "top_p": top_p}
-    chosen["truncation"] = truncation
+    chosen = {
+        "temperature": temperature if temperature != 1 else None,
+        "top_k": top_k,
+        "top_p": top_p,
+        "truncation": truncation,
+    }
     about |= {name: str(value) for name, value in chosen.items() if value is not None}
     files = write(model, x, out, about)
     if as_json:

@@ -155,7 +155,7 @@ def spread(n: Float[Tensor, "n c h w"], z: Float[Tensor, "n latents"]) -> Float[
     """
     by, of = (
         (pair[:, 0] - pair[:, 1]).abs().flatten(1).mean(1)
-        for pair in (n.unflatten(0, (-1, 2)), z.unflatten(0, (-1, 2)))
+        for pair in (n.view(-1, 2, *n.shape[1:]), z.view(-1, 2, *z.shape[1:]))
     )
     return (by / of.clamp(min=1e-12)).mean()
 
