@@ -217,3 +217,28 @@ def test_few_labels(tmp_path, monkeypatch):
     assert all(0 <= row[side]["accuracy"] <= 1 for row in written["rows"] for side in ("bayes", "rival"))
     lines = (tmp_path / "few.md").read_text().splitlines()
     assert lines[-1].startswith("| 30 |") and lines[-3].startswith("| --")
+
+
+def test_stacked_digits(tmp_path, monkeypatch):
+    """A preset that is trained and a finished run, each once."""
+    from triptych.core import Images
+    from triptych.io import configs, folder
+    from triptych.testing import Examples
+    from triptych.verbs.create import create
+
+    bench = load("stacked_digits")
+    monkeypatch.setattr(bench, "data", lambda name: Examples(Images(3, 28, 28)))
+    run = configs.to_json(bench.Run(steps=7, batch=5, seed=3))
+    folder.save(create("r3gan-stacked-digits", width=16), tmp_path / "finished", about={"run": run})
+    arguments = [str(tmp_path / "finished"), "--presets", "r3gan-stacked-digits", "--steps", "1", "--samples", "20"]
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", ["stacked_digits.py", *arguments, "--out", str(tmp_path / "found")])
+        bench.main()
+    rows = json.loads((tmp_path / "found.json").read_text())["runs"]
+    assert [(row["name"], row["seed"], row["steps"]) for row in rows] == [
+        ("finished", 3, 7),
+        ("r3gan-stacked-digits", 0, 1),
+    ]
+    assert all(1 <= row["found"] <= row["n"] == 20 and row["reverse_kl"] > 0 for row in rows)
+    lines = (tmp_path / "found.md").read_text()
+    assert "| PacDCGAN4, as published |  | 1000 of 1,000 |" in lines and "| finished | 3 |" in lines

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import triptych as tt
 from triptych.cli import main
@@ -150,3 +151,36 @@ def test_a_background_model_is_trained_on_mutated_data(triptych: Command, home: 
     assert "mutated-0.2" in about["data"]["name"]
     code, _, err = triptych("train", "pixelcnn", *source, "--out", tmp_path / "no", "--mutate", 2, *fields)
     assert code == 2 and "mutate" in err
+
+
+@pytest.mark.parametrize(
+    ("model", "hide", "words"),
+    [
+        ("pixelcnn", "bottom", "exact (the known values are a prefix)"),
+        ("pixelcnn", "top", "of 8 draws effective (importance resampling, 1 of 8 draws)"),
+        ("vae", "0.5", "of 8 draws effective"),
+        ("classes", "bottom", "exact"),
+    ],
+)
+def test_impute(triptych: Command, home: Path, tmp_path: Path, model: str, hide: str, words: str) -> None:
+    source = ["--data", home / "dense.npz", *THRESHOLD, "--hide", hide, "--draws", 8, "-n", 3]
+    code, out, _ = triptych("impute", home / model, *source, "--out", tmp_path / "x.png")
+    assert code == 0 and words in out and "4 completions of 3 items" in out
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.height > picture.width  # truth, known, four completions of three items
+    about = json.loads(triptych("impute", home / model, *source, "--json")[1])
+    assert about["exact"] == ("of 8" not in words) and 0 <= about["error"] <= 1 and "x" not in about
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "words"),
+    [
+        ("vae", ["--hide", "middle"], "top, bottom, left, right, or a share"),
+        ("vae", ["--hide", "1"], "share between 0 and 1"),
+        ("gan", [], "neither factors nor an encoder"),
+        ("vae", ["--out", "x.npz"], "written as .png"),
+    ],
+)
+def test_what_cannot_be_filled_in(triptych: Command, home: Path, model: str, arguments: list, words: str) -> None:
+    code, out, err = triptych("impute", home / model, "--data", home / "dense.npz", *THRESHOLD, *arguments)
+    assert code == 2 and words in err and not out

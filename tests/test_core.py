@@ -176,11 +176,23 @@ def test_uniform_over_256_values_is_8_bits_a_dimension() -> None:
         (Adam(lr=2.0, warmup=0.5), {0: 0, 0.25: 1, 0.5: 2, 1: 2}),
         (Adam(lr=2.0, schedule="linear", warmup=0.5), {0: 0, 0.25: 1, 0.5: 2, 0.75: 1, 1: 0}),
         (Adam(lr=2.0, schedule="cosine", warmup=1.0), {0: 0, 0.5: 1, 1: 2}),
+        (Adam(lr=2.0, schedule="cosine", floor=0.25), {0: 2, 0.5: 1.25, 1: 0.5}),
+        (Adam(lr=2.0, schedule="linear", floor=0.5, warmup=0.5), {0: 0, 0.25: 1, 0.5: 2, 0.75: 1.5, 1: 1}),
     ],
     ids=str,
 )
 def test_the_rate_is_a_function_of_progress(adam: Adam, rates) -> None:
     assert {p: adam.rate(p) for p in rates} == pytest.approx(rates, abs=1e-12)
+
+
+def test_betas_go_where_they_are_sent_as_the_rate_falls() -> None:
+    adam = Adam(lr=2.0, betas=(0.5, 0.9), final_betas=(0, 0.99), schedule="cosine", warmup=0.25)
+    assert adam.settings(0.0) == {"lr": 0, "betas": pytest.approx((0.5, 0.9))}
+    assert adam.settings(0.5)["betas"] == pytest.approx((0.25, 0.945))
+    assert adam.settings(1.0) == {"lr": pytest.approx(0), "betas": pytest.approx((0, 0.99))}
+    assert Adam(betas=(0.5, 0.9), schedule="linear").settings(0.7)["betas"] == (0.5, 0.9)
+    optimizer = adam([nn.Parameter(torch.zeros(1))])
+    assert RMSProp(lr=2.0).settings(0.3) == {"lr": 2.0} and set(adam.settings(0)) <= set(optimizer.param_groups[0])
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])

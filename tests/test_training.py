@@ -185,7 +185,7 @@ def finish(model: Generative[Any], data: Data, run: Run, resume: Any = None) -> 
     return now
 
 
-@pytest.mark.parametrize("changes", [{"channels_last": True}, {"precision": "bf16"}], ids=str)
+@pytest.mark.parametrize("changes", [{"channels_last": True}, {"precision": "bf16"}, {"accumulate": 2}], ids=str)
 @pytest.mark.parametrize("name", ["dcgan-tiny", "pixelcnn-tiny"])
 def test_an_option_resumes_bit_for_bit(name: str, changes, tmp_path) -> None:
     data, run = Examples(small(name).config.x), Run(steps=6, batch=8, **changes)
@@ -206,6 +206,18 @@ def test_channels_last_is_the_same_up_to_rounding(name: str) -> None:
     data = Examples(small(name).config.x)
     one, other = (finish(small(name), data, Run(steps=1, batch=8, channels_last=last)) for last in (False, True))
     assert other.logs() == pytest.approx(one.logs(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vae-tiny", "pixelcnn-tiny"])
+def test_a_batch_in_parts_is_the_same_up_to_rounding(name: str) -> None:
+    data = Examples(small(name).config.x)
+    one, other = (finish(small(name), data, Run(steps=1, batch=8, accumulate=parts)) for parts in (1, 4))
+    assert other.logs() == pytest.approx(one.logs(), rel=1e-5)
+
+
+def test_a_batch_is_split_into_equal_parts_or_not_at_all(data) -> None:
+    with pytest.raises(UsageError, match="accumulate=3: a batch of 8 cannot be worked on in so many equal parts"):
+        next(loop(small("vae-tiny"), data, Run(batch=8, accumulate=3)))
 
 
 def test_another_seed_is_another_run() -> None:

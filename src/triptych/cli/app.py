@@ -26,6 +26,7 @@ VERBS = (
     measuring.score,
     using.classify,
     using.anomaly,
+    using.impute,
     using.compress,
     using.decompress,
     measuring.evaluate,

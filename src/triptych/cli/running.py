@@ -44,6 +44,9 @@ def train(
     channels_last: Annotated[
         bool | None, typer.Option("--channels-last/--channels-first", help="Faster convolutions on most machines.")
     ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(min=1, help="Parts to work on each batch in: for batches that memory does not hold.")
+    ] = None,
     augment: Annotated[
         str | None,
         typer.Option(help="For a GAN of few images: color,translation,cutout or some of them (DiffAugment)."),
@@ -93,6 +96,7 @@ def train(
         "seed": seed,
         "precision": precision,
         "channels_last": channels_last,
+        "accumulate": accumulate,
         "augment": augment.split(",") if augment else None,
     }
     changed = {name: value for name, value in given.items() if value is not None}
@@ -147,6 +151,10 @@ def sample(
     top_p: Annotated[
         float | None, typer.Option(help="Autoregressive models: only the likeliest values that reach p together.")
     ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(help="BigGAN: latent numbers further than this from 0 are drawn again; inf: none are."),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -157,12 +165,13 @@ def sample(
     from triptych.verbs.sample import sample as draw
 
     model = load(folder).to(pick_device(device))
-    how = steering(model, temperature=temperature, top_k=top_k, top_p=top_p, text=text)
+    how = steering(model, temperature=temperature, top_k=top_k, top_p=top_p, truncation=truncation, text=text)
     started = time.monotonic()
     x = draw(model, n, conditions(model, n, given), seed=seed, how=how)
     seconds = time.monotonic() - started
     about = {"model": model.name, "seed": str(seed), "n": str(n)} | ({"given": given} if given else {})
     chosen = {"temperature": temperature if temperature != 1 else None, "top_k": top_k, "top_p": top_p}
+    chosen["truncation"] = truncation
     about |= {name: str(value) for name, value in chosen.items() if value is not None}
     files = write(model, x, out, about)
     if as_json:

@@ -1,4 +1,4 @@
-"""Verbs that show what a likelihood is for: classes, anomalies, missing values, compression."""
+"""Verbs that show what a likelihood is for: classes, anomalies, what is missing, compression."""
 
 import time
 from pathlib import Path
@@ -121,6 +121,48 @@ def anomaly(
     output.table(f"{result.model}: {result.normal} and {result.other}", ["score", "AUROC", "stderr", "items"], rows)
     output.say(f"-log p, {result.kind} ({result.how}): {result.nats_normal:.3f} and {result.nats_other:.3f} nats")
     output.say(f"AUROC: the chance that an item of the second set scores stranger; .5 is guessing. seed {result.seed}")
+
+
+def impute(
+    folder: Folder,
+    source: Source,
+    hide: Annotated[str, typer.Option(help="top, bottom, left, right, or a share of the places: 0.5.")] = "bottom",
+    n: Annotated[int, typer.Option("-n", min=1, help="Items, evenly spaced.")] = 8,
+    completions: Annotated[int, typer.Option(min=1, help="Of each item.")] = 4,
+    draws: Annotated[
+        int, typer.Option(min=1, help="To choose each completion from, for models that have no exact way.")
+    ] = 64,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A picture: truth, what was known, completions.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    split: Split = "test",
+    binary: Binary = None,
+    size: Size = None,
+    channels: Channels = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Hide a part of some items, and fill it in: says whether exactly, or how nearly."""
+    from triptych.data import check_fits
+    from triptych.verbs.create import load
+    from triptych.verbs.impute import impute as fill
+    from triptych.verbs.impute import write_picture
+
+    model = load(folder).to(pick_device(device))
+    found = open_data(source, split, binary, size, channels, strict, **as_read_by(model))
+    check_fits(found, model.config)
+    result = fill(model, found, hide=hide, n=n, completions=completions, draws=draws, seed=seed)
+    if out:
+        write_picture(model.config.x, result, out)
+    if as_json:
+        output.dump(result.summary())
+        return
+    way = "exact" if result.exact else f"not exact, {result.effective:.1f} of {draws} draws effective"
+    hidden = f"{result.completions} completions of {result.n} items of {result.data}, hidden: {result.hidden}"
+    output.say(f"{result.model}: {hidden}; {way} ({result.how})")
+    output.say(f"mean distance between a hidden value and the truth: {result.error:.4f}; seed {result.seed}")
 
 
 def compress(

@@ -30,9 +30,13 @@ class Adam:
     weight_decay: NonNegative = 0.0
     """Decoupled (AdamW) when above zero."""
     schedule: Schedule = "constant"
-    """How the rate falls to zero over the stage, or does not."""
+    """How the rate falls over the stage, or does not."""
+    floor: Fraction = 0.0
+    """The share of the highest rate that a falling one ends at."""
     warmup: Fraction = 0.0
     """The share of the stage over which the rate climbs from zero."""
+    final_betas: tuple[Fraction, Fraction] | None = None
+    """Where `betas` go as the rate falls; None: nowhere."""
 
     def __call__(self, weights: Iterable[nn.Parameter]) -> Optimizer:
         kind = torch.optim.AdamW if self.weight_decay else torch.optim.Adam
@@ -42,7 +46,13 @@ class Adam:
 
     def rate(self, progress: float) -> float:
         """The learning rate when `progress` (0 to 1) of the stage is done."""
-        return self.lr * share(self.schedule, self.warmup, progress)
+        return self.lr * share(self.schedule, self.warmup, progress, self.floor)
+
+    def settings(self, progress: float) -> dict[str, Any]:
+        """What torch's optimizer is set to when `progress` (0 to 1) of the stage is done."""
+        (a, b), left = self.betas, share(self.schedule, 0.0, progress)
+        last_a, last_b = self.final_betas or self.betas
+        return {"lr": self.rate(progress), "betas": (last_a + (a - last_a) * left, last_b + (b - last_b) * left)}
 
 
 @config
@@ -66,15 +76,20 @@ class RMSProp:
         """The learning rate when `progress` (0 to 1) of the stage is done."""
         return self.lr * share(self.schedule, self.warmup, progress)
 
+    def settings(self, progress: float) -> dict[str, Any]:
+        """What torch's optimizer is set to when `progress` (0 to 1) of the stage is done."""
+        return {"lr": self.rate(progress)}
 
-def share(schedule: Schedule, warmup: float, progress: float) -> float:
+
+def share(schedule: Schedule, warmup: float, progress: float, floor: float = 0.0) -> float:
     """The share of the highest learning rate that is due when `progress` (0 to 1) of the stage is done."""
     if progress < warmup:
         return progress / warmup
     if schedule == "constant":
         return 1.0
     rest = (progress - warmup) / max(1 - warmup, 1e-12)
-    return 1 - rest if schedule == "linear" else 0.5 + 0.5 * math.cos(math.pi * rest)
+    left = 1 - rest if schedule == "linear" else 0.5 + 0.5 * math.cos(math.pi * rest)
+    return floor + (1 - floor) * left
 
 
 @dataclass(frozen=True)

@@ -51,23 +51,25 @@ class Generative(nn.Module, ABC, Generic[G]):
         """Draws n samples of x, in evaluation mode and without gradients.
 
         Sample i is a function of the model, the seed, `given[i]` and first + i: not of n, nor of what is drawn beside
-        it. Without a seed, one is taken from torch's global generator. `how` holds the options of autoregressive
-        sampling; by default samples follow the model.
+        it. Without a seed, one is taken from torch's global generator. `how` holds the options of sampling; by default
+        samples follow the model.
 
         Raises UsageError if the model needs a condition that was not given (or the other way round), or if options
-        of autoregressive sampling are asked of another kind of model.
+        are asked of a kind of model that does not have them.
         """
         if n < 0 or first < 0:
             raise UsageError(f"sample: n={n} and first={first} must not be negative")
         self.check_given(n, given)
+        if how.picks and not isinstance(self, Autoregressive):
+            raise UsageError(f"{self.name} is not autoregressive: it takes no temperature, limit or known values")
+        if how.truncation is not None and not isinstance(self, Truncatable):
+            raise UsageError(f"{self.name} has no latent that could be truncated")
         if seed is None:
             seed = int(torch.randint(2**62, ()).item())
         noise = ItemNoise(seed, range(first, first + n), self.device)
         with evaluating(self), torch.no_grad():
-            if isinstance(self, Autoregressive):
+            if isinstance(self, Autoregressive | Truncatable):
                 return self.draw(noise, given, how)
-            if how is not FAITHFUL:
-                raise UsageError(f"{self.name} is not autoregressive: it takes no temperature, limit or known values")
             return self.draw(noise, given)
 
     @final
@@ -117,6 +119,14 @@ class Autoregressive(Generative[G]):
     def order(self) -> Int[Tensor, " dims"]:
         """The order of the factors: where each value lies in x.flatten(). Raster order with the channels innermost."""
         return raster(self.config.x)
+
+
+class Truncatable(Generative[G]):
+    """A model with a normal latent that may be kept near its mean: better samples, of fewer kinds."""
+
+    @abstractmethod
+    def draw(self, noise: Noise, given: G, how: Sampling = FAITHFUL) -> Shaped[Tensor, "n ..."]:
+        """One x for each item of `noise`, its latent truncated as `how` says."""
 
 
 @contextmanager

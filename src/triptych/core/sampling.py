@@ -1,4 +1,5 @@
-"""How an autoregressive model picks the next value from its factor, and what it is told instead of picking.
+"""Options of sampling: how an autoregressive model picks the next value from its factor, and what it is told instead
+of picking; how far a latent may lie from its mean.
 
 Every value spends one uniform number, by inverting its cumulative distribution. So the same numbers give the same
 samples whether the network is run naively, incrementally, or by fixed-point iteration (`nn.fixed_point`).
@@ -31,9 +32,9 @@ def inverse_cdf(logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Te
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """Options of autoregressive sampling. As it stands by default, samples follow the model.
+    """Options of sampling, all but the last for autoregressive models. By default, samples follow the model.
 
-    Raises UsageError for a temperature or a limit that makes no sense.
+    Raises UsageError for a temperature, a limit or a truncation that makes no sense.
     """
 
     temperature: float = 1.0
@@ -49,6 +50,9 @@ class Sampling:
     comes later is not foreseen by those before it: the result is a plausible completion, not a draw from p(x | known).
     """
 
+    truncation: float | None = None
+    """Latent numbers that lie further than this from 0 are drawn again, in models that allow for it (`Truncatable`)."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
             raise UsageError(f"temperature={self.temperature}: it must be 0 or more")
@@ -56,11 +60,18 @@ class Sampling:
             raise UsageError(f"top_k={self.top_k}: it must be 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UsageError(f"top_p={self.top_p}: it must be above 0 and at most 1")
+        if self.truncation is not None and not self.truncation > 0:
+            raise UsageError(f"truncation={self.truncation}: it must be above 0; inf keeps all")
 
     @property
     def faithful(self) -> bool:
         """Whether values are drawn as likely as the model says."""
         return self.temperature == 1 and self.top_k is None and (self.top_p is None or self.top_p == 1)
+
+    @property
+    def picks(self) -> bool:
+        """Whether values are to be picked in a way that only an autoregressive model has."""
+        return not self.faithful or self.known is not None
 
     def pick(self, logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
         """A level each, from its factor's scores (see `inverse_cdf`) and a uniform number."""

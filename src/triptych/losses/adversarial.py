@@ -59,3 +59,13 @@ def hinge_discriminator(real: Logits, fake: Logits) -> Float[Tensor, ""]:
 def hinge_generator(fake: Logits) -> Float[Tensor, ""]:
     """-E D(G(z)), the generator's side of the hinge loss: not cut off, so that its gradient never ends."""
     return -fake.mean()
+
+
+def relativistic(ahead: Logits, behind: Logits) -> Float[Tensor, ""]:
+    """E softplus(D(behind) - D(ahead)), item by item: how far each of a pair is from being taken for the realer one.
+
+    The discriminator's loss with the real ones ahead, the generator's with its own (Jolicoeur-Martineau, 2019,
+    https://arxiv.org/abs/1807.00734, the relativistic pairing of Huang et al., 2024, Section 2.1). log 2 where the two
+    cannot be told apart.
+    """
+    return softplus(behind - ahead).mean()

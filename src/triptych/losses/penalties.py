@@ -46,3 +46,13 @@ def unit_gradient(scores: Scores, x: Inputs) -> Float[Tensor, ""]:
     https://arxiv.org/abs/1704.00028
     """
     return (gradients(scores, x).norm(dim=1) - 1).square().mean()
+
+
+def alike(weight: Float[Tensor, "out ..."]) -> Float[Tensor, ""]:
+    """|W W^T * (1 - I)|^2, entry by entry: 0 if a layer's filters are at right angles, whatever their lengths.
+
+    Orthogonal regularization, relaxed. Brock, Donahue and Simonyan, 2019. https://arxiv.org/abs/1809.11096, Equation 3.
+    """
+    w = weight.flatten(1)
+    products = w @ w.T
+    return products.square().sum() - products.diagonal().square().sum()

@@ -141,7 +141,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("biggan", "BigGAN", "gan", 2018,
           "Andrew Brock, Jeff Donahue, Karen Simonyan",
           "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
-          arxiv("1809.11096"), "label", "none"),
+          arxiv("1809.11096"), "label", "none", "gan.biggan.BigGAN"),
     Entry("ambient-gan", "AmbientGAN", "gan", 2018,
           "Ashish Bora, Eric Price, Alexandros G. Dimakis",
           "AmbientGAN: Generative models from lossy measurements",
@@ -165,7 +165,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("r3gan", "R3GAN", "gan", 2024,
           "Yiwen Huang, Aaron Gokaslan, Volodymyr Kuleshov, James Tompkin",
           "The GAN is dead; long live the GAN! A Modern GAN Baseline",
-          arxiv("2501.05441"), "none or label", "none"),
+          arxiv("2501.05441"), "none or label", "none", "gan.r3gan.R3GAN"),
     # VAEs
     Entry("vae", "VAE", "vae", 2013,
           "Diederik P. Kingma, Max Welling",

@@ -31,7 +31,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         taken = pooled(self.value(x)).flatten(2) @ self.weights(x).mT
-        return x + self.gamma * self.out(taken.view(len(x), -1, *x.shape[2:]))
+        return x + self.gamma * self.out(taken.view(*taken.shape[:2], *x.shape[2:]))
 
 
 def pooled(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:

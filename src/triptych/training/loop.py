@@ -52,6 +52,9 @@ class Run:
     """bf16: autocast to bfloat16 (weights and optimizer stay float32)."""
     channels_last: bool = False
     """Channels innermost in images and convolution weights: faster convolutions, equal up to rounding."""
+    accumulate: Count = 1
+    """Parts that each batch is worked on in, one after the other, for a share of the memory. What is normalized over a
+    batch is normalized over each part."""
     augment: tuple[Augmentation, ...] = ()
     """What is done to every image, real or generated, that a GAN's discriminator is trained on (DiffAugment); for data
     of a few thousand images or fewer."""
@@ -115,6 +118,10 @@ def check_batches(model: Generative[Any], data: Data, run: Run) -> None:
         if size % world:
             raise UsageError(
                 f"a batch of {size} cannot be split evenly over {world} ranks; choose a multiple of {world}"
+            )
+        if size // world % run.accumulate:
+            raise UsageError(
+                f"accumulate={run.accumulate}: a batch of {size // world} cannot be worked on in so many equal parts"
             )
 
 
@@ -187,18 +194,21 @@ def play(
 ) -> Loss:
     """Draws batch number `drawn` and gives it to the player."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    part = slice(rank * size // world, (rank + 1) * size // world)
     torch.manual_seed(mix(seed, drawn, 1 + rank))  # dropout, augmentation; all else draws from the batch
-    batch_rows = rows(len(data), size, seed, drawn)[part]
-    batch = data.fetch(batch_rows, StepNoise(mix(seed, drawn), size, part, model.device))
-    if run.channels_last and batch.x.dim() == 4:
-        batch = replace(batch, x=channels_last(batch.x))
+    batch_rows, each = rows(len(data), size, seed, drawn), size // world // run.accumulate
+    batches = []
+    for first in range(rank * size // world, (rank + 1) * size // world, each):
+        part = slice(first, first + each)
+        batch = data.fetch(batch_rows[part], StepNoise(mix(seed, drawn), size, part, model.device))
+        if run.channels_last and batch.x.dim() == 4:
+            batch = replace(batch, x=channels_last(batch.x))
+        batches.append(batch)
     autocast = torch.bfloat16 if run.precision == "bf16" else None
     try:
         with augmenting(model, run.augment):
-            return turn(model, player, optimizer, batch, clock, autocast=autocast)
+            return turn(model, player, optimizer, batches, clock, autocast=autocast)
     except NonFiniteError as e:
-        items = ", ".join(map(str, batch_rows[:8].tolist()))
+        items = ", ".join(map(str, batch_rows[rank * size // world :][:8].tolist()))
         raise NonFiniteError(
             f"{e} in round {clock.step + 1}, on a batch with items {items}, ...; "
             f"no weight was changed by it. Lower the learning rate, or look at the data"

@@ -1,6 +1,6 @@
 """One update of one player: everything that touches gradients, precision and ranks is here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -31,27 +31,33 @@ def turn(
     model: nn.Module,
     player: Player,
     optimizer: Optimizer,
-    batch: Batch[Any],
+    batch: Batch[Any] | Sequence[Batch[Any]],
     clock: Clock,
     *,
     autocast: torch.dtype | None = None,
 ) -> Loss:
     """One update of `player` on `batch`: freeze the others, loss, gradient, clip, step, project.
 
-    Under torch.distributed, `batch` is this rank's part and the gradient is the mean over ranks. The returned loss
-    carries no graph and has the gradient's norm in its logs.
+    A batch in equal parts is worked on part by part: the gradient is the mean of theirs, and so are the loss and what
+    it logs. Under torch.distributed, `batch` is this rank's part and the gradient is the mean over ranks. The returned
+    loss carries no graph and has the gradient's norm in its logs.
 
     Raises NonFiniteError before any weight moves if the loss or a gradient is NaN or infinite.
     """
+    parts = [batch] if isinstance(batch, Batch) else batch
     if getattr(getattr(model, "config", None), "given", None) is None:
-        batch = replace(batch, given=None)  # the data may have labels that the model does not take
+        parts = [replace(part, given=None) for part in parts]  # the data may have labels that the model does not take
     for group in optimizer.param_groups:
-        group["lr"] = player.optimizer.rate(clock.progress)
+        group.update(player.optimizer.settings(clock.progress))
     optimizer.zero_grad(set_to_none=True)
+    losses = []
     with only(player, model):
-        with torch.autocast(batch.x.device.type, dtype=autocast, enabled=autocast is not None):
-            loss = player.loss(batch, clock)
-        loss.value.backward()  # type: ignore[no-untyped-call]
+        for part in parts:
+            with torch.autocast(part.x.device.type, dtype=autocast, enabled=autocast is not None):
+                loss = player.loss(part, clock)
+            (loss.value / len(parts)).backward()  # type: ignore[no-untyped-call]
+            losses.append(Loss(loss.value.detach(), {k: v.detach() for k, v in loss.logs.items()}))
+    loss = losses[0] if len(losses) == 1 else mean(losses)
     named = [(k, w.grad) for k, w in player.owns.named_parameters() if w.grad is not None]
     gradients = [g for _, g in named]
     if dist.is_initialized() and dist.get_world_size() > 1:
@@ -67,7 +73,13 @@ def turn(
     if player.project:
         with torch.no_grad():
             player.project()
-    return Loss(loss.value.detach(), {k: v.detach() for k, v in loss.logs.items()} | {"gradient_norm": norm})
+    return Loss(loss.value, loss.logs | {"gradient_norm": norm})
+
+
+def mean(losses: Sequence[Loss]) -> Loss:
+    """The mean of losses that log the same things, and of those."""
+    logs = {k: torch.stack([loss.logs[k] for loss in losses]).mean(0) for k in losses[0].logs}
+    return Loss(torch.stack([loss.value for loss in losses]).mean(), logs)
 
 
 def average(gradients: list[Tensor]) -> None:

@@ -67,6 +67,7 @@ def steering(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    truncation: float | None = None,
     text: str = "",
 ) -> Sampling:
     """Options of sampling, with the text that every sample begins with.
@@ -80,9 +81,9 @@ def steering(
         if not isinstance(x, Tokens):
             raise UsageError(f"{model.name} models {x}: a sample of it does not begin with text; leave out --prefix")
         known = prefix(x, x.encode(text)[None])
-    if (temperature, top_k, top_p, known) == (1.0, None, None, None):
+    if (temperature, top_k, top_p, known, truncation) == (1.0, None, None, None, None):
         return FAITHFUL
-    return Sampling(temperature=temperature, top_k=top_k, top_p=top_p, known=known)
+    return Sampling(temperature=temperature, top_k=top_k, top_p=top_p, known=known, truncation=truncation)
 
 
 def sample(

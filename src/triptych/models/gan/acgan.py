@@ -135,7 +135,8 @@ PRESETS = {
         ),
         steps=6000,
         batch=32,
-        expect="Grey MNIST, about 8 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST, seed 0: 6 minutes of one CPU core. Of 2,000 samples our classifier takes 95.4 % for "
+        "the digit asked for (mean confidence .975); FD-mnist-classifier .99, floor .22.",
     ),
     "acgan-tiny": Preset(
         config=ACGANConfig(x=Images(1, 8, 8), given=Labels(3), latent=4, width=4),

@@ -270,8 +270,9 @@ PRESETS = {
         config=LadderVAEConfig(adam=Adam(lr=2e-3, schedule="cosine", warmup=0.01)),
         steps=30_000,
         batch=128,
-        expect="Dynamically binarized MNIST, the paper's five layers for 64 of its 2,000 passes; meant for 15 to 20 "
-        "minutes of one core, not trained yet.",
+        expect="Dynamically binarized MNIST, the paper's five layers for 64 of its 2,000 passes, seed 0: 21 "
+        "minutes of one CPU core, at most 88.06 +- .24 nats on the 10,000 test images (bound, 1 draw); "
+        "the flat VAE, at its preset, 94.21. Samples are digits, some of them broken.",
     ),
     "ladder-vae-mnist-paper": Preset(
         config=LadderVAEConfig(),

@@ -1,0 +1,129 @@
+"""What is missing, filled in: several completions of each item, and whether they are draws from p(missing | known)."""
+
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from triptych.core import Data, Generative, Images, ItemNoise, Leveled, Space, UsageError, evaluating, mix, to_levels
+from triptych.inference import imputation
+from triptych.io import commit
+from triptych.report import pictures
+
+HALVES = ("top", "bottom", "left", "right")
+
+
+@dataclass(frozen=True, eq=False)
+class Imputations:
+    """Items of a data set with a part hidden, and completions of them."""
+
+    model: str
+    data: str
+    hidden: str
+    n: int
+    completions: int
+    exact: bool
+    """Whether each completion is a draw from p(missing | known), or in the limit of many draws only."""
+    how: str
+    effective: float | None
+    """Mean effective number of draws that one was chosen from; None if exact."""
+    error: float
+    """Mean distance between a hidden value and the truth: 1 from black to white, or for any other token."""
+    seed: int
+    x: Shaped[Tensor, "n ..."]
+    known: Bool[Tensor, "n ..."]
+    drawn: Shaped[Tensor, "completions n ..."]
+
+    def summary(self) -> dict[str, Any]:
+        """All but the items, ready for JSON."""
+        return {k: v for k, v in vars(self).items() if not isinstance(v, Tensor)}
+
+
+def mask(space: Space, hide: str, n: int, seed: int) -> Bool[Tensor, "n ..."]:
+    """What is known: all but one half ("top", "bottom", "left", "right") or but a share of the places ("0.5").
+
+    Hidden places lose all their channels. Which ones follows from `seed` and the item's number.
+
+    Raises UsageError for other words, and for a half of what is no image.
+    """
+    if hide in HALVES:
+        if not isinstance(space, Images):
+            raise UsageError(f'hide="{hide}": {space} has no such side; hide a share: 0.5')
+        known = torch.ones(space.shape, dtype=torch.bool)
+        side, middle = (1, space.height // 2) if hide in ("top", "bottom") else (2, space.width // 2)
+        length = known.shape[side]
+        first, count = (0, middle) if hide in ("top", "left") else (middle, length - middle)
+        known.narrow(side, first, count).fill_(False)
+        return known.expand(n, *space.shape)
+    try:
+        share = float(hide)
+    except ValueError:
+        share = float("nan")
+    if not (isfinite(share) and 0 < share < 1):
+        raise UsageError(f'hide="{hide}": it is {", ".join(HALVES)}, or a share between 0 and 1')
+    places = (1, *space.shape[1:]) if isinstance(space, Images) else space.shape
+    return (ItemNoise(mix(seed), range(n)).uniform(*places) >= share).expand(n, *space.shape)
+
+
+def impute(
+    model: Generative[Any],
+    data: Data,
+    *,
+    hide: str = "bottom",
+    n: int = 8,
+    completions: int = 4,
+    draws: int = 64,
+    seed: int = 0,
+) -> Imputations:
+    """Hides a part of `n` items, evenly spaced over `data`, and draws `completions` of each.
+
+    Where the model has no exact way, each completion is chosen among `draws`. All follows from `seed`.
+
+    Raises UsageError as `mask` and `inference.imputation.impute` do.
+    """
+    if n < 1 or completions < 1:
+        raise UsageError(f"n={n}, completions={completions}: both are 1 or more")
+    n, space = min(n, len(data)), model.config.x
+    rows = torch.arange(n) * len(data) // n
+    batch = data.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))
+    given = batch.given if getattr(model.config, "given", None) is not None else None
+    known = mask(space, hide, n, seed).to(model.device)
+    with evaluating(model):
+        found = [
+            imputation.impute(model, batch.x, known, given, draws=draws, seed=mix(seed, k)) for k in range(completions)
+        ]
+    drawn = torch.stack([one.x for one in found])
+    off = (to_levels(space, drawn.flatten(0, 1)).view(drawn.shape) - to_levels(space, batch.x)).abs().double()
+    off = off / (space.levels - 1) if isinstance(space, Leveled) else off.clamp(max=1)
+    effective = [one.effective.mean().item() for one in found if one.effective is not None]
+    return Imputations(
+        model=model.name,
+        data=data.name,
+        hidden=hide,
+        n=n,
+        completions=completions,
+        exact=found[0].exact,
+        how=found[0].how,
+        effective=sum(effective) / len(effective) if effective else None,
+        error=off[~known.expand_as(off)].mean().item(),
+        seed=seed,
+        x=batch.x.cpu(),
+        known=known.cpu(),
+        drawn=drawn.cpu(),
+    )
+
+
+def write_picture(space: Space, found: Imputations, out: Path) -> None:
+    """One column an item: what it was, what was known (hidden: grey), and the completions, one below the other.
+
+    Raises UsageError unless it is a .png of images, and ResourceError if the disk is full.
+    """
+    if out.suffix != ".png" or not isinstance(space, Images):
+        raise UsageError(f"{out}: completions of images are written as .png")
+    shown: Float[Tensor, "n ..."] = torch.where(found.known, found.x, torch.zeros_like(found.x))
+    strip = pictures.strip([found.x, shown, *found.drawn], scale=2 if space.width <= 64 else 1)
+    commit.write_atomic(out, pictures.png(strip))
