@@ -63,7 +63,7 @@ def finish(folder: Path, name: str, noisy: Data, sigma: float, steps: int | None
         preset,
         noisy,
         [] if there else [change.format(sigma=sigma) for change in changes],
-        {} if there or steps is None else {"steps": steps},
+        {} if there else {"channels_last": True, **({"steps": steps} if steps else {})},
         folder if there else None,
     )
     for _ in verb.train(made, noisy, run, out=folder, resume=there):

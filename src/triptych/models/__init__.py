@@ -153,7 +153,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("autogan", "AutoGAN", "gan", 2019,
           "Xinyu Gong, Shiyu Chang, Yifan Jiang, Zhangyang Wang",
           "AutoGAN: Neural Architecture Search for Generative Adversarial Networks",
-          arxiv("1908.03835"), "none", "none"),
+          arxiv("1908.03835"), "none", "none", "gan.autogan.AutoGAN"),
     Entry("nr-gan", "NR-GAN", "gan", 2019,
           "Takuhiro Kaneko, Tatsuya Harada",
           "Noise Robust Generative Adversarial Networks",

@@ -154,8 +154,7 @@ def spread(n: Float[Tensor, "n c h w"], z: Float[Tensor, "n latents"]) -> Float[
     Diversity-Sensitive Conditional Generative Adversarial Networks (Yang et al., 2019; https://arxiv.org/abs/1901.09024).
     """
     by, of = (
-        (pair[:, 0] - pair[:, 1]).abs().flatten(1).mean(1)
-        for pair in (n.view(-1, 2, *n.shape[1:]), z.view(-1, 2, *z.shape[1:]))
+        abs(pairs[:, 0] - pairs[:, 1]).flatten(1).mean(1) for pairs in (v.view(-1, 2, *v.shape[1:]) for v in (n, z))
     )
     return (by / of.clamp(min=1e-12)).mean()
 

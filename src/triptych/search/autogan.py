@@ -1,0 +1,484 @@
+"""The search for AutoGAN's generator: `python -m triptych.search.autogan --data mnist --out DIR`.
+
+AutoGAN: Neural Architecture Search for Generative Adversarial Networks.
+Gong, Chang, Jiang and Wang, 2019. https://arxiv.org/abs/1908.03835, Section 3
+
+A controller, an LSTM, writes down a generator choice by choice. One network holds the weights of every generator that
+it can write (parameter sharing), and is trained on those that it does; their rewards train the controller, by REINFORCE
+with a baseline. Generators grow cell by cell (multi-level search): once a cell has been searched, the best few, with
+the controller's states, are what a new controller goes on from at twice the resolution (progressive beam). The shared
+network starts afresh when its losses hardly move any more (dynamic reset).
+
+The result is a value of AutoGAN's `cells`. Beside it a random search is run, of equal budget: the same program with a
+controller that never learns.
+"""
+
+import argparse
+import json
+import logging
+import math
+import platform
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from statistics import pvariance
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+
+from triptych import metrics
+from triptych.core import (
+    Adam,
+    Batch,
+    Clock,
+    Count,
+    Data,
+    Fraction,
+    Images,
+    ItemNoise,
+    Loss,
+    NonNegative,
+    Player,
+    Positive,
+    StepNoise,
+    UsageError,
+    config,
+    mix,
+)
+from triptych.data import data as open_data
+from triptych.io import configs
+from triptych.io.commit import write_atomic
+from triptych.losses import adversarial
+from triptych.models.gan.autogan import Cell, Conv, Discriminator, Generator, Norm, Up, initialize
+from triptych.nn.residual import spectral
+from triptych.report.charts import Chart, Series, lines
+from triptych.training import turn
+from triptych.training.loop import rows
+
+log = logging.getLogger(__name__)
+
+CONVS: tuple[Conv, ...] = ("post", "pre")
+NORMS: tuple[Norm, ...] = ("none", "batch", "instance")
+UPS: tuple[Up, ...] = ("bilinear", "nearest", "deconv")
+
+
+@config
+class Search:
+    """How long and how wide to search. The defaults take about a quarter of an hour of one CPU core on MNIST, for the
+    search and for the random one beside it; `PAPER` is what the authors did."""
+
+    iterations: tuple[Count, ...] = (6, 8, 12)
+    """For each cell, how often the shared network and then the controller are trained."""
+    shared_steps: Count = 80
+    """Rounds of the shared network an iteration."""
+    controller_steps: Count = 12
+    """Updates of the controller an iteration, each by the reward of one generator."""
+    candidates: Count = 10
+    """Generators drawn once a cell has been searched,"""
+    beam: Count = 5
+    """and how many of them are gone on from."""
+    batch: Count = 16
+    """Examples a turn of the shared network."""
+    latent: Count = 64
+    """Dimensions of z."""
+    width: Count = 16
+    """Channels of every cell."""
+    critic_width: Count = 16
+    """Channels of every block of the discriminator."""
+    turns: Count = 2
+    """Updates of the discriminator for each of the generator."""
+    adam: Adam = Adam(lr=1e-3, betas=(0.0, 0.9))
+    """For either player of the shared network."""
+    images: Count = 500
+    """Samples that a reward is measured on."""
+    hidden: Count = 100
+    """Units of the controller."""
+    rate: Positive = 5e-3
+    """The controller's learning rate."""
+    entropy: NonNegative = 1e-3
+    """Weight of the entropy of its choices, in nats, beside the reward."""
+    baseline: Fraction = 0.9
+    """Decay of the mean reward that a reward is compared with."""
+    window: Count = 200
+    """Rounds over which losses have to move."""
+    still: NonNegative = 1e-3
+    """A variance of either loss, over the window, below which the shared network starts afresh."""
+    learn: bool = True
+    """Whether the controller learns; false: random search."""
+    seed: int = 0
+    """Decides every random draw."""
+
+
+PAPER = Search(
+    iterations=(15, 20, 30),
+    shared_steps=15 * 781,
+    controller_steps=30,
+    batch=64,
+    latent=128,
+    width=128,
+    critic_width=64,
+    turns=5,
+    adam=Adam(lr=2e-4, betas=(0.0, 0.9)),
+    images=5000,
+    rate=3.5e-4,
+    window=500,
+)
+"""For CIFAR-10, with the Inception score as reward; 43 GPU hours in the paper. Not run by us."""
+
+
+# what a controller writes
+
+
+def options(before: int) -> tuple[int, ...]:
+    """How many choices there are at each step of writing down a cell that has so many before it."""
+    sizes = (len(CONVS), len(NORMS), len(UPS), 2)
+    return (*sizes, 2**before) if before else sizes
+
+
+def decoded(actions: Sequence[int], before: int) -> Cell:
+    """A cell from its choices: activation, normalization, doubling, short cut, and skips as a binary number."""
+    conv, norm, up, shortcut, *rest = actions
+    bits = rest[0] if rest else 0
+    skips = tuple(bool(bits >> (before - 1 - i) & 1) for i in range(before))
+    return Cell(conv=CONVS[conv], norm=NORMS[norm], up=UPS[up], shortcut=bool(shortcut), skips=skips)
+
+
+def every_cell(before: int) -> list[Cell]:
+    """All that can be written: 36, times 2 for each cell before."""
+    return [decoded(actions, before) for actions in product(*map(range, options(before)))]
+
+
+State = tuple[Float[Tensor, "1 hidden"], Float[Tensor, "1 hidden"]]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A cell as the controller wrote it."""
+
+    cell: Cell
+    log_prob: Tensor
+    """Of all its choices together."""
+    entropy: Tensor
+    """Of the distributions that they were drawn from, together."""
+    state: State
+    """The controller's, at the end."""
+
+
+class Controller(nn.Module):
+    """Writes a cell: an LSTM that reads each choice before it makes the next (Section 3.2)."""
+
+    def __init__(self, hidden: int, before: int) -> None:
+        super().__init__()
+        self.before, self.sizes = before, options(before)
+        self.lstm = nn.LSTMCell(hidden, hidden)
+        self.read = nn.Embedding(sum(self.sizes), hidden)
+        self.heads = nn.ModuleList(nn.Linear(hidden, size) for size in self.sizes)
+        for head in self.heads:  # at first every choice is as likely as the others
+            nn.init.zeros_(head.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+
+    def write(self, state: State, generator: torch.Generator) -> Draft:
+        """One cell, beginning with the state in which the last one ended."""
+        x, actions = torch.zeros_like(state[0]), list[int]()
+        log_prob = entropy = torch.zeros(())
+        for i, head in enumerate(self.heads):
+            state = self.lstm(x, state)
+            nats = head(state[0]).log_softmax(1)[0]
+            action = torch.multinomial(nats.exp(), 1, generator=generator)
+            log_prob, entropy = log_prob + nats[action[0]], entropy - nats.exp() @ nats
+            actions.append(int(action))
+            x = self.read(action + sum(self.sizes[:i]))
+        return Draft(decoded(actions, self.before), log_prob, entropy, state)
+
+
+# what is trained on them
+
+
+class SharedGAN(nn.Module):
+    """Every generator at once, and the discriminator that they play against."""
+
+    def __init__(self, x: Images, settings: Search) -> None:
+        super().__init__()
+        self.settings = s = settings
+        choices = [every_cell(i) for i in range(len(s.iterations))]
+        self.generator = Generator(x, s.latent, s.width, choices, shared=True).apply(initialize)
+        self.discriminator = Discriminator(x, s.critic_width).apply(initialize).apply(spectral)
+        self.cells: tuple[Cell, ...] = ()
+        """Those that are played with now."""
+
+    def judge(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+        return self.discriminator(x, len(self.cells))
+
+    def discriminator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
+        made = self.generator(batch.noise.normal(self.settings.latent), self.cells)
+        return Loss(adversarial.hinge_discriminator(self.judge(batch.x), self.judge(made)))
+
+    def generator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
+        made = self.generator(batch.noise.normal(2, self.settings.latent).flatten(0, 1), self.cells)
+        return Loss(adversarial.hinge_generator(self.judge(made)))
+
+    def players(self) -> list[Player]:
+        adam, turns = self.settings.adam, self.settings.turns
+        return [
+            Player(
+                name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam, turns=turns
+            ),
+            Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=adam),
+        ]
+
+
+def reduced(x: Float[Tensor, "n c h w"], halvings: int) -> Float[Tensor, "n c h2 w2"]:
+    """Images at a lower resolution: means of squares; what does not fill one is cut off."""
+    return avg_pool2d(x, 2**halvings) if halvings else x
+
+
+Reward = Callable[[Float[Tensor, "n c h w"]], float]
+"""How good generated images are, in [-1, 1] and perhaps of a lower resolution: more is better."""
+
+
+class Closeness:
+    """Minus the logarithm of the Frechet distance to real images at the same resolution: the same for each halving of
+    the distance, wherever that is.
+
+    On features of the MNIST classifier for MNIST, else on principal components. No downloads.
+    """
+
+    def __init__(self, data: Data, n: int = 2000) -> None:
+        chosen = torch.arange(min(n, len(data))) * len(data) // min(n, len(data))
+        self.real = data.fetch(chosen, ItemNoise(0, chosen.tolist())).x
+        digits = data.name.startswith("mnist") and data.x.shape == (1, 28, 28)
+        self.look = metrics.extractor("mnist-classifier" if digits else "pca-64", self.real)
+        self.name = f"- log FD-{self.look.name}"
+        self.features: dict[int, Tensor] = {}
+
+    def seen(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        return self.look(interpolate(x, size=self.real.shape[2:], mode="nearest"))
+
+    def __call__(self, images: Float[Tensor, "n c h w"]) -> float:
+        halvings = (self.real.shape[3] // images.shape[3]).bit_length() - 1
+        if halvings not in self.features:
+            self.features[halvings] = self.seen(reduced(self.real, halvings))
+        return -math.log(metrics.frechet_distance(self.seen(images), self.features[halvings]))
+
+
+class InceptionScore:
+    """exp of the mean KL(p(y | x), p(y)) by the digit classifier: from 1 to 10 (Salimans et al., 2016)."""
+
+    name = "Inception score by the digit classifier"
+
+    def __call__(self, images: Float[Tensor, "n 1 h w"]) -> float:
+        p = metrics.classify(interpolate(images, size=(28, 28), mode="nearest")).double().clamp(min=1e-12)
+        return (p * (p.log() - p.mean(0).log())).sum(1).mean().exp().item()
+
+
+# the search
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A generator so far, and the controller's state at its end."""
+
+    cells: tuple[Cell, ...]
+    state: State
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A generator that was given a reward."""
+
+    cells: tuple[Cell, ...]
+    reward: float
+    rounds: int
+    """Of the shared network, until then."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a search."""
+
+    best: Trial
+    finalists: tuple[Trial, ...]
+    """The candidates at its end, best first."""
+    trials: tuple[Trial, ...]
+    """Those that the controller learned from, in order."""
+    resets: int
+
+
+class Searching:
+    """The state of a search: everything that `search` moves."""
+
+    def __init__(self, data: Data, settings: Search, reward: Reward) -> None:
+        if not isinstance(data.x, Images) or min(data.x.height, data.x.width) < 2 << len(settings.iterations):
+            raise UsageError(
+                f"iterations={list(settings.iterations)}: a generator of {len(settings.iterations)} cells takes images "
+                f"whose sides have {2 << len(settings.iterations)} pixels or more; {data.name} serves {data.x}"
+            )
+        self.data, self.x, self.settings, self.reward = data, data.x, settings, reward
+        self.rounds = self.drawn = self.resets = 0
+        self.coins = torch.Generator().manual_seed(mix(settings.seed, 1))
+        self.lots = random.Random(mix(settings.seed, 2))
+        self.z = StepNoise(mix(settings.seed, 3), settings.images, slice(None)).normal(settings.latent)
+        self.start()
+        zeros = torch.zeros(1, settings.hidden)
+        self.beam = [Kept((), (zeros, zeros))]
+
+    def start(self) -> None:
+        """The shared network, new."""
+        self.shared = SharedGAN(self.x, self.settings)
+        self.players = self.shared.players()
+        self.optimizers = {p.name: p.optimizer(p.owns.parameters()) for p in self.players}
+        self.losses = {p.name: deque[float](maxlen=self.settings.window) for p in self.players}
+
+    def write(self, controller: Controller) -> tuple[tuple[Cell, ...], Draft]:
+        """A generator, by one more cell than one of the beam has."""
+        kept = self.lots.choice(self.beam)
+        draft = controller.write(kept.state, self.coins)
+        return (*kept.cells, draft.cell), draft
+
+    def round(self, controller: Controller) -> None:
+        """Each player's turns, with a generator that the controller has written."""
+        s = self.settings
+        with torch.no_grad():
+            self.shared.cells, _ = self.write(controller)
+        for player in self.players:
+            for _ in range(player.turns):
+                chosen = rows(len(self.data), s.batch, s.seed, self.drawn)
+                batch = self.data.fetch(chosen, StepNoise(mix(s.seed, self.drawn), s.batch, slice(None)))
+                x = reduced(batch.x, len(s.iterations) - len(self.shared.cells))
+                clock = Clock(self.rounds, 0.0)
+                loss = turn(self.shared, player, self.optimizers[player.name], replace(batch, x=x, given=None), clock)
+                self.drawn += 1
+            self.losses[player.name].append(loss.value.item())
+        self.rounds += 1
+        if any(len(kept) == s.window and pvariance(kept) < s.still for kept in self.losses.values()):
+            log.info("round %d: the shared network starts afresh", self.rounds)
+            self.resets += 1
+            self.start()
+
+    def tried(self, cells: tuple[Cell, ...]) -> Trial:
+        """Its reward now, on the same z as all others'."""
+        with torch.no_grad():
+            images = torch.cat([self.shared.generator(z, cells) for z in torch.split(self.z, 250)])
+        return Trial(cells, self.reward(images), self.rounds)
+
+    def selected(self, controller: Controller) -> list[tuple[Trial, Kept]]:
+        """The candidates, best first, each once."""
+        found = {}
+        with torch.no_grad():
+            for _ in range(self.settings.candidates):
+                cells, draft = self.write(controller)
+                found[cells] = self.tried(cells), Kept(cells, draft.state)
+        return sorted(found.values(), key=lambda one: -one[0].reward)
+
+
+def search(data: Data, settings: Search, reward: Reward) -> Found:
+    """Searches for a generator of len(settings.iterations) cells; `data` is what the shared network is trained on.
+
+    Seeded; torch's global generator is left as it was. Raises UsageError if the images are too small for so many cells.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(settings.seed))
+        now, trials = Searching(data, settings, reward), list[Trial]()
+        for before, iterations in enumerate(settings.iterations):
+            controller = Controller(settings.hidden, before)
+            optimizer = torch.optim.Adam(controller.parameters(), settings.rate, betas=(0.0, 0.9))
+            baseline: float | None = None
+            for i in range(iterations):
+                for _ in range(settings.shared_steps):
+                    now.round(controller)
+                for _ in range(settings.controller_steps):
+                    cells, draft = now.write(controller)
+                    trials.append(trial := now.tried(cells))
+                    baseline = trial.reward if baseline is None else baseline
+                    loss = (baseline - trial.reward) * draft.log_prob - settings.entropy * draft.entropy
+                    baseline = torch.lerp(torch.tensor(trial.reward), torch.tensor(baseline), settings.baseline).item()
+                    if settings.learn:
+                        optimizer.zero_grad()
+                        loss.backward()  # type: ignore[no-untyped-call]
+                        optimizer.step()
+                log.info("cell %d, iteration %d of %d: mean reward %.3f", before + 1, i + 1, iterations, baseline)
+            finalists = now.selected(controller)
+            now.beam = [kept for _, kept in finalists[: settings.beam]]
+    ranked = tuple(trial for trial, _ in finalists)
+    return Found(ranked[0], ranked, tuple(trials), now.resets)
+
+
+# what is kept of it
+
+
+def as_json(found: Found) -> dict[str, Any]:
+    """All but the controller, as JSON values."""
+
+    def one(trial: Trial) -> dict[str, Any]:
+        return {**asdict(trial), "cells": cells_json(trial.cells)}
+
+    return {
+        "best": one(found.best),
+        "finalists": [one(t) for t in found.finalists],
+        "trials": [one(t) for t in found.trials],
+        "resets": found.resets,
+    }
+
+
+def cells_json(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """What AutoGAN's configuration takes as `cells`."""
+    return [configs.to_json(cell) for cell in cells]
+
+
+def curve(searches: dict[str, Found], reward: str) -> str:
+    """Rewards in the order in which they were given, as an SVG picture."""
+    series = [
+        Series(name, range(1, len(found.trials) + 1), [t.reward for t in found.trials])
+        for name, found in searches.items()
+    ]
+    depths = [len(t.cells) for t in next(iter(searches.values())).trials]
+    grown = [str(i + 1) for i in range(1, len(depths)) if depths[i] > depths[i - 1]]
+    caption = f"A cell more, and twice the resolution, from number {' and '.join(grown)} on." if grown else ""
+    return lines(Chart(title="Rewards", series=series, x_label="generators tried", y_label=reward, caption=caption))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m triptych.search.autogan",
+        description="Searches for AutoGAN's generator, and beside it at random. OUT/cells.json is what was found: "
+        'triptych train autogan-mnist --data mnist --out DIR "cells=$(cat OUT/cells.json)"',
+    )
+    parser.add_argument("--data", required=True, metavar="SOURCE", help="images; those of its training part are used")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="for search.json, cells.json, curve.svg")
+    parser.add_argument("--reward", choices=("closeness", "inception-score"), default="closeness")
+    parser.add_argument("settings", nargs="*", metavar="FIELD=VALUE", help="fields of Search: width=32 seed=1")
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    source, settings = open_data(args.data), configs.override(Search(), args.settings)
+    reward = Closeness(source) if args.reward == "closeness" else InceptionScore()
+    searches, about = dict[str, Found](), dict[str, Any]()
+    for name, learn in (("controller", True), ("random", False)):
+        log.info("%s search", name)
+        began = time.monotonic()
+        searches[name] = search(source, replace(settings, learn=learn), reward)
+        about[name] = {**as_json(searches[name]), "seconds": time.monotonic() - began}
+        written = {
+            "protocol": {
+                "data": source.name,
+                "reward": f"{reward.name}, {settings.images} samples of the same z, at the resolution of the last cell",
+                "settings": configs.to_json(settings),
+                "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            },
+            **about,
+        }
+        file = "cells.json" if learn else "cells-random.json"
+        write_atomic(args.out / "search.json", (json.dumps(written, indent=1) + "\n").encode())
+        write_atomic(args.out / file, (json.dumps(cells_json(searches[name].best.cells)) + "\n").encode())
+        write_atomic(args.out / "curve.svg", curve(searches, reward.name).encode())
+        log.info("%s: reward %.3f, %s", name, searches[name].best.reward, cells_json(searches[name].best.cells))
+
+
+if __name__ == "__main__":
+    main()
