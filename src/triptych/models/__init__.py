@@ -133,7 +133,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("progan", "Progressive GAN", "gan", 2017,
           "Tero Karras, Timo Aila, Samuli Laine, Jaakko Lehtinen",
           "Progressive Growing of GANs for Improved Quality, Stability, and Variation",
-          arxiv("1710.10196"), "none", "none"),
+          arxiv("1710.10196"), "none", "none", "gan.progan.ProGAN"),
     Entry("sagan", "SAGAN", "gan", 2018,
           "Han Zhang, Ian Goodfellow, Dimitris Metaxas, Augustus Odena",
           "Self-Attention Generative Adversarial Networks",

@@ -1,0 +1,270 @@
+"""Progressive GAN: both players grow, from small images to large ones, while they learn.
+
+Progressive Growing of GANs for Improved Quality, Stability, and Variation.
+Karras, Aila, Laine and Lehtinen, 2018. https://arxiv.org/abs/1710.10196
+
+Training begins with small images. Layers for twice the size are then faded in, in the generator and in the critic
+
+    G:  (1 - alpha) up(rgb_old(h)) + alpha rgb_new(layers(up(h)))
+    D:  (1 - alpha) rgb_old(down(x)) + alpha down(layers(rgb_new(x)))        (Figure 2)
+
+with alpha going from 0 to 1, and then trained with all the others; and so on. Real images are faded alike. The loss is
+WGAN-GP's, with a weak pull of the critic's scores to zero. Weights are scaled at run time (equalized learning rate),
+the generator normalizes each pixel's features, and the critic sees how much the samples of a batch differ.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from math import ceil
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+
+from triptych.core import (
+    Adam,
+    Batch,
+    Clock,
+    Count,
+    Fraction,
+    Generative,
+    Images,
+    Loss,
+    Noise,
+    NonNegative,
+    Player,
+    Positive,
+    Preset,
+    Stage,
+    config,
+)
+from triptych.losses import penalties
+from triptych.nn import strided
+from triptych.nn.ema import EMA
+from triptych.nn.equalized import HE, EqualizedConv2d, EqualizedLinear, MinibatchDeviation, PixelNorm
+
+Picture = Float[Tensor, "n c h w"]
+SLOPE = 0.2
+"""Of LeakyReLU below zero."""
+
+
+@config
+class ProGANConfig:
+    x: strided.Halvable = Images(3, 64, 64)
+    """What is modeled: sides of 4 to 7 pixels, doubled at least once. Training begins with these."""
+    latent: Count = 512
+    """Dimensions of z ~ N(0, I), scaled to a length of sqrt(latent)."""
+    width: Count = 512
+    """Channels of the coarsest levels of either network."""
+    wide: Count = 4
+    """How many levels, from the coarsest on, have all these channels; each one after has half of those before it."""
+    penalty: NonNegative = 10.0
+    """lambda, the weight of the critic's gradient penalty."""
+    slope: Positive = 1.0
+    """gamma: the norm that the gradient is drawn to. The authors take 750 for CIFAR-10."""
+    drift: NonNegative = 0.001
+    """The weight of the squared score of real images in the critic's loss."""
+    ema: Fraction = 0.999
+    """Decay of the average of the generator's weights that samples are drawn from."""
+    adam: Adam = Adam(lr=1e-3, betas=(0, 0.99), warmup=0.067)
+    """For either player; it starts afresh whenever they grow, its rate climbing for 40,000 of 600,000 images."""
+
+
+def up(x: Picture) -> Picture:
+    """Twice the size, each pixel four times."""
+    return interpolate(x, scale_factor=2, mode="nearest")
+
+
+def down(x: Picture) -> Picture:
+    """Half the size, the mean of each four pixels."""
+    return avg_pool2d(x, 2)
+
+
+def widths(c: ProGANConfig) -> list[int]:
+    """Channels of each level, the coarsest first."""
+    levels = strided.halvings(c.x.height, c.x.width) + 1
+    return [max(1, c.width >> max(0, k - c.wide + 1)) for k in range(levels)]
+
+
+class Generator(nn.Module):
+    """z -> images of the size of `level`, of which its own layers contribute a share of `alpha`."""
+
+    levels: Any
+    rgb: Any
+
+    def __init__(self, c: ProGANConfig) -> None:
+        super().__init__()
+        wide = widths(c)
+        h, w = c.x.height >> len(wide) - 1, c.x.width >> len(wide) - 1
+
+        def convolution(cin: int, cout: int) -> list[nn.Module]:
+            return [EqualizedConv2d(cin, cout, 3), nn.LeakyReLU(SLOPE), PixelNorm()]
+
+        first = nn.Sequential(
+            PixelNorm(),
+            EqualizedLinear(c.latent, wide[0] * h * w, HE / 4),  # a fourth of He's gain, as in the authors' code
+            nn.Unflatten(1, (wide[0], h, w)),
+            nn.LeakyReLU(SLOPE),
+            PixelNorm(),
+            *convolution(wide[0], wide[0]),
+        )
+        rest = [nn.Sequential(*convolution(a, b), *convolution(b, b)) for a, b in pairwise(wide)]
+        self.levels = nn.ModuleList([first, *rest])
+        self.rgb = nn.ModuleList(EqualizedConv2d(n, c.x.channels, 1, gain=1) for n in wide)
+
+    def forward(self, z: Float[Tensor, "n latent"], level: int, alpha: float) -> Picture:
+        x = self.levels[0](z)
+        if level == 0:
+            return self.rgb[0](x)
+        for layers in self.levels[1:level]:
+            x = layers(up(x))
+        new = self.rgb[level](self.levels[level](up(x)))
+        return new if alpha == 1 else torch.lerp(up(self.rgb[level - 1](x)), new, alpha)
+
+
+class Critic(nn.Module):
+    """Images of the size of `level`, to whose scores its own layers contribute a share of `alpha` -> scores."""
+
+    levels: Any
+    rgb: Any
+
+    def __init__(self, c: ProGANConfig) -> None:
+        super().__init__()
+        wide = widths(c)
+        h, w = c.x.height >> len(wide) - 1, c.x.width >> len(wide) - 1
+
+        def convolution(cin: int, cout: int, kernel: int = 3) -> list[nn.Module]:
+            return [EqualizedConv2d(cin, cout, kernel), nn.LeakyReLU(SLOPE)]
+
+        last = nn.Sequential(
+            MinibatchDeviation(),
+            *convolution(wide[0] + 1, wide[0]),
+            nn.Flatten(1),
+            EqualizedLinear(wide[0] * h * w, wide[0]),
+            nn.LeakyReLU(SLOPE),
+            EqualizedLinear(wide[0], 1, gain=1),
+            nn.Flatten(0),
+        )
+        rest = [nn.Sequential(*convolution(b, b), *convolution(b, a), nn.AvgPool2d(2)) for a, b in pairwise(wide)]
+        self.levels = nn.ModuleList([last, *rest])
+        self.rgb = nn.ModuleList(nn.Sequential(*convolution(c.x.channels, n, 1)) for n in wide)
+
+    def forward(self, x: Picture, level: int, alpha: float) -> Float[Tensor, " n"]:
+        h = self.levels[level](self.rgb[level](x))
+        if level > 0 and alpha < 1:
+            h = torch.lerp(self.rgb[level - 1](down(x)), h, alpha)
+        for layers in reversed(self.levels[:level]):
+            h = layers(h)
+        return h
+
+
+class ProGAN(Generative[None]):
+    name = "progan"
+    growth: Tensor
+
+    def __init__(self, config: ProGANConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = Generator(config)
+        self.critic = Critic(config)
+        self.average = EMA(self.generator, config.ema)
+        self.register_buffer("growth", torch.zeros(()))
+        """How often both have doubled: 1.25 is a fourth of the way from the first to the second time."""
+
+    def grown(self) -> tuple[int, float]:
+        """The level that both have come to, and alpha there."""
+        growth = self.growth.item()
+        level = ceil(growth)
+        return level, 1 - (level - growth)
+
+    def grow(self, level: int, fading: bool, clock: Clock) -> tuple[int, float]:
+        """Sets `growth` to where training stands. A fade's first round is still one of the level before."""
+        self.growth.fill_(level - 1 + clock.progress if fading else level)
+        return self.grown()
+
+    def draw(self, noise: Noise, given: None = None) -> Picture:
+        """By the generator in training, of the size that it has come to; by its average otherwise, in full size."""
+        z, (level, alpha) = noise.normal(self.config.latent), self.grown()
+        if self.training:
+            return self.generator(z, level, alpha)
+        x = self.average.module(z, level, alpha)
+        for _ in range(level, len(self.generator.levels) - 1):
+            x = up(x)
+        return x.clamp(-1, 1)
+
+    def shown(self, x: Picture) -> Picture:
+        """Real images as the critic gets to see them: small, and faded as the generated ones are."""
+        level, alpha = self.grown()
+        for _ in range(level, len(self.generator.levels) - 1):
+            x = down(x)
+        return x if level == 0 or alpha == 1 else torch.lerp(up(down(x)), x, alpha)
+
+    def critic_loss(self, level: int, fading: bool, batch: Batch[None], clock: Clock) -> Loss:
+        """WGAN-GP's, and the drift term (Appendix A.1)."""
+        c, at = self.config, self.grow(level, fading, clock)
+        x, made = self.shown(batch.x), self.draw(batch.noise)
+        real, fake = self.critic(x, *at), self.critic(made, *at)
+        middle = penalties.between(x, made, batch.noise.uniform())
+        # the minibatch's deviation ties the scores of a group together: as in the authors' code, that is let be
+        penalty = penalties.unit_gradient(self.critic(middle, *at) / c.slope, middle)
+        distance = real.mean() - fake.mean()
+        value = c.penalty * penalty + c.drift * real.square().mean() - distance
+        return Loss(value, {"distance": distance, "penalty": penalty, "growth": self.growth.clone()})
+
+    def generator_loss(self, level: int, fading: bool, batch: Batch[None], clock: Clock) -> Loss:
+        at = self.grow(level, fading, clock)
+        return Loss(-self.critic(self.draw(batch.noise), *at).mean())
+
+    def stages(self) -> Sequence[Stage]:
+        """Each size after the first is faded in, and then trained for as long again. A run has `steps` of each."""
+        stages = [self.stage(0, fading=False)]
+        for level in range(1, len(self.generator.levels)):
+            stages += [self.stage(level, fading=True), self.stage(level, fading=False)]
+        return stages
+
+    def stage(self, level: int, fading: bool) -> Stage:
+        adam, follow = self.config.adam, partial(self.average.update, self.generator)
+        critic_loss, generator_loss = (partial(f, level, fading) for f in (self.critic_loss, self.generator_loss))
+        players = [
+            Player(name="critic", owns=self.critic, loss=critic_loss, optimizer=adam),
+            Player(name="generator", owns=self.generator, loss=generator_loss, optimizer=adam, project=follow),
+        ]
+        size = len(self.generator.levels) - 1 - level
+        height, width = self.config.x.height >> size, self.config.x.width >> size
+        return Stage(name=f"{height} x {width}{', fading in' if fading else ''}", players=players)
+
+
+PRESETS = {
+    "progan-celeba-hq": Preset(
+        config=ProGANConfig(x=Images(3, 1024, 1024)),
+        steps=50_000,
+        batch=16,
+        expect="The authors' networks and rates for CelebA-HQ, 800,000 images a stage, 9 sizes (they lower the batch "
+        "from 256 x 256 on to fit their memory; theirs: FID 7.3); not trained by us.",
+    ),
+    "progan-cifar": Preset(
+        config=ProGANConfig(x=Images(3, 32, 32), latent=128, width=128, slope=750.0),
+        steps=25_000,
+        batch=16,
+        expect="The authors' networks and rates for CIFAR-10, 400,000 images a stage (theirs: Inception score 8.80); "
+        "not trained by us.",
+    ),
+    "progan-64": Preset(
+        config=ProGANConfig(latent=256, width=256, wide=3),
+        steps=10_000,
+        batch=64,
+        expect="Color images of 64 x 64, on a GPU; not trained yet.",
+    ),
+    "progan-mnist": Preset(
+        config=ProGANConfig(x=Images(1, 28, 28), latent=64, width=32, wide=1, ema=0.99),
+        steps=1200,
+        batch=16,
+        expect="Grey MNIST, 7, 14 and 28 pixels, about 8 minutes of one CPU core; not trained yet.",
+    ),
+    "progan-tiny": Preset(
+        config=ProGANConfig(x=Images(3, 12, 8), latent=4, width=4, wide=1), steps=10, batch=8, expect="For tests."
+    ),
+}
