@@ -12,6 +12,7 @@ from torch import nn
 
 from triptych.data import data
 from triptych.models.autoregressive.pixelcnn import PRESETS, PixelCNN
+from triptych.models.gan.ylg import masks
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -171,3 +172,19 @@ def test_semi_supervised(images, monkeypatch):
     )
     found = bench.compare(config, "squares", 20, training.Run(steps=2, batch=4))
     assert set(found) == {"sgan", "alone"} and all(0 <= value <= 1 for value in found.values())
+
+
+def test_attention(monkeypatch, tmp_path):
+    bench = load("attention")
+    monkeypatch.setattr(bench, "peak", lambda name, channels, side: 1.0)  # a process each
+    arguments = ["--sides", "8", "16", "--channels", "64", "--repeats", "1", "--masked-up-to", "8"]
+    monkeypatch.setattr(sys, "argv", ["attention.py", *arguments, "--out", str(tmp_path / "attention")])
+    bench.main()
+    rows = json.loads((tmp_path / "attention.json").read_text())["rows"]
+    assert [(row["side"], row["layer"][:5]) for row in rows] == [
+        *((8, name) for name in ("dense", "eight", "eight")),
+        *((16, name) for name in ("dense", "eight")),
+    ]
+    monkeypatch.setattr(bench, "masks", lambda height, width: ~masks(height, width))
+    with pytest.raises(ValueError, match="masked and sparse attention differ"):
+        bench.measure(8, 64, 1, 8)
