@@ -187,4 +187,4 @@ def test_attention(monkeypatch, tmp_path):
     ]
     monkeypatch.setattr(bench, "masks", lambda height, width: ~masks(height, width))
     with pytest.raises(ValueError, match="masked and sparse attention differ"):
-        bench.measure(8, 64, 1, 8)
+        bench.measure(8, 64, 1, dict.fromkeys(bench.LAYERS, 1.0))
