@@ -12,6 +12,7 @@ from torch import nn
 
 from triptych.data import data
 from triptych.models.autoregressive.pixelcnn import PRESETS, PixelCNN
+from triptych.models.gan.ylg import masks
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -242,3 +243,19 @@ def test_stacked_digits(tmp_path, monkeypatch):
     assert all(1 <= row["found"] <= row["n"] == 20 and row["reverse_kl"] > 0 for row in rows)
     lines = (tmp_path / "found.md").read_text()
     assert "| PacDCGAN4, as published |  | 1000 of 1,000 |" in lines and "| finished | 3 |" in lines
+
+
+def test_attention(monkeypatch, tmp_path):
+    bench = load("attention")
+    monkeypatch.setattr(bench, "peak", lambda name, channels, side: 1.0)  # a process each
+    arguments = ["--sides", "8", "16", "--channels", "64", "--repeats", "1", "--masked-up-to", "8"]
+    monkeypatch.setattr(sys, "argv", ["attention.py", *arguments, "--out", str(tmp_path / "attention")])
+    bench.main()
+    rows = json.loads((tmp_path / "attention.json").read_text())["rows"]
+    assert [(row["side"], row["layer"][:5]) for row in rows] == [
+        *((8, name) for name in ("dense", "eight", "eight")),
+        *((16, name) for name in ("dense", "eight")),
+    ]
+    monkeypatch.setattr(bench, "masks", lambda height, width: ~masks(height, width))
+    with pytest.raises(ValueError, match="masked and sparse attention differ"):
+        bench.measure(8, 64, 1, dict.fromkeys(bench.LAYERS, 1.0))

@@ -161,7 +161,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("ylg", "Your Local GAN", "gan", 2019,
           "Giannis Daras, Augustus Odena, Han Zhang, Alexandros G. Dimakis",
           "Your Local GAN: Designing Two Dimensional Local Attention Mechanisms for Generative Models",
-          arxiv("1911.12287"), "label", "none"),
+          arxiv("1911.12287"), "label", "none", "gan.ylg.YLG"),
     Entry("r3gan", "R3GAN", "gan", 2024,
           "Yiwen Huang, Aaron Gokaslan, Volodymyr Kuleshov, James Tompkin",
           "The GAN is dead; long live the GAN! A Modern GAN Baseline",

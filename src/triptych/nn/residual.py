@@ -5,8 +5,8 @@ Self-Attention Generative Adversarial Networks. Zhang, Goodfellow, Metaxas and O
 https://arxiv.org/abs/1805.08318
 
 Both take a layer of attention for the feature maps of one size. What the papers compute is computed for less: doubling
-before a convolution, or pooling after one, becomes part of its kernel; and before a convolution of 1 x 1, or after it,
-is the same.
+before a convolution, or pooling after one, becomes part of its kernel, and either may be moved past a convolution of
+1 x 1.
 """
 
 from collections.abc import Callable, Sequence
