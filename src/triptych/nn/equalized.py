@@ -62,8 +62,8 @@ class MinibatchDeviation(nn.Module):
         self.size = size
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c+1 h w"]:
-        n, _, h, w = x.shape
+        n, c, h, w = x.shape
         size = next(k for k in range(min(self.size, n), 0, -1) if n % k == 0)
-        groups = x.unflatten(0, (size, n // size))  # item i is in group i mod (n / size)
+        groups = x.reshape(size, n // size, c, h, w)  # item i is in group i mod (n / size)
         deviation = (groups.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
         return torch.cat([x, deviation.repeat(size)[:, None, None, None].expand(n, 1, h, w)], 1)
