@@ -149,7 +149,7 @@ TABLE: tuple[Entry, ...] = (
     Entry("msg-gan", "MSG-GAN", "gan", 2019,
           "Animesh Karnewar, Oliver Wang",
           "MSG-GAN: Multi-Scale Gradients for Generative Adversarial Networks",
-          arxiv("1903.06048"), "none", "none"),
+          arxiv("1903.06048"), "none", "none", "gan.msg_gan.MSGGAN"),
     Entry("autogan", "AutoGAN", "gan", 2019,
           "Xinyu Gong, Shiyu Chang, Yifan Jiang, Zhangyang Wang",
           "AutoGAN: Neural Architecture Search for Generative Adversarial Networks",

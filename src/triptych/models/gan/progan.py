@@ -260,11 +260,11 @@ PRESETS = {
     ),
     "progan-mnist": Preset(
         config=ProGANConfig(x=Images(1, 28, 28), latent=64, width=32, wide=1, ema=0.99),
-        steps=1200,
+        steps=900,
         batch=16,
         expect="Grey MNIST, 7, 14 and 28 pixels, about 8 minutes of one CPU core; not trained yet.",
     ),
     "progan-tiny": Preset(
-        config=ProGANConfig(x=Images(3, 12, 8), latent=4, width=4, wide=1), steps=10, batch=8, expect="For tests."
+        config=ProGANConfig(x=Images(3, 12, 8), latent=4, width=16, wide=2), steps=10, batch=8, expect="For tests."
     ),
 }
