@@ -211,7 +211,7 @@ PRESETS = {
             generator_adam=Adam(lr=5e-4, betas=(0, 0.99), schedule="linear"),
             discriminator_adam=Adam(lr=2e-3, betas=(0, 0.99), schedule="linear"),
         ),
-        steps=3600,
+        steps=2800,
         batch=16,
         expect="Grey MNIST, about 8 minutes of one CPU core; not trained yet.",
     ),
