@@ -70,6 +70,8 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 words += ["width=8", "layers=1"]
             if words[1] == "gated-pixelcnn-mnist-classes":
                 words += ["width=4", "layers=1", "head=4"]
+            if words[1] == "pixelcnn-pp-mnist":
+                words += ["width=4", "components=2"]
             if words[1] == "dcgan":
                 words[words.index("width=64")] = "width=4"
             if words[1] == "dcgan-mnist-demo":
@@ -77,8 +79,10 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         if "--ais" in words:
             words[words.index("--ais") + 1] = "3"
             words += ["--chains", "2"]
+        if "--rival" in words:
+            words += ["--rival-steps", "2"]
         if words[0] == "anomaly":
-            words += ["--limit", "20"]
+            words[words.index("--limit") + 1] = "20"
         if words[0] in ("evaluate", "compare"):
             words += ["-n", "50"] + (["--limit", "20"] if words[0] == "compare" else [])
         if words[0] in ("score", "compress", "classify") and "--limit" in words:
