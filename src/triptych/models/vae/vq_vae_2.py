@@ -361,8 +361,10 @@ PRESETS = {
         ),
         steps=2000,
         batch=16,
-        expect="Dynamically binarized MNIST, 7 x 7 and 14 x 14 codes, each stage of 2000 steps; meant for 9 minutes of "
-        "one CPU core, not trained yet.",
+        expect="Dynamically binarized MNIST, seed 0: 7 minutes of one CPU core for both stages. All 64 codes of "
+        "either level are used (perplexity 56 and 50 on the test images); at most 529.1 +- .7 nats (the "
+        "encoder's own codes only), nearly all of it the priors' price. They are short of training: "
+        "samples are strokes, a third of them digits.",
     ),
     "vq-vae-2-imagenet": Preset(
         config=VQVAE2Config(given=Labels(1000)),
