@@ -277,7 +277,7 @@ DIGITS = R3GANConfig(
 """For 28 x 28 pixels on a CPU: 7, 14 and 28 pixels, with 64, 32 and 16 channels."""
 
 MIXTURES = R3GANConfig(
-    x=Points(2), latent=2, width=128, gamma=(0.5, 0.0002), adam=Adam(lr=2e-3, betas=(0, 0.99), schedule="cosine")
+    x=Points(2), latent=2, width=128, gamma=(0.5, 0.0002), adam=Adam(lr=4e-3, betas=(0, 0.99), schedule="cosine")
 )
 """For mixtures in the plane."""
 
@@ -296,7 +296,7 @@ PRESETS = {
         expect="Stacked digits (`--data stacked-digits`), about 14 minutes; not trained yet.",
     ),
     "r3gan-25-gaussians": Preset(
-        config=MIXTURES, steps=10_000, batch=256, expect="The 25-Gaussian grid, about 4 minutes; not trained yet."
+        config=MIXTURES, steps=8_000, batch=256, expect="The 25-Gaussian grid, about 4 minutes; not trained yet."
     ),
     "r3gan-ring-8": Preset(
         config=MIXTURES, steps=5_000, batch=256, expect="The ring of 8 Gaussians, 2 minutes; not trained yet."
