@@ -1,7 +1,7 @@
 """Your Local GAN: SAGAN with sparse attention, in two steps that are made for pictures.
 
 Your Local GAN: Designing Two Dimensional Local Attention Mechanisms for Generative Models.
-Daras, Odena, Zhang and Dimakis, 2020. https://arxiv.org/abs/1911.12287
+Daras, Odena, Zhang and Dimakis, 2019 (CVPR 2020). https://arxiv.org/abs/1911.12287
 
 Attention of all places to all costs their number squared. Here each of eight heads looks at about its root: half of
 them within a block of places, half at one place of every block. One step after the other would let every place hear of
