@@ -222,7 +222,10 @@ PRESETS = {
         ),
         steps=5000,
         batch=32,
-        expect="Grey MNIST, about 8 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST, seed 0: 7 minutes of one CPU core. Clear digits: mean confidence .953, FD-mnist- "
+        "classifier 1.26 (2,000 samples; floor .22). The category tells the code (2.29 of at most 2.30 "
+        "nats), but matches digits in 72 % of the samples and 67 % of the test images only: 4 and 9 share "
+        "two categories.",
     ),
     "infogan-tiny": Preset(
         config=InfoGANConfig(x=Images(1, 8, 8), categories=3, latent=4, width=4, hidden=16),

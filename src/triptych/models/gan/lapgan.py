@@ -288,7 +288,9 @@ PRESETS = {
         config=replace(MNIST, given=Labels(10)),
         steps=2_000,
         batch=64,
-        expect="Grey MNIST given the digit, about 8 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST given the digit, 7, 14 and 28 pixels, seed 0: 18 minutes of one CPU core. Of 2,000 "
+        "samples our classifier takes 86.5 % for the digit asked for (mean confidence .886); FD-mnist- "
+        "classifier 10.9, floor .22: digits with a grey haze.",
     ),
     "lapgan-tiny": Preset(
         config=LAPGANConfig(x=Images(3, 8, 12), levels=3, latent=4, hidden=8, width=4),

@@ -133,9 +133,11 @@ class IWAE(Generative[None]):
 PRESETS = {
     "iwae-mnist": Preset(
         config=IWAEConfig(draws=5, estimator="dreg", adam=Adam(lr=2e-3, schedule="cosine", warmup=0.02)),
-        steps=20_000,
+        steps=8_000,
         batch=128,
-        expect="Dynamically binarized MNIST; meant for 8 minutes of one core, not trained yet.",
+        expect="Dynamically binarized MNIST, seed 0: 4 minutes of one CPU core, at most 103.13 +- .30 nats on "
+        "the 10,000 test images (bound, 5 draws); 97.98 +- 1.25 by 5,000 draws (500 images). One "
+        "stochastic layer of 50 and layers of 200: smaller than `vae-mnist`. Digits, many of them broken.",
     ),
     "iwae-mnist-paper": Preset(
         config=IWAEConfig(adam=Adam(lr=1e-3, eps=1e-4, schedule="cosine")),
