@@ -282,7 +282,13 @@ MIXTURES = R3GANConfig(
 """For mixtures in the plane."""
 
 PRESETS = {
-    "r3gan-mnist": Preset(config=DIGITS, steps=2400, batch=16, expect="Grey MNIST, about 8 minutes; not trained yet."),
+    "r3gan-mnist": Preset(
+        config=DIGITS,
+        steps=2400,
+        batch=16,
+        expect="Grey MNIST, seed 0: 8 minutes of one CPU core, in which it sees 38,400 images: whole strokes, half of "
+        "them digits (mean confidence .79, FD-mnist-classifier 6.81 by 2,000 samples, floor .22); short of training.",
+    ),
     "r3gan-mnist-class": Preset(
         config=replace(DIGITS, given=Labels(10)),
         steps=2400,
@@ -296,7 +302,11 @@ PRESETS = {
         expect="Stacked digits (`--data stacked-digits`), about 14 minutes; not trained yet.",
     ),
     "r3gan-25-gaussians": Preset(
-        config=MIXTURES, steps=8_000, batch=256, expect="The 25-Gaussian grid, about 4 minutes; not trained yet."
+        config=MIXTURES,
+        steps=8_000,
+        batch=256,
+        expect="The 25-Gaussian grid, seeds 0 to 4, 2 minutes of one CPU core each: all 25 modes with every seed, .964 "
+        "of 2,500 samples within three deviations of one (.959 to .972; an ideal sampler: .989).",
     ),
     "r3gan-ring-8": Preset(
         config=MIXTURES, steps=5_000, batch=256, expect="The ring of 8 Gaussians, 2 minutes; not trained yet."
