@@ -309,7 +309,11 @@ PRESETS = {
         "of 2,500 samples within three deviations of one (.959 to .972; an ideal sampler: .989).",
     ),
     "r3gan-ring-8": Preset(
-        config=MIXTURES, steps=5_000, batch=256, expect="The ring of 8 Gaussians, 2 minutes; not trained yet."
+        config=MIXTURES,
+        steps=5_000,
+        batch=256,
+        expect="The ring of 8 Gaussians, seeds 0 to 4, a minute of one CPU core each: all 8 modes with every seed, "
+        ".968 of 2,500 samples within three deviations of one (.965 to .977).",
     ),
     "r3gan-cifar": Preset(
         config=R3GANConfig(x=Images(3, 32, 32), width=768, wide=4, gamma=(0.05, 0.005), ema=0.99993),
