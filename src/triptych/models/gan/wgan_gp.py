@@ -128,7 +128,8 @@ PRESETS = {
         ),
         steps=2000,
         batch=32,
-        expect="Grey MNIST, about 8 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST, seed 0: 7 minutes of one CPU core. Most samples are digits: mean confidence .850, "
+        "FD-mnist-classifier 2.26 (2,000 samples; floor .22).",
     ),
     "wgan-gp-25-gaussians": Preset(
         config=WGANGPConfig(
