@@ -21,7 +21,7 @@ from triptych.verbs.create import load
 from triptych.verbs.sample import examples, sample
 
 PAPER, INK, GREY = (255, 255, 255), (20, 20, 20), (110, 110, 110)
-MARGIN, LABEL = 12, 190
+MARGIN, LABEL = 12, 240
 """Pixels: around all, and of the column of names."""
 
 

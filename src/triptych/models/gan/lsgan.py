@@ -116,7 +116,8 @@ PRESETS = {
         ),
         steps=5000,
         batch=32,
-        expect="Grey MNIST, about 6 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST, seed 0: 5 minutes of one CPU core. Most samples are digits: mean confidence .850, "
+        "FD-mnist-classifier 3.54 (2,000 samples; floor .22).",
     ),
     "lsgan-25-gaussians": Preset(
         config=LSGANConfig(x=Points(2), latent=2, width=128, adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear")),
