@@ -155,7 +155,8 @@ PRESETS = {
         ),
         steps=3600,
         batch=16,
-        expect="Grey MNIST, about 8 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST, seed 0: 7 minutes of one CPU core (channels last). Of 2,000 samples our classifier "
+        "takes 99.0 % for the digit asked for (mean confidence .991); FD-mnist-classifier .78, floor .22.",
     ),
     "sagan-tiny": Preset(
         config=SAGANConfig(x=Images(1, 16, 16), given=Labels(3), latent=4, width=4, attention=8),
