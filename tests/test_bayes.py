@@ -175,6 +175,19 @@ def test_a_classifier_learns_real_digits_beside_the_model_and_follows_from_its_s
     assert all(torch.equal(v, w) for v, w in zip(a.parameters(), b.parameters(), strict=True))
 
 
+def test_a_rival_is_not_trained_on_what_it_classifies_nor_before_the_model_is_known_to_fit(monkeypatch) -> None:
+    test = tt.data("mnist-binary", split="test")
+    fits = tt.create("gated-pixelcnn-tiny", x=Images(1, 28, 28, levels=2), given=Labels(10))
+    with pytest.raises(UsageError, match="trained on the items it is to classify"):
+        classify(fits, test, limit=4, rival=test)
+    with pytest.raises(UsageError, match="nothing of it is held out"):
+        tt.data("mnist-binary", split="train").training_part()
+    assert test.training_part().fingerprint == tt.data("mnist-binary").fingerprint
+    monkeypatch.setattr("triptych.inference.discriminative.train_classifier", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(UsageError, match=r"models p\(x\)"):
+        classify(tt.create("pixelcnn-tiny", x=Images(1, 28, 28, levels=2)), test, limit=4, rival=test.training_part())
+
+
 def test_a_classifier_takes_labeled_images_or_points() -> None:
     assert train_classifier(Examples(Points(2), Labels(3)), steps=2)(torch.zeros(5, 2)).shape == (5, 3)
     for data in (Examples(Points(2)), Examples(Tokens(length=4, vocabulary=3), Labels(3))):

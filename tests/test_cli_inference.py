@@ -122,6 +122,9 @@ def test_classify(triptych: Command, home: Path) -> None:
     for model, words in (("pixelcnn", "models p(x)"), ("gan", "models p(x)")):
         code, out, err = triptych("classify", home / model, *source)
         assert code == 2 and words in err and not out
+    for split in ("train", "all"):
+        code, out, err = triptych("classify", home / "classes", *source, "--rival", "--split", split)
+        assert code == 2 and "nothing of it is held out" in err and not out
 
 
 def test_anomaly(triptych: Command, home: Path) -> None:
@@ -178,7 +181,7 @@ def test_impute(triptych: Command, home: Path, tmp_path: Path, model: str, hide:
         ("vae", ["--hide", "middle"], "top, bottom, left, right, or a share"),
         ("vae", ["--hide", "1"], "share between 0 and 1"),
         ("gan", [], "neither factors nor an encoder"),
-        ("vae", ["--out", "x.npz"], "written as .png"),
+        ("vae", ["--out", "x.npz"], "only completions of images are written, as .png"),
     ],
 )
 def test_what_cannot_be_filled_in(triptych: Command, home: Path, model: str, arguments: list, words: str) -> None:

@@ -55,9 +55,9 @@ def classify(
     model = load(folder).to(pick_device(device))
     found = open_data(source, split, binary, size, channels, strict, **as_read_by(model))
     check_fits(found, model.config)
-    other = open_data(source, "train", binary, size, channels, strict, **as_read_by(model)) if rival else None
+    examples = found.training_part() if rival else None
     result = measure(
-        model, found, draws=draws, limit=limit, batch=batch, seed=seed, rival=other, rival_steps=rival_steps
+        model, found, draws=draws, limit=limit, batch=batch, seed=seed, rival=examples, rival_steps=rival_steps
     )
     if as_json:
         output.dump(result.summary())
@@ -147,15 +147,17 @@ def impute(
     """Hide a part of some items, and fill it in: says whether exactly, or how nearly."""
     from triptych.data import check_fits
     from triptych.verbs.create import load
+    from triptych.verbs.impute import check_picture, write_picture
     from triptych.verbs.impute import impute as fill
-    from triptych.verbs.impute import write_picture
 
     model = load(folder).to(pick_device(device))
+    if out:
+        check_picture(model.config.x, out)
     found = open_data(source, split, binary, size, channels, strict, **as_read_by(model))
     check_fits(found, model.config)
     result = fill(model, found, hide=hide, n=n, completions=completions, draws=draws, seed=seed)
     if out:
-        write_picture(model.config.x, result, out)
+        write_picture(result, out)
     if as_json:
         output.dump(result.summary())
         return

@@ -124,6 +124,16 @@ class Dataset:
                 return Dataset.of(self.pack, split, self.dynamic, self.opened, windows)
         return None
 
+    def training_part(self) -> "Dataset":
+        """What was not held out, of the same source and served in the same way.
+
+        Raises UsageError if this is a part of it, and DataError if there is none.
+        """
+        if self.split in ("train", "all"):
+            raise UsageError(f"{self.name} is what is trained on, or holds it: nothing of it is held out")
+        windows = Windows.of(self.windows.length, None, "train") if self.windows else None
+        return Dataset.of(self.pack, "train", self.dynamic, self.opened, windows)
+
     @property
     def name(self) -> str:
         """ "mnist-binary:test"."""

@@ -74,16 +74,17 @@ def classify(
     With `draws`, a model with latent variables is importance sampled. Random preprocessing follows from `seed`, item by
     item; random bounds from `seed`, batch by batch.
 
-    rival: labeled examples (of another split) to train a classifier on, for `rival_steps` steps of 64, which then
+    rival: labeled examples, of another split, to train a classifier on, for `rival_steps` steps of 64, which then
     classifies the same items. About a minute.
 
-    Raises UsageError for a model that has no p(x | y), and for data without labels.
+    Raises UsageError for a model that has no p(x | y), for data without labels, and for a rival trained on `data`.
     """
     n = len(data) if limit is None else min(limit, len(data))
     if n < 2:
         raise UsageError(f"{data.name} holds {n} items to classify; it takes 2 or more")
-    net = None if rival is None else discriminative.train_classifier(rival, steps=rival_steps, seed=seed)
-    chosen, nats, truth, others = torch.arange(n) * len(data) // n, [], [], []
+    if rival is not None and rival.fingerprint == data.fingerprint:
+        raise UsageError(f"the rival would be trained on the items it is to classify, {data.name}; take another split")
+    chosen, nats, truth = torch.arange(n) * len(data) // n, [], []
     with evaluating(model), torch.no_grad():
         for first in range(0, n, batch):
             rows = chosen[first : first + batch]
@@ -93,21 +94,12 @@ def classify(
             found = bayes.class_likelihoods(model, b.x, draws=draws, seed=mix(seed, first))
             nats.append(found.nats.cpu())
             truth.append(b.given.y.cpu())
-            if net is not None:
-                others.append(discriminative.log_probabilities(net, b.x.cpu()))
     likelihoods, y = torch.cat(nats), torch.cat(truth)
     if not bool((y < likelihoods.shape[1]).all()):
         raise UsageError(f"{data.name} has labels up to {int(y.max())}; the model knows {likelihoods.shape[1]} classes")
     beside = None
     if rival is not None:
-        log_p = torch.cat(others)
-        beside = Rival(
-            data=rival.name,
-            examples=len(rival),
-            steps=rival_steps,
-            raw=bayes.classified(log_p, y),
-            calibrated=bayes.classified(bayes.calibrated(log_p, y), y),
-        )
+        beside = challenge(rival, data, chosen, y, steps=rival_steps, batch=batch, seed=seed)
     return Classification(
         model=model.name,
         data=data.name,
@@ -123,4 +115,18 @@ def classify(
         rival=beside,
         nats=likelihoods,
         y=y,
+    )
+
+
+def challenge(examples: Data, data: Data, chosen: Tensor, y: Tensor, *, steps: int, batch: int, seed: int) -> Rival:
+    """Trains a classifier on `examples`, and has it classify the rows `chosen` of `data`, whose classes are `y`."""
+    net = discriminative.train_classifier(examples, steps=steps, seed=seed)
+    seen = (data.fetch(rows, ItemNoise(seed, rows.tolist())).x for rows in torch.split(chosen, batch))
+    log_p = torch.cat([discriminative.log_probabilities(net, x) for x in seen])
+    return Rival(
+        data=examples.name,
+        examples=len(examples),
+        steps=steps,
+        raw=bayes.classified(log_p, y),
+        calibrated=bayes.classified(bayes.calibrated(log_p, y), y),
     )

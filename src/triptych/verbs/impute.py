@@ -117,13 +117,17 @@ def impute(
     )
 
 
-def write_picture(space: Space, found: Imputations, out: Path) -> None:
+def check_picture(space: Space, out: Path) -> None:
+    """Raises UsageError unless completions in this space can be written to this file: before they are drawn."""
+    if out.suffix != ".png" or not isinstance(space, Images):
+        raise UsageError(f"{out}: only completions of images are written, as .png; this model is of {space}")
+
+
+def write_picture(found: Imputations, out: Path) -> None:
     """One column an item: what it was, what was known (hidden: grey), and the completions, one below the other.
 
-    Raises UsageError unless it is a .png of images, and ResourceError if the disk is full.
+    Raises ResourceError if the disk is full.
     """
-    if out.suffix != ".png" or not isinstance(space, Images):
-        raise UsageError(f"{out}: completions of images are written as .png")
     shown: Float[Tensor, "n ..."] = torch.where(found.known, found.x, torch.zeros_like(found.x))
-    strip = pictures.strip([found.x, shown, *found.drawn], scale=2 if space.width <= 64 else 1)
+    strip = pictures.strip([found.x, shown, *found.drawn], scale=2 if found.x.shape[-1] <= 64 else 1)
     commit.write_atomic(out, pictures.png(strip))
