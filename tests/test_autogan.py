@@ -20,15 +20,14 @@ from triptych.search.autogan import (
     NORMS,
     UPS,
     Controller,
-    InceptionScore,
     Search,
     Searching,
     decoded,
     every_cell,
     options,
-    reduced,
     search,
 )
+from triptych.search.rewards import Closeness, InceptionScore, reduced
 
 SMALL = Images(1, 16, 16)
 
@@ -255,7 +254,7 @@ def test_a_network_that_stands_still_starts_afresh(squares):
 def test_rewards():
     assert InceptionScore()(torch.zeros(20, 1, 7, 7)) == pytest.approx(1, abs=1e-3), "one class, whatever it is"
     digits = data("mnist:test")
-    close = program.Closeness(digits, 200)
+    close = Closeness(digits, 200)
     real = digits.subset(slice(1000, 1300)).stored.float() / 127.5 - 1
     assert close.name == "- log FD-mnist-classifier"
     for halvings, noise in product((0, 1, 2), (1.0,)):
@@ -277,6 +276,15 @@ def test_the_program_writes_what_train_takes(squares, tmp_path):
     assert written["protocol"]["reward"].startswith("- log FD") and written["controller"]["seconds"] > 0
     picture = (tmp_path / "found" / "curve.svg").read_text()
     assert picture.startswith("<svg") and "random" in picture
+
+
+@pytest.mark.parametrize("asked", [["--data", "nothing"], ["--data", "mnist", "wdth=3"], ["--data", "gaussians-25"]])
+def test_a_mistake_ends_the_program_in_a_line(asked, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        program.main([*asked, "--out", str(tmp_path / "found")])
+    err = capsys.readouterr().err
+    assert end.value.code == 2 and err.startswith("error: ") and err.count("\n") == 1
+    assert not (tmp_path / "found").exists()
 
 
 def test_what_cannot_be_searched_is_refused(squares):

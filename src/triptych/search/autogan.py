@@ -16,12 +16,11 @@ controller that never learns.
 import argparse
 import json
 import logging
-import math
 import platform
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -31,9 +30,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
 
-from triptych import metrics
 from triptych.core import (
     Adam,
     Batch,
@@ -42,7 +39,6 @@ from triptych.core import (
     Data,
     Fraction,
     Images,
-    ItemNoise,
     Loss,
     NonNegative,
     Player,
@@ -53,12 +49,14 @@ from triptych.core import (
     mix,
 )
 from triptych.data import data as open_data
+from triptych.errors import TriptychError
 from triptych.io import configs
 from triptych.io.commit import write_atomic
 from triptych.losses import adversarial
 from triptych.models.gan.autogan import Cell, Conv, Discriminator, Generator, Norm, Up, initialize
 from triptych.nn.residual import spectral
 from triptych.report.charts import Chart, Series, lines
+from triptych.search.rewards import Closeness, InceptionScore, Reward, reduced
 from triptych.training import turn
 from triptych.training.loop import rows
 
@@ -234,50 +232,6 @@ class SharedGAN(nn.Module):
         ]
 
 
-def reduced(x: Float[Tensor, "n c h w"], halvings: int) -> Float[Tensor, "n c h2 w2"]:
-    """Images at a lower resolution: means of squares; what does not fill one is cut off."""
-    return avg_pool2d(x, 2**halvings) if halvings else x
-
-
-Reward = Callable[[Float[Tensor, "n c h w"]], float]
-"""How good generated images are, in [-1, 1] and perhaps of a lower resolution: more is better."""
-
-
-class Closeness:
-    """Minus the logarithm of the Frechet distance to real images at the same resolution: the same for each halving of
-    the distance, wherever that is.
-
-    On features of the MNIST classifier for MNIST, else on principal components. No downloads.
-    """
-
-    def __init__(self, data: Data, n: int = 2000) -> None:
-        chosen = torch.arange(min(n, len(data))) * len(data) // min(n, len(data))
-        self.real = data.fetch(chosen, ItemNoise(0, chosen.tolist())).x
-        digits = data.name.startswith("mnist") and data.x.shape == (1, 28, 28)
-        self.look = metrics.extractor("mnist-classifier" if digits else "pca-64", self.real)
-        self.name = f"- log FD-{self.look.name}"
-        self.features: dict[int, Tensor] = {}
-
-    def seen(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        return self.look(interpolate(x, size=self.real.shape[2:], mode="nearest"))
-
-    def __call__(self, images: Float[Tensor, "n c h w"]) -> float:
-        halvings = (self.real.shape[3] // images.shape[3]).bit_length() - 1
-        if halvings not in self.features:
-            self.features[halvings] = self.seen(reduced(self.real, halvings))
-        return -math.log(metrics.frechet_distance(self.seen(images), self.features[halvings]))
-
-
-class InceptionScore:
-    """exp of the mean KL(p(y | x), p(y)) by the digit classifier: from 1 to 10 (Salimans et al., 2016)."""
-
-    name = "Inception score by the digit classifier"
-
-    def __call__(self, images: Float[Tensor, "n 1 h w"]) -> float:
-        p = metrics.classify(interpolate(images, size=(28, 28), mode="nearest")).double().clamp(min=1e-12)
-        return (p * (p.log() - p.mean(0).log())).sum(1).mean().exp().item()
-
-
 # the search
 
 
@@ -311,16 +265,23 @@ class Found:
     resets: int
 
 
+def searchable(data: Data, settings: Search) -> Images:
+    """What the data is of. Raises UsageError unless it is images, large enough for so many cells."""
+    cells = len(settings.iterations)
+    if not isinstance(data.x, Images) or min(data.x.height, data.x.width) < 2 << cells:
+        raise UsageError(
+            f"iterations={list(settings.iterations)}: a generator of {cells} cells takes images whose sides have "
+            f"{2 << cells} pixels or more; {data.name} serves {data.x}"
+        )
+    return data.x
+
+
 class Searching:
     """The state of a search: everything that `search` moves."""
 
     def __init__(self, data: Data, settings: Search, reward: Reward) -> None:
-        if not isinstance(data.x, Images) or min(data.x.height, data.x.width) < 2 << len(settings.iterations):
-            raise UsageError(
-                f"iterations={list(settings.iterations)}: a generator of {len(settings.iterations)} cells takes images "
-                f"whose sides have {2 << len(settings.iterations)} pixels or more; {data.name} serves {data.x}"
-            )
-        self.data, self.x, self.settings, self.reward = data, data.x, settings, reward
+        self.x = searchable(data, settings)
+        self.data, self.settings, self.reward = data, settings, reward
         self.rounds = self.drawn = self.resets = 0
         self.coins = torch.Generator().manual_seed(mix(settings.seed, 1))
         self.lots = random.Random(mix(settings.seed, 2))
@@ -456,8 +417,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("settings", nargs="*", metavar="FIELD=VALUE", help="fields of Search: width=32 seed=1")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    source, settings = open_data(args.data), configs.override(Search(), args.settings)
-    reward = Closeness(source) if args.reward == "closeness" else InceptionScore()
+    try:
+        source, settings = open_data(args.data), configs.override(Search(), args.settings)
+        searchable(source, settings)
+        run(source, settings, Closeness(source) if args.reward == "closeness" else InceptionScore(), args.out)
+    except TriptychError as e:
+        parser.exit(e.exit_code, f"error: {e}\n")
+
+
+def run(source: Data, settings: Search, reward: Closeness | InceptionScore, out: Path) -> None:
+    """The search and the random one, each written to the folder once it is done."""
     searches, about = dict[str, Found](), dict[str, Any]()
     for name, learn in (("controller", True), ("random", False)):
         log.info("%s search", name)
@@ -474,9 +443,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             **about,
         }
         file = "cells.json" if learn else "cells-random.json"
-        write_atomic(args.out / "search.json", (json.dumps(written, indent=1) + "\n").encode())
-        write_atomic(args.out / file, (json.dumps(cells_json(searches[name].best.cells)) + "\n").encode())
-        write_atomic(args.out / "curve.svg", curve(searches, reward.name).encode())
+        write_atomic(out / "search.json", (json.dumps(written, indent=1) + "\n").encode())
+        write_atomic(out / file, (json.dumps(cells_json(searches[name].best.cells)) + "\n").encode())
+        write_atomic(out / "curve.svg", curve(searches, reward.name).encode())
         log.info("%s: reward %.3f, %s", name, searches[name].best.reward, cells_json(searches[name].best.cells))
 
 
