@@ -114,6 +114,12 @@ def test_a_sample_adds_each_levels_difference_to_the_one_below():
         assert torch.allclose(model.draw(StepNoise(0, 2, slice(None))), up(up(coarse)), atol=1e-6)
 
 
+def test_the_coarsest_level_may_have_more_steps():
+    c = LAPGANConfig(x=Images(1, 8, 8), levels=3, latent=4, hidden=8, width=4, coarsest_times=4)
+    stages = LAPGAN(c).stages()
+    assert [(stage.name, stage.rounds(5)) for stage in stages] == [("level 2", 20), ("level 1", 5), ("level 0", 5)]
+
+
 def test_samples_come_from_the_averages():
     model = LAPGAN(PRESETS["lapgan-tiny"].config)
     before = model.sample(2, seed=0)

@@ -108,6 +108,11 @@ class Duel(Generative[None]):
         ]
 
 
+def test_a_stage_has_its_own_rounds_or_those_of_the_run_so_many_times() -> None:
+    assert Stage(name="a", players=[], steps=4, times=3).rounds(5) == 4
+    assert [Stage(name="a", players=[], times=times).rounds(5) for times in (1, 3)] == [5, 15]
+
+
 def test_turns_and_every_and_stages_are_kept() -> None:
     model = Duel(DuelConfig())
     rounds = list(loop(model, Examples(Points(2)), Run(steps=3, batch=4)))

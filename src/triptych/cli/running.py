@@ -105,7 +105,7 @@ def train(
     if resume:
         for change in verb.changes(out):
             output.note(f"resuming, but not bit for bit: {change}")
-    total = sum(stage.steps or run.steps for stage in made.stages())
+    total = sum(stage.rounds(run.steps) for stage in made.stages())
     started, now = time.monotonic(), None
     with output.progress() as bar:
         tick = bar(model, total)

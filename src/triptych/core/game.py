@@ -133,11 +133,17 @@ class Stage:
     name: str
     players: Sequence[Player]
     steps: int | None = None
-    """Rounds; None: as many as the run asks for."""
+    """Rounds; None: as many as the run asks for,"""
+    times: int = 1
+    """so many times."""
     batch: int | None = None
     """Examples a turn; None: as many as the run asks for."""
     begin: Callable[[], None] | None = None
     """Run when the stage begins or is resumed (growing a network)."""
+
+    def rounds(self, steps: int) -> int:
+        """How many rounds it has in a run of so many steps a stage."""
+        return self.steps or self.times * steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,7 +154,7 @@ def train(
         if stage.begin:
             stage.begin()
         optimizers = {p.name: p.optimizer(p.owns.parameters()) for p in stage.players}
-        first, steps = 0, stage.steps or run.steps
+        first, steps = 0, stage.rounds(run.steps)
         if resume and s == at["stage"]:
             first = at["stage_step"]
             for name, optimizer in optimizers.items():

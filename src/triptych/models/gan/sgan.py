@@ -185,8 +185,10 @@ PRESETS = {
         steps=5_000,
         batch=100,
         data={"labels": 100},
-        expect="Grey MNIST, 100 labels, about 8 minutes of one CPU core; not trained yet. (Salimans et al.: .93 % of "
-        "test images wrong with 100 labels, after 300 epochs.)",
+        expect="Grey MNIST, 100 labels, seed 0: 10 minutes of one CPU core. 87.1 % of the 10,000 test images "
+        "right. Samples, as feature matching makes them: digits in pieces, with stray dots (mean "
+        "confidence .682, FD-mnist-classifier 20.2, floor .22). Salimans et al.: 99.07 % right with 100 "
+        "labels, after 300 epochs.",
     ),
     "sgan-tiny": Preset(
         config=SGANConfig(

@@ -130,7 +130,9 @@ PRESETS = {
         config=WGANConfig(x=Images(1, 28, 28), width=32, ema=0.99, rmsprop=RMSProp(lr=5e-4, schedule="linear")),
         steps=2500,
         batch=32,
-        expect="Grey MNIST, about 8 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST, seed 0: 8 minutes of one CPU core. Strokes, half of them digits: mean confidence "
+        ".749, FD-mnist-classifier 8.21 (2,000 samples; floor .22); what clipping costs, beside WGAN-GP's "
+        "2.26.",
     ),
     "wgan-25-gaussians": Preset(
         config=WGANConfig(x=Points(2), latent=2, width=128, clip=0.1, rmsprop=RMSProp(lr=5e-4, schedule="linear")),
