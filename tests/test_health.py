@@ -108,6 +108,30 @@ def test_a_collapse_is_said_once_and_measured(tmp_path, caplog) -> None:
     assert len(shares) == 60 and shares[0] > 0.9 and min(shares) < 0.25
 
 
+class Preparing(Fading):
+    """Its game is preceded by a stage in which something else learns: samples are all alike until then."""
+
+    def __init__(self, config: FadingConfig) -> None:
+        super().__init__(config)
+        self.encoder = nn.Parameter(torch.ones(()))
+        nn.init.constant_(self.scale, 0.01)
+
+    def stages(self) -> list[Stage]:
+        adam, own = self.config.adam, nn.ParameterList([self.encoder])
+        alone = Player(name="e", owns=own, loss=lambda batch, clock: Loss(self.encoder.square()), optimizer=adam)
+        return [
+            Stage(name="encoder", players=[alone]),
+            Stage(name="game", players=[alone, *super().stages()[0].players]),
+        ]
+
+
+def test_what_only_prepares_for_a_game_is_not_taken_for_a_collapse(tmp_path, caplog) -> None:
+    with caplog.at_level(logging.WARNING, "triptych"):
+        run(Preparing(FadingConfig()), tmp_path, steps=20)
+    steps = [int(r.message.split()[1].strip(":")) for r in caplog.records]
+    assert steps and min(steps) > 20, "in the game, it is one"
+
+
 def test_watching_changes_no_weight(tmp_path) -> None:
     model, bare = Fading(FadingConfig()), Fading(FadingConfig())
     run(model, tmp_path)

@@ -24,12 +24,14 @@ KINDS = 0.5
 class Watch:
     """Tells of a game of several players what goes wrong in it, once for each thing as long as it lasts.
 
-    A model that has a likelihood is not watched: its loss says how well it does.
+    A model that has a likelihood is not watched, as its loss says how well it does; nor is one of several stages that
+    has one player, who prepares for the game (the encoder of a stacked GAN) while nothing learns to generate yet.
     """
 
     def __init__(self, model: Generative[Any], data: Data) -> None:
         self.model, self.data, self.health = model, data, Health()
-        self.on = not isinstance(model, HasLikelihood)
+        stages, scored = model.stages(), isinstance(model, HasLikelihood)
+        self.games = [not scored and (len(stages) == 1 or len(stage.players) > 1) for stage in stages]
         self.told: set[str] = set()
         self.stage: int | None = None
 
@@ -37,12 +39,12 @@ class Watch:
         """Takes what a round of a stage logged."""
         if stage != self.stage:
             self.health, self.stage = Health(), stage
-        if self.on:
+        if self.games[stage]:
             self.health.observe(logs)
 
     def look(self, now: Round) -> tuple[list[Sign], dict[str, float]]:
         """What is wrong, and the numbers: "health/diversity" and, where they can be told, the kinds that occur."""
-        if not self.on:
+        if not self.games[now.stage]:
             return [], {}
         n = min(N, len(self.data))
         rows = torch.arange(n) * (len(self.data) // n)
