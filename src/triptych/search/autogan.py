@@ -98,9 +98,9 @@ class Search:
     """Samples that a reward is measured on."""
     hidden: Count = 100
     """Units of the controller."""
-    rate: Positive = 5e-3
-    """The controller's learning rate."""
-    entropy: NonNegative = 1e-3
+    rate: Positive = 1e-3
+    """The controller's learning rate. At five times as much it settled on one generator within twelve rewards."""
+    entropy: NonNegative = 2e-2
     """Weight of the entropy of its choices, in nats, beside the reward."""
     baseline: Fraction = 0.9
     """Decay of the mean reward that a reward is compared with."""
@@ -126,6 +126,7 @@ PAPER = Search(
     adam=Adam(lr=2e-4, betas=(0.0, 0.9)),
     images=5000,
     rate=3.5e-4,
+    entropy=1e-3,
     window=500,
 )
 """For CIFAR-10, with the Inception score as reward; 43 GPU hours in the paper. Not run by us."""

@@ -60,15 +60,15 @@ class StackedGANConfig:
     given: Labels = Labels(10)
     """The classes."""
     features: Count = 256
-    """Dimensions of h, the encoder's features, in [-1, 1]."""
-    latents: tuple[Count, Count] = (16, 50)
-    """Dimensions of z_0 (of the image) and of z_1 (of the features), uniform on [-1, 1]."""
+    """Dimensions of h, the encoder's features, none of them below 0."""
+    latents: tuple[Count, Count] = (50, 50)
+    """Dimensions of z_0 (of the image) and of z_1 (of the features), uniform on [0, 1]."""
     width: Count = 64
     """Channels at half the image's size; twice as many at a quarter of it."""
     hidden: Count = 512
-    """Units in each of the two hidden layers of G_1 and D_1."""
-    feature_noise: NonNegative = 0.2
-    """Standard deviation of the noise added to what D_1 sees."""
+    """Units in each of the two hidden layers of G_1 and D_1, and in the last of D_0."""
+    feature_noise: NonNegative = 0.0
+    """Standard deviation of the noise added to what D_1 sees. The authors': none for MNIST, .2 for CIFAR-10."""
     adversarial: NonNegative = 1.0
     """a, the weight of L_adv."""
     conditional: NonNegative = 1.0
@@ -92,7 +92,7 @@ class Encoder(nn.Module):
             *[nn.Conv2d(c.width, 2 * c.width, 5, 1, 2), nn.LeakyReLU(0.2), nn.MaxPool2d(2)],
             nn.Flatten(1),
             nn.Linear(2 * c.width * (c.x.height // 4) * (c.x.width // 4), c.features),
-            nn.Tanh(),
+            nn.ReLU(),  # what saturates at both ends passes nothing back for the conditional loss to teach
         )
         self.label = nn.Linear(c.features, c.given.classes)
 
@@ -118,7 +118,7 @@ def feature_generator(c: StackedGANConfig) -> nn.Sequential:
     layers: list[nn.Module] = []
     for cin in (c.given.classes + c.latents[1], c.hidden):
         layers += [nn.Linear(cin, c.hidden, bias=False), nn.BatchNorm1d(c.hidden), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(c.hidden, c.features), nn.Tanh())
+    return nn.Sequential(*layers, nn.Linear(c.hidden, c.features), nn.ReLU())
 
 
 class Discriminator(nn.Module):
@@ -141,12 +141,13 @@ def image_discriminator(c: StackedGANConfig) -> Discriminator:
     trunk = nn.Sequential(
         nn.Conv2d(c.x.channels, c.width, 4, 2, 1),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(c.width, 2 * c.width, 4, 2, 1, bias=False),
-        nn.BatchNorm2d(2 * c.width),
+        nn.Conv2d(c.width, 2 * c.width, 4, 2, 1),
         nn.LeakyReLU(0.2),
         nn.Flatten(1),
+        nn.Linear(2 * c.width * (c.x.height // 4) * (c.x.width // 4), c.hidden),
+        nn.LeakyReLU(0.2),
     )
-    return Discriminator(trunk, 2 * c.width * (c.x.height // 4) * (c.x.width // 4), c.latents[0], 0.0)
+    return Discriminator(trunk, c.hidden, c.latents[0], 0.0)
 
 
 def feature_discriminator(c: StackedGANConfig) -> Discriminator:
@@ -178,7 +179,7 @@ class StackedGAN(Generative[Label]):
         return nets[0](torch.cat([h, self.latent(0, noise)], 1))
 
     def latent(self, level: int, noise: Noise) -> Float[Tensor, "n z"]:
-        return 2 * noise.uniform(self.config.latents[level]) - 1
+        return noise.uniform(self.config.latents[level])
 
     def one_hot(self, given: Label) -> Float[Tensor, "n classes"]:
         return one_hot(given.y, self.config.given.classes).float()
@@ -283,8 +284,8 @@ PRESETS = {
         expect="Grey MNIST with the authors' weights and rates, 200 epochs of each stage; not trained by us.",
     ),
     "stacked-gan-mnist": Preset(
-        config=StackedGANConfig(width=32, ema=0.99, adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear")),
-        steps=2_000,
+        config=StackedGANConfig(width=32, ema=0.99, adam=Adam(lr=5e-4, betas=(0.5, 0.999), schedule="linear")),
+        steps=1_200,
         batch=64,
         expect="Grey MNIST given the digit, about 8 minutes of one CPU core; not trained yet.",
     ),
