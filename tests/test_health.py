@@ -36,6 +36,23 @@ def test_diversity_is_the_root_mean_square_difference_over_pairs() -> None:
     assert diversity(x.new_ones(5, 1, 2, 2)) == 0
 
 
+def test_diversity_within_classes_is_that_over_pairs_of_the_same() -> None:
+    x, y = torch.tensor([[0.0, 0.0], [9.0, 9.0], [0.0, 2.0], [9.0, 9.0]]), torch.tensor([0, 1, 0, 1])
+    assert diversity(x, y) == pytest.approx((2 / math.sqrt(2) + 0) / 2)
+    assert diversity(x[:2], y[:2]) == diversity(x[:2]) == 9, "no two of a class"
+
+
+def test_one_picture_a_class_is_a_collapse() -> None:
+    y = torch.arange(64) % 4
+    data = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))[y] + 0.3 * torch.randn(64, 3)
+    alike = data[:4][y]
+    assert not Health().signs(alike, data, 0.9)[0], "they differ as much as the data do, if classes are not looked at"
+    signs, numbers = Health().signs(alike, data, 0.9, y)
+    assert [sign.name for sign in signs] == ["collapse"] and numbers["diversity"] == 0
+    assert "samples of a class differ by 0%" in signs[0].text
+    assert not Health().signs(data.flip(0), data, 0.9, y)[0]
+
+
 def test_a_healthy_game_is_not_disturbed() -> None:
     assert names(watched(**{"d__D(real)": 0.8, "d__D(fake)": 0.2, "g__gradient_norm": 1.0})) == []
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, pdist
 
 WINDOW = 200
@@ -32,10 +33,16 @@ class Sign:
     text: str
 
 
-def diversity(x: Float[Tensor, "n ..."]) -> float:
-    """How much examples differ: the root mean square difference of a value, averaged over all pairs."""
+def diversity(x: Float[Tensor, "n ..."], y: Int[Tensor, " n"] | None = None) -> float:
+    """How much examples differ: the root mean square difference of a value, averaged over all pairs, or over those of
+    the same class y, if there are any."""
     flat = x.flatten(1).float()
-    return (pdist(flat) / flat.shape[1] ** 0.5).mean().item()
+    apart = pdist(flat) / flat.shape[1] ** 0.5
+    if y is not None:
+        first, second = torch.triu_indices(len(y), len(y), 1)
+        alike = (y[first] == y[second]).to(apart.device)
+        apart = apart[alike] if alike.any() else apart
+    return apart.mean().item()
 
 
 class Health:
@@ -55,20 +62,27 @@ class Health:
             self.logs.setdefault(name, deque(maxlen=WINDOW)).append(value)
 
     def signs(
-        self, samples: Float[Tensor, "n ..."], data: Float[Tensor, "n ..."], progress: float
+        self,
+        samples: Float[Tensor, "n ..."],
+        data: Float[Tensor, "n ..."],
+        progress: float,
+        y: Int[Tensor, " n"] | None = None,
     ) -> tuple[list[Sign], dict[str, float]]:
-        """What is wrong now, and what was measured for it. `progress`: the share of the stage that is done."""
-        share = diversity(samples) / max(diversity(data), 1e-12)
+        """What is wrong now, and what was measured for it.
+
+        progress: the share of the stage that is done. y: the classes of both samples and data, of a model that is told
+        them; one picture a class would be a collapse, too.
+        """
+        share = diversity(samples, y) / max(diversity(data, y), 1e-12)
         self.varied |= share >= 2 * FLAT
         found = [*self.winner(), *self.bursts()]
         if share < FLAT and (self.varied or progress >= EARLY):
-            found.append(
-                Sign(
-                    "collapse",
-                    f"outputs hardly vary with z: samples differ by {share:.0%} of what the data do. Mode collapse: "
-                    f"go back to an earlier checkpoint, with a lower learning rate or a penalty on the discriminator",
-                )
+            which = "samples" if y is None else "samples of a class"
+            text = (
+                f"outputs hardly vary with z: {which} differ by {share:.0%} of what the data do. Mode collapse: go "
+                f"back to an earlier checkpoint, with a lower learning rate or a penalty on the discriminator"
             )
+            found.append(Sign("collapse", text))
         return found, {"diversity": share}
 
     def winner(self) -> list[Sign]:

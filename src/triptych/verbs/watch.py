@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from triptych import metrics
-from triptych.core import Data, Generative, HasLikelihood, Images, ItemNoise
+from triptych.core import Data, Generative, HasLikelihood, Images, ItemNoise, Labels
 from triptych.data import Dataset
 from triptych.training import Round
 from triptych.training.health import Health, Sign
@@ -48,10 +48,11 @@ class Watch:
             return [], {}
         n = min(N, len(self.data))
         rows = torch.arange(n) * (len(self.data) // n)
-        real = self.data.fetch(rows, ItemNoise(0, range(n), self.model.device)).x
-        x = self.model.sample(n, examples(self.model, n), seed=0)
+        batch = self.data.fetch(rows, ItemNoise(0, range(n), self.model.device))
+        labels: Any = batch.given if isinstance(getattr(self.model.config, "given", None), Labels) else None
+        x = self.model.sample(n, examples(self.model, n) if labels is None else labels, seed=0)
         progress = now.stage_step / now.stage_steps
-        signs, numbers = self.health.signs(x, real, progress)
+        signs, numbers = self.health.signs(x, batch.x, progress, None if labels is None else labels.y)
         kinds = self.kinds(x)
         if kinds is not None:
             name, found, there = kinds
