@@ -287,7 +287,9 @@ PRESETS = {
         config=StackedGANConfig(width=32, ema=0.99, adam=Adam(lr=5e-4, betas=(0.5, 0.999), schedule="linear")),
         steps=1_200,
         batch=64,
-        expect="Grey MNIST given the digit, about 8 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST given the digit, seed 0, `--channels-last`: 12 minutes of one CPU core. Of 2,000 "
+        "samples our classifier takes 99.9 % for the digit asked for (mean confidence .997); FD-mnist- "
+        "classifier .79, floor .22. Cleaner than the data, and less varied (recall .31).",
     ),
     "stacked-gan-tiny": Preset(
         config=StackedGANConfig(
