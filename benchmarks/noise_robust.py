@@ -5,8 +5,8 @@
 On each source with Gaussian noise of each sigma, fixed to the images: a plain GAN, AmbientGAN, which is told sigma, and
 NR-GAN, which is not, all of the same networks and length (the presets' `-mnist`), seed 0. Runs that are there already
 are measured as they are, an interrupted one goes on. Frechet distances of samples to *clean* held-out images; beside
-them those of clean and of noisy training images, and the noise that NR-GAN found. Writes .json after every run, .md
-from it.
+them those of clean and of noisy training images, and the noise that NR-GAN found. Writes .json after every run,
+.md from it, and .png: for each source and sigma a row of noisy images, and one of each model's first samples.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from rich.console import Console
 
 from triptych import metrics
@@ -25,10 +26,12 @@ from triptych.core import Data, Generative, ItemNoise, evaluating
 from triptych.data import data
 from triptych.io import commit
 from triptych.models.gan.nr_gan import NRGAN
+from triptych.report import pictures
 from triptych.verbs import train as verb
 from triptych.verbs.create import load
 from triptych.verbs.evaluate import Judge, evaluate, machine, served
 from triptych.verbs.prepare import prepare
+from triptych.verbs.sample import sample
 
 MODELS = {
     "GAN": ("ambient-gan-mnist", ["sigma=0"]),
@@ -127,6 +130,20 @@ def table(results: Sequence[Result]) -> list[str]:
     return lines
 
 
+def rows(called: str, noisy: Data, sigma: float, runs: Path, models: Sequence[str], n: int = 16) -> list[Image.Image]:
+    """The first noisy images, and each model's first samples, side by side."""
+    drawn = [sample(load(runs / f"{called}-{sigma:g}-{name}"), n, seed=0) for name in models]
+    return [pictures.grid(x, columns=n, pad=2, scale=2) for x in (served(noisy, n, 0), *drawn)]
+
+
+def sheet(strips: Sequence[Image.Image]) -> Image.Image:
+    """One below the other."""
+    out = Image.new("L", (strips[0].width, sum(strip.height for strip in strips)))
+    for k, strip in enumerate(strips):
+        out.paste(strip, (0, sum(above.height for above in strips[:k])))
+    return out
+
+
 def protocol(n: int) -> dict[str, str]:
     return {
         "noise": "Gaussian, drawn once for every image by its number, clipped to the range, rounded to 256 levels",
@@ -153,6 +170,7 @@ def main() -> None:
     console, kept = Console(), args.out.with_suffix(".json")
     results = [Result(**row) for row in json.loads(kept.read_text())["results"]] if kept.exists() else []
     args.out.parent.mkdir(parents=True, exist_ok=True)
+    strips: list[Image.Image] = []
     for source in args.data:
         clean = data(source), data(source, split="test")
         called = clean[0].name.partition(":")[0]
@@ -170,9 +188,11 @@ def main() -> None:
                 console.print(results[-1], markup=False, soft_wrap=True)
                 numbers = {"protocol": protocol(args.n), "results": [asdict(r) for r in results]}
                 kept.write_text(json.dumps(numbers, indent=1) + "\n")
+            strips += rows(called, noisy, sigma, args.runs, args.models)
     text = ["# Clean images from noisy ones", "", *(f"- {k}: {v}" for k, v in protocol(args.n).items())]
     text += table(results)
     args.out.with_suffix(".md").write_text("\n".join(text) + "\n")
+    sheet(strips).save(args.out.with_suffix(".png"), optimize=True)
     console.print("\n".join(text), markup=False, soft_wrap=True)
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from triptych.data import data
 from triptych.models.autoregressive.pixelcnn import PRESETS, PixelCNN
 from triptych.models.gan.ylg import masks
+from triptych.report import pictures
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -207,6 +209,8 @@ def test_noise_robust(tmp_path, monkeypatch):
     ]
     assert sigmas == [0, 25, None], "AmbientGAN is told, a GAN measures nothing"
     assert "| SI-NR-GAN-I |" in (tmp_path / "out" / "n.md").read_text()
+    with Image.open(tmp_path / "out" / "n.png") as picture:
+        assert picture.height == 4 * pictures.grid(torch.zeros(16, 1, 8, 8), columns=16, pad=2, scale=2).height
 
 
 def test_few_labels(tmp_path, monkeypatch):
