@@ -241,7 +241,9 @@ PRESETS = {
         ),
         steps=2200,
         batch=16,
-        expect="Grey MNIST, 7, 14 and 28 pixels, about 8 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST, 7, 14 and 28 pixels, seed 0: 6 minutes of one CPU core, in which it sees 35,200 "
+        "images. Strokes, some of them digits (mean confidence .772, FD-mnist-classifier 8.21 by 2,000 "
+        "samples; floor .22): short of training.",
     ),
     "msg-gan-tiny": Preset(
         config=MSGGANConfig(x=Images(3, 12, 8), latent=4, width=16, wide=2), steps=10, batch=8, expect="For tests."
