@@ -261,7 +261,9 @@ PRESETS = {
         ),
         steps=2900,
         batch=16,
-        expect="Grey MNIST, about 8 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST, seed 0, `--channels-last`: 9 minutes of one CPU core. Of 2,000 samples our "
+        "classifier takes 98.1 % for the digit asked for (mean confidence .979); FD-mnist-classifier "
+        "1.08, floor .22.",
     ),
     "ylg-tiny": Preset(
         config=YLGConfig(x=Images(1, 16, 16), given=Labels(3), latent=4, width=4, attention=8),
