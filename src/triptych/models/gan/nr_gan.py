@@ -246,7 +246,10 @@ PRESETS = {
         ),
         steps=3_000,
         batch=16,
-        expect="Grey MNIST or Fashion-MNIST with noise (--noisy gaussian-25 or gaussian-50); not trained yet.",
+        expect="Grey MNIST or Fashion-MNIST with noise (--noisy gaussian-25 or gaussian-50). MNIST, sigma 25, "
+        "seed 0: 8 minutes of one CPU core. Clean strokes and digits: FD-mnist-classifier to clean images "
+        "5.48 (2,000 samples, floor .22; a plain GAN: 22.8), noise found 22.6. Sigma 50, half of the "
+        "steps: 9.05 (56.3), noise found 47.8.",
     ),
     "nr-gan-tiny": Preset(
         config=NRGANConfig(x=Images(1, 8, 8), latent=4, width=4), steps=10, batch=8, expect="For tests."
