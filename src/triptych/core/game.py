@@ -133,9 +133,9 @@ class Stage:
     name: str
     players: Sequence[Player]
     steps: int | None = None
-    """Rounds; None: as many as the run asks for,"""
+    """Rounds; None: `times` as many as the run asks for."""
     times: int = 1
-    """so many times."""
+    """How many times the run's rounds, where `steps` does not say."""
     batch: int | None = None
     """Examples a turn; None: as many as the run asks for."""
     begin: Callable[[], None] | None = None

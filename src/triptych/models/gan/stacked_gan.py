@@ -53,7 +53,7 @@ def quartered(x: Images) -> Images:
 
 @config
 class StackedGANConfig:
-    """The sizes are those of the authors' networks for MNIST, of one convolution less a level in G_0 and D_0."""
+    """Near the authors' networks for MNIST: wider in the encoder and in D_1, of fewer convolutions in G_0 and D_0."""
 
     x: Annotated[Images, AfterValidator(quartered)] = Images(1, 28, 28)
     """What is modeled."""
