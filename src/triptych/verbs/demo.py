@@ -94,7 +94,7 @@ def demo(
         device=device,
         title="Three families on real MNIST",
         intro=INTRO,
-        command="make demo",
+        command="triptych demo --quick" if quick else "make demo",
         say=say,
     )
     pictures.save_png(gallery(comparison), path / "samples.png", {"seed": str(seed)})
