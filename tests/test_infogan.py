@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.distributions import Categorical, Normal
 
 from triptych.core import Batch, Clock, StepNoise
 from triptych.models.gan.infogan import PRESETS, Codes, InfoGAN, InfoGANConfig
+from triptych.nn.augment import deformed
 
 TINY = PRESETS["infogan-tiny"].config
 
@@ -53,6 +55,12 @@ def test_codes_follow_their_prior():
     assert codes.numbers.shape == (20_000, 2) and codes.z.shape == (20_000, 62)
 
 
+def test_z_has_the_spread_asked_for_and_the_codes_their_own():
+    wide, narrow = (InfoGAN(InfoGANConfig(width=2, hidden=4, spread=s)).codes(noise(1000)) for s in (1.0, 0.2))
+    assert torch.equal(narrow.z, 0.2 * wide.z)
+    assert torch.equal(narrow.numbers, wide.numbers) and torch.equal(narrow.category, wide.category)
+
+
 def test_the_largest_uniform_is_the_last_category():
     class Ends:
         n = 2
@@ -86,6 +94,41 @@ def test_each_players_loss_falls_with_the_information():
         values.append(loss.value.item())
     gain = 3 * loss.logs["I(category)"].item() + 2 * loss.logs["I(numbers)"].item()
     assert values[0] - values[1] == pytest.approx(gain, abs=1e-4)
+
+
+def small(**changes):
+    torch.manual_seed(0)
+    return InfoGAN(InfoGANConfig(x=TINY.x, categories=3, latent=4, width=4, hidden=16, **changes)).train()
+
+
+def test_lambda_is_nothing_before_the_ramp_half_in_its_middle_and_whole_after_it_and_in_the_paper():
+    model, paper = small(ramp=(0.2, 0.6)), small()
+    assert [model.share(p) for p in (0.0, 0.2, 0.4, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    assert [paper.share(p) for p in (0.0, 0.5, 1.0)] == [1, 1, 1]
+    assert small(ramp=(0.5, 0.5)).share(0.49) == 0 and small(ramp=(0.5, 0.5)).share(0.5) == 1
+    with pytest.raises(ValidationError, match="ends before it begins"):
+        InfoGANConfig(ramp=(0.6, 0.2))
+
+
+@pytest.mark.parametrize("player", ["discriminator_loss", "generator_loss"])
+def test_before_the_ramp_a_player_plays_the_plain_game(player):
+    batch = Batch(torch.zeros(8, 1, 8, 8), None, None)
+    losses = [
+        getattr(model, player)(Batch(batch.x, None, noise(8)), Clock(0, 0.1)).value
+        for model in (small(ramp=(0.2, 0.6)), small(category_weight=0.0, number_weight=0.0), small())
+    ]
+    assert torch.equal(losses[0], losses[1]) and not torch.equal(losses[0], losses[2])
+
+
+def test_only_the_category_is_read_from_deformed_images_and_both_players_learn_from_it():
+    model, x = small(deform=1.0), torch.rand(8, 1, 8, 8)
+    logits, category, numbers = model.discriminator(x)
+    d_logits, d_category, d_numbers = model.read(x, noise(8))
+    assert torch.equal(logits, d_logits) and torch.equal(numbers.mean, d_numbers.mean)
+    assert not torch.allclose(category.logits, d_category.logits)
+    assert torch.equal(d_category.logits, model.discriminator(deformed(x, noise(8), 1.0))[1].logits)
+    model.read(model.decode(model.codes(noise(8))), noise(8))[1].logits.square().sum().backward()
+    assert any(w.grad.any() for w in model.generator.parameters())
 
 
 def test_one_player_owns_the_trunk_and_both_heads():

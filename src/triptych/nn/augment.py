@@ -13,7 +13,9 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import affine_grid, conv2d, grid_sample, pad
+
+from triptych.core import Noise
 
 Augmentation = Literal["color", "translation", "cutout"]
 Pictures = Float[Tensor, "n c h w"]
@@ -60,3 +62,35 @@ def augment(x: Pictures, how: Sequence[Augmentation]) -> Pictures:
     for name in how:
         x = steps[name](x)
     return x
+
+
+def blurred(x: Pictures, deviation: float) -> Pictures:
+    """Blurred by a Gaussian of so many pixels; the border goes on outside of the image."""
+    reach = max(1, round(2.5 * deviation))
+    taps = (torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device) / deviation).square().mul(-0.5).softmax(0)
+    x, channels = pad(x, (reach,) * 4, mode="replicate"), x.shape[1]
+    x = conv2d(x, taps.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    return conv2d(x, taps.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+
+
+def deformed(x: Pictures, noise: Noise, amount: float) -> Pictures:
+    """Each image turned, sheared, stretched, moved, blurred and lit at random; its border goes on outside of it.
+
+    With an amount of 1, turned by up to 14 degrees either way (.25), sheared by up to .5, made up to a fifth larger or
+    smaller in either direction, moved by up to a tenth of either side, blurred by up to a 24th of the shorter side, and
+    of .4 to 2.5 times the light (cut off at 1, so that bright strokes grow or shrink). Not of Zhao et al., and not a
+    part of `augment`: for what should read the same from an image however it was put to paper.
+    """
+    height, width = x.shape[2:]
+    angle, shear, wide, high, right, down, blur, light = (amount * (2 * noise.uniform(8) - 1)).to(x.dtype).unbind(1)
+    cos, sin, shear = (0.25 * angle).cos(), (0.25 * angle).sin(), 0.5 * shear
+    turned = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
+    ones, zeros = torch.ones_like(shear), torch.zeros_like(shear)
+    sheared = torch.stack([torch.stack([ones, shear], 1), torch.stack([zeros, ones], 1)], 1)
+    scaled = torch.diag_embed(1 + 0.2 * torch.stack([wide, high], 1))
+    in_sides = x.new_tensor([[1, height / width], [width / height, 1]])  # a grid is 2 wide and high
+    moved = 0.2 * torch.stack([right, down], 1)[:, :, None]
+    grid = affine_grid(torch.cat([turned @ scaled @ sheared * in_sides, moved], 2), list(x.shape), align_corners=False)
+    x = grid_sample(x, grid, padding_mode="border", align_corners=False)
+    x = torch.lerp(x, blurred(x, min(height, width) / 24), blur.abs().clamp(max=1)[:, None, None, None])
+    return ((x + 1) * (1.3 * light).exp2()[:, None, None, None] - 1).clamp(max=1)

@@ -10,15 +10,23 @@ on MNIST they come to mean digits, and the numbers slant and width.
 
 Q shares all of D's trunk. As in the authors' code, one player owns trunk and both heads and lowers its loss minus
 lambda L_I, the generator likewise.
+
+Any ten kinds of image that can be told apart serve L_I: upright ones and slanted ones as well as fours and nines. Three
+fields, off by default and not of the paper, make digits the likelier kinds. `spread`: a smaller z leaves more of the
+image to the codes, and each category one connected kind (as in ClusterGAN, https://arxiv.org/abs/1809.03627). `deform`:
+Q reads the category from T(x), an image turned, sheared, stretched, moved, blurred and lit at random; L_I is still a
+bound, as I(c; T(G(z, c))) <= I(c; G(z, c)). `ramp`: lambda is 0 until there is something to sort.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Normal
 from torch.nn.functional import one_hot
@@ -35,12 +43,14 @@ from triptych.core import (
     Noise,
     NonNegative,
     Player,
+    Positive,
     Preset,
     Stage,
     config,
 )
 from triptych.losses import adversarial
 from triptych.nn import strided
+from triptych.nn.augment import deformed
 from triptych.nn.ema import EMA
 
 
@@ -53,7 +63,9 @@ class InfoGANConfig:
     numbers: Count = 2
     """Continuous codes, uniform on [-1, 1]."""
     latent: Count = 62
-    """Dimensions of z, uniform on [-1, 1]: what no code tells."""
+    """Dimensions of z: what no code tells."""
+    spread: Positive = 1.0
+    """z is uniform on [-spread, spread]; 1 in the paper."""
     width: Count = 64
     """Channels at half the image's size; they double at each halving."""
     hidden: Count = 1024
@@ -62,6 +74,12 @@ class InfoGANConfig:
     """lambda of the categorical code."""
     number_weight: NonNegative = 0.1
     """lambda of the continuous codes: smaller, so that their term is of the size of the others (Section 7)."""
+    deform: NonNegative = 0.0
+    """How much images are deformed before Q reads the category (1 is much: `nn.augment.deformed`); 0: not, as in the
+    paper."""
+    ramp: tuple[Fraction, Fraction] = (0.0, 0.0)
+    """Both lambdas are 0 until the first share of training and whole from the second on; whole throughout in the
+    paper."""
     ema: Fraction = 0.999
     """Decay of the average of the generator's weights that samples are drawn from; 0: the weights themselves, as in
     the paper."""
@@ -69,6 +87,12 @@ class InfoGANConfig:
     """For D and Q."""
     generator_adam: Adam = Adam(lr=1e-3, betas=(0.5, 0.999))
     """For G."""
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        if self.ramp[0] > self.ramp[1]:
+            raise ValueError(f"ramp={list(self.ramp)} ends before it begins: [0.25, 0.65], for one")
+        return self
 
 
 @dataclass(frozen=True)
@@ -133,7 +157,7 @@ class InfoGAN(Generative[None]):
         u = noise.uniform(1 + c.numbers + c.latent)
         category = (u[:, 0] * c.categories).long().clamp(max=c.categories - 1)  # u * categories may round up
         numbers, z = torch.split(2 * u[:, 1:] - 1, [c.numbers, c.latent], 1)
-        return Codes(category, numbers, z)
+        return Codes(category, numbers, c.spread * z)
 
     def decode(self, codes: Codes) -> Float[Tensor, "n c h w"]:
         """G: by the generator in training, by its average otherwise."""
@@ -161,14 +185,29 @@ class InfoGAN(Generative[None]):
             c.numbers * math.log(2) + numbers.log_prob(codes.numbers).sum(1).mean(),
         )
 
-    def objective(self, game: Tensor, about_category: Tensor, about_numbers: Tensor) -> Tensor:
+    def read(self, x: Float[Tensor, "n c h w"], noise: Noise) -> tuple[Float[Tensor, " n"], Categorical, Normal]:
+        """D's logits and Q, of generated x; its category from x deformed, if that is asked for."""
+        logits, category, numbers = self.discriminator(x)
+        if self.config.deform:
+            _, category, _ = self.discriminator(deformed(x, noise, self.config.deform))
+        return logits, category, numbers
+
+    def share(self, progress: float) -> float:
+        """How much of lambda counts when so much of training is done."""
+        start, end = self.config.ramp
+        if start <= progress < end:
+            return (progress - start) / (end - start)
+        return float(progress >= end)
+
+    def objective(self, game: Tensor, about_category: Tensor, about_numbers: Tensor, progress: float) -> Tensor:
         """A player's loss minus lambda L_I (Equation 6)."""
-        return game - self.config.category_weight * about_category - self.config.number_weight * about_numbers
+        c = self.config
+        return game - self.share(progress) * (c.category_weight * about_category + c.number_weight * about_numbers)
 
     def discriminator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         codes = self.codes(batch.noise)
         real, _, _ = self.discriminator(batch.x)
-        fake, q_category, q_numbers = self.discriminator(self.decode(codes))
+        fake, q_category, q_numbers = self.read(self.decode(codes), batch.noise)
         category, numbers = self.information(codes, q_category, q_numbers)
         logs = {
             "D(real)": real.sigmoid().mean(),
@@ -176,13 +215,13 @@ class InfoGAN(Generative[None]):
             "I(category)": category,
             "I(numbers)": numbers,
         }
-        return Loss(self.objective(adversarial.discriminator(real, fake), category, numbers), logs)
+        return Loss(self.objective(adversarial.discriminator(real, fake), category, numbers, clock.progress), logs)
 
     def generator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         codes = self.codes(batch.noise)
-        fake, q_category, q_numbers = self.discriminator(self.decode(codes))
+        fake, q_category, q_numbers = self.read(self.decode(codes), batch.noise)
         category, numbers = self.information(codes, q_category, q_numbers)
-        return Loss(self.objective(adversarial.non_saturating(fake), category, numbers))
+        return Loss(self.objective(adversarial.non_saturating(fake), category, numbers, clock.progress))
 
     def stages(self) -> Sequence[Stage]:
         c, follow = self.config, partial(self.average.update, self.generator)
@@ -235,7 +274,9 @@ PRESETS = {
         expect="For tests.",
     ),
     "infogan-tiny-rgb": Preset(
-        config=InfoGANConfig(x=Images(3, 8, 12), categories=2, numbers=1, latent=4, width=4, hidden=16),
+        config=InfoGANConfig(
+            x=Images(3, 8, 12), categories=2, numbers=1, latent=4, width=4, hidden=16, deform=0.5, ramp=(0.2, 0.6)
+        ),
         steps=10,
         batch=8,
         expect="For tests.",
