@@ -84,7 +84,9 @@ def measure(preset: str, source: Data, seed: int, steps: int | None) -> Result:
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """Mean, and the least and the greatest."""
+    """Mean, and the least and the greatest of several."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
     return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 

@@ -155,9 +155,11 @@ PRESETS = {
     ),
     "bigan-25-gaussians": Preset(
         config=BiGANConfig(x=Points(2), latent=2, width=256, adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear")),
-        steps=20_000,
+        steps=8_000,
         batch=128,
-        expect="The 25-Gaussian grid; not trained yet. (ALI, the same game, finds 24.1 modes in the PacGAN paper.)",
+        expect="The 25-Gaussian grid, seed 0, 2 minutes of one CPU core: all 25 modes, .75 of 2,500 samples of "
+        "high quality (ideal: .989), reverse KL .005 nats. The ring of 8: nothing, the discriminator wins "
+        "and the samples run away. (ALI, the same game: 24.1 modes in the PacGAN paper.)",
     ),
     "bigan-tiny": Preset(
         config=BiGANConfig(x=Images(1, 4, 4), latent=3, width=8), steps=10, batch=8, expect="For tests."

@@ -162,9 +162,11 @@ PRESETS = {
             margin=1.0,
             adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear"),
         ),
-        steps=20_000,
+        steps=8_000,
         batch=128,
-        expect="The 25-Gaussian grid; not trained yet.",
+        expect="The 25-Gaussian grid, seed 0, 1.5 minutes of one CPU core: 18 modes, .03 of 2,500 samples of high "
+        "quality (ideal: .989), reverse KL .222 nats. The ring of 8: 8 modes, .49. An autoencoder may learn "
+        "to copy all of the plane.",
     ),
     "ebgan-tiny": Preset(
         config=EBGANConfig(x=Images(1, 4, 4), latent=4, hidden=(8,), encoder=(8, 6)),

@@ -166,21 +166,24 @@ PRESETS = {
     ),
     "gan-25-gaussians": Preset(
         config=replace(MIXTURES, penalty=0.01, ema=0.999),
-        steps=20_000,
+        steps=8_000,
         batch=128,
-        expect="The 25-Gaussian grid, with R1 and R2: what we train by where nothing else is asked; not trained yet.",
+        expect="The 25-Gaussian grid, with R1 and R2, seed 0, 2.5 minutes of one CPU core: all 25 modes, .53 of "
+        "2,500 samples of high quality (ideal: .989), reverse KL .062 nats. The ring of 8: 8 modes, .96.",
     ),
     "gan-25-gaussians-plain": Preset(
         config=MIXTURES,
-        steps=20_000,
+        steps=8_000,
         batch=128,
-        expect="The same without penalty and average, as in the paper; not trained yet.",
+        expect="The same without penalty and average, as in the paper: 21 modes, .43 of high quality, reverse KL "
+        ".221 nats. The ring of 8: 8 modes, .96.",
     ),
     "gan-25-gaussians-saturating": Preset(
         config=replace(MIXTURES, generator_loss="saturating"),
-        steps=20_000,
+        steps=8_000,
         batch=128,
-        expect="The same with the minimax game's own loss; not trained yet.",
+        expect="The same with the minimax game's own loss: all 25 modes, .40 of high quality, reverse KL .052 "
+        "nats. The ring of 8: 8 modes, .92.",
     ),
     "gan-tiny": Preset(
         config=GANConfig(x=Images(1, 4, 4), latent=4, generator_width=8, discriminator_width=4, pieces=2),

@@ -121,9 +121,10 @@ PRESETS = {
     ),
     "lsgan-25-gaussians": Preset(
         config=LSGANConfig(x=Points(2), latent=2, width=128, adam=Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear")),
-        steps=10_000,
+        steps=8_000,
         batch=128,
-        expect="The 25-Gaussian grid; not trained yet.",
+        expect="The 25-Gaussian grid, seed 0, a minute of one CPU core: 18 modes, .78 of 2,500 samples of high "
+        "quality (ideal: .989), reverse KL .613 nats. The ring of 8: 7 modes, .90.",
     ),
     "lsgan-tiny": Preset(
         config=LSGANConfig(x=Images(1, 8, 8), latent=4, width=4), steps=10, batch=8, expect="For tests."

@@ -136,9 +136,11 @@ PRESETS = {
     ),
     "wgan-25-gaussians": Preset(
         config=WGANConfig(x=Points(2), latent=2, width=128, clip=0.1, rmsprop=RMSProp(lr=5e-4, schedule="linear")),
-        steps=5000,
+        steps=8_000,
         batch=128,
-        expect="The 25-Gaussian grid; not trained yet.",
+        expect="The 25-Gaussian grid, seed 0, 4 minutes of one CPU core: 21 modes, .10 of 2,500 samples of high "
+        "quality (ideal: .989), reverse KL .099 nats. The ring of 8: 8 modes, .90. Most samples lie between "
+        "the modes.",
     ),
     "wgan-tiny": Preset(
         config=WGANConfig(x=Images(1, 8, 8), latent=4, width=4, critic_turns=2),

@@ -135,9 +135,10 @@ PRESETS = {
         config=WGANGPConfig(
             x=Points(2), latent=2, width=128, penalty=0.1, adam=Adam(lr=1e-3, betas=(0, 0.9), schedule="linear")
         ),
-        steps=5000,
+        steps=8_000,
         batch=128,
-        expect="The 25-Gaussian grid; not trained yet.",
+        expect="The 25-Gaussian grid, seed 0, 5 minutes of one CPU core: all 25 modes, .76 of 2,500 samples of "
+        "high quality (ideal: .989), reverse KL .004 nats. The ring of 8: 8 modes, .96.",
     ),
     "wgan-gp-tiny": Preset(
         config=WGANGPConfig(x=Images(1, 8, 8), latent=4, width=4, critic_turns=2),
