@@ -85,6 +85,13 @@ def test_an_image_is_blurred_by_a_gaussian_of_a_24th_of_its_side_whose_light_is_
     assert torch.allclose(deformed(x, Drawn(1, BLUR, 0.75), 1.0) + 1, (x + 1) / 2 + made / 2, atol=1e-4)
 
 
+def test_a_deformation_is_the_same_with_half_the_precision_but_for_rounding():
+    x = torch.rand(4, 3, 12, 8) - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        made = deformed(x, ItemNoise(0, range(4)), 1.0)
+    assert torch.allclose(made.float(), deformed(x, ItemNoise(0, range(4)), 1.0), atol=0.05)
+
+
 def test_light_counts_from_black_and_is_cut_off_at_white():
     x = torch.tensor([-1.0, -0.8, 0.0, 1.0]).expand(1, 1, 4, 4)
     made = deformed(x, Drawn(1, LIGHT, 1.0), 1.0)[0, 0, 0]

@@ -92,5 +92,6 @@ def deformed(x: Pictures, noise: Noise, amount: float) -> Pictures:
     moved = 0.2 * torch.stack([right, down], 1)[:, :, None]
     grid = affine_grid(torch.cat([turned @ scaled @ sheared * in_sides, moved], 2), list(x.shape), align_corners=False)
     x = grid_sample(x, grid, padding_mode="border", align_corners=False)
-    x = torch.lerp(x, blurred(x, min(height, width) / 24), blur.abs().clamp(max=1)[:, None, None, None])
-    return ((x + 1) * (1.3 * light).exp2()[:, None, None, None] - 1).clamp(max=1)
+    blur, light = blur[:, None, None, None], light[:, None, None, None]
+    x = x + blur.abs().clamp(max=1) * (blurred(x, min(height, width) / 24) - x)
+    return ((x + 1) * (1.3 * light).exp2() - 1).clamp(max=1)
