@@ -82,16 +82,16 @@ def deformed(x: Pictures, noise: Noise, amount: float) -> Pictures:
     part of `augment`: for what should read the same from an image however it was put to paper.
     """
     height, width = x.shape[2:]
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     angle, shear, wide, high, right, down, blur, light = (amount * (2 * noise.uniform(8) - 1)).to(x.dtype).unbind(1)
     cos, sin, shear = (0.25 * angle).cos(), (0.25 * angle).sin(), 0.5 * shear
-    turned = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
-    ones, zeros = torch.ones_like(shear), torch.zeros_like(shear)
-    sheared = torch.stack([torch.stack([ones, shear], 1), torch.stack([zeros, ones], 1)], 1)
-    scaled = torch.diag_embed(1 + 0.2 * torch.stack([wide, high], 1))
-    in_sides = x.new_tensor([[1, height / width], [width / height, 1]])  # a grid is 2 wide and high
-    moved = 0.2 * torch.stack([right, down], 1)[:, :, None]
-    grid = affine_grid(torch.cat([turned @ scaled @ sheared * in_sides, moved], 2), list(x.shape), align_corners=False)
-    x = grid_sample(x, grid, padding_mode="border", align_corners=False)
+    wide, high = 1 + 0.2 * wide, 1 + 0.2 * high
+    tall = height / width  # a grid is 2 wide and 2 high, whatever the image is
+    across = torch.stack([cos * wide, tall * (cos * wide * shear - sin * high), 0.2 * right], 1)
+    along = torch.stack([sin * wide / tall, sin * wide * shear + cos * high, 0.2 * down], 1)
+    with torch.autocast(x.device.type, enabled=False):  # in bf16 pixels would be off their places
+        grid = affine_grid(torch.stack([across, along], 1), list(x.shape), align_corners=False)
+        x = grid_sample(x, grid, padding_mode="border", align_corners=False)
     blur, light = blur[:, None, None, None], light[:, None, None, None]
     x = x + blur.abs().clamp(max=1) * (blurred(x, min(height, width) / 24) - x)
     return ((x + 1) * (1.3 * light).exp2() - 1).clamp(max=1)
