@@ -130,7 +130,9 @@ PRESETS = {
         steps=4000,
         batch=8,
         data={"tokens": 1024, "length": 128},
-        expect="King James Bible; not trained yet.",
+        expect="King James Bible but for its last tenth, seed 0: 15 minutes of one CPU core. 1.935 bits a "
+        "character, exact, on the last tenth: windows of 128 tokens without overlap. Verses that parse and "
+        "do not mean much.",
     ),
     "gpt-gpt2": Preset(
         config=GPTConfig(
