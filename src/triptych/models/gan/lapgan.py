@@ -293,7 +293,9 @@ PRESETS = {
         config=MNIST,
         steps=2_500,
         batch=64,
-        expect="Grey MNIST, 14 and 28 pixels, about 11 minutes of one CPU core; not trained yet.",
+        expect="Grey MNIST, 14 and 28 pixels, seed 0: 10 minutes of one CPU core (with --channels-last). Digits, "
+        "some faint or in pieces: mean confidence .877, FD-mnist-classifier 4.47 (2,000 samples; floor "
+        ".22), recall .71.",
     ),
     "lapgan-mnist-class": Preset(
         config=replace(MNIST, given=Labels(10)),
