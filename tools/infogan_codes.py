@@ -49,9 +49,9 @@ def main() -> None:
             pictures.grid(model.decode(chosen(codes, model.config.categories, number)), columns=COLUMNS, scale=2)
             for number in (None, *range(model.config.numbers))
         ]
-    sheet = Image.new("L", (sum(p.width + GAP for p in parts) - GAP, parts[0].height), 255)
+    sheet = Image.new("RGB", (sum(p.width + GAP for p in parts) - GAP, parts[0].height), "white")
     for i, part in enumerate(parts):
-        sheet.paste(part.convert("L"), (sum(p.width + GAP for p in parts[:i]), 0))
+        sheet.paste(part.convert("RGB"), (sum(p.width + GAP for p in parts[:i]), 0))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.quantize(32, dither=Image.Dither.NONE).save(args.out, optimize=True)
 

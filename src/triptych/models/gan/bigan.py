@@ -158,8 +158,8 @@ PRESETS = {
         steps=8_000,
         batch=128,
         expect="The 25-Gaussian grid, seed 0, 2 minutes of one CPU core: all 25 modes, .75 of 2,500 samples of "
-        "high quality (ideal: .989), reverse KL .005 nats. The ring of 8: nothing, the discriminator wins "
-        "and the samples run away. (ALI, the same game: 24.1 modes in the PacGAN paper.)",
+        "high quality (ideal: .989), reverse KL .005 nats. The ring of 8: nothing, the samples "
+        "run away. (ALI, the same game: 24.1 modes in the PacGAN paper.)",
     ),
     "bigan-tiny": Preset(
         config=BiGANConfig(x=Images(1, 4, 4), latent=3, width=8), steps=10, batch=8, expect="For tests."
