@@ -9,7 +9,7 @@ from torch.distributions import Categorical, Normal
 
 from triptych.core import Batch, Clock, StepNoise
 from triptych.models.gan.infogan import PRESETS, Codes, InfoGAN, InfoGANConfig
-from triptych.nn.augment import deformed
+from triptych.nn.deform import deformed
 
 TINY = PRESETS["infogan-tiny"].config
 

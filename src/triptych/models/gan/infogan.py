@@ -50,7 +50,7 @@ from triptych.core import (
 )
 from triptych.losses import adversarial
 from triptych.nn import strided
-from triptych.nn.augment import deformed
+from triptych.nn.deform import deformed
 from triptych.nn.ema import EMA
 
 
@@ -75,7 +75,7 @@ class InfoGANConfig:
     number_weight: NonNegative = 0.1
     """lambda of the continuous codes: smaller, so that their term is of the size of the others (Section 7)."""
     deform: NonNegative = 0.0
-    """How much images are deformed before Q reads the category (1 is much: `nn.augment.deformed`); 0: not, as in the
+    """How much images are deformed before Q reads the category (1 is much: `nn.deform`); 0: not, as in the
     paper."""
     ramp: tuple[Fraction, Fraction] = (0.0, 0.0)
     """Both lambdas are 0 until the first share of training and whole from the second on; whole throughout in the
