@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -263,3 +264,54 @@ def test_attention(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "masks", lambda height, width: ~masks(height, width))
     with pytest.raises(ValueError, match="masked and sparse attention differ"):
         bench.measure(8, 64, 1, dict.fromkeys(bench.LAYERS, 1.0))
+
+
+def test_panel(tmp_path, monkeypatch):
+    """Two models in miniature, on images with classes that are not MNIST; a second call trains nothing again."""
+    bench = load("panel")
+    draws = np.random.default_rng(0)
+    y = np.arange(600) % 2
+    x = np.zeros((600, 28, 28), np.uint8)
+    for picture, side, (row, column) in zip(x, 6 + 8 * y, draws.integers(0, 14, (600, 2)), strict=True):
+        picture[row : row + side, column : column + side] = 255
+    np.savez(tmp_path / "squares.npz", x=x, y=y)
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    size = ("x.channels=1", "x.height=28", "x.width=28")
+    tiny = {
+        "CGAN": bench.Entrant("cgan-tiny", (*size, "given.classes=2")),
+        "GAN": bench.Entrant("gan-tiny", (*size, "latent=2")),
+    }
+    monkeypatch.setattr(bench, "entrants", lambda: tiny)
+    monkeypatch.setattr(bench.Classifier, "of", partial(bench.Classifier.of, epochs=8))
+    options = ["--seconds", "0.2", "--probes", "1", "3", "-n", "40", "--runs", str(tmp_path / "runs")]
+    where = ["--data", str(tmp_path / "squares.npz"), "--out", str(tmp_path / "out" / "panel")]
+    monkeypatch.setattr(sys, "argv", ["x", *options, *where])
+    bench.main()
+    kept = (tmp_path / "out" / "panel.json").read_text()
+    trained = (tmp_path / "runs" / "squares-classifier.safetensors").stat().st_mtime_ns
+    bench.main()
+    assert (tmp_path / "out" / "panel.json").read_text() == kept
+    assert (tmp_path / "runs" / "squares-classifier.safetensors").stat().st_mtime_ns == trained
+    found = json.loads(kept)
+    assert 0.8 < found["classifiers"]["squares"] <= 1
+    cgan, gan = found["results"]
+    assert cgan["by_class"] and 0 <= cgan["right"] <= 1 and not gan["by_class"] and gan["right"] is None
+    assert list(gan["fd"]) == ["FD-squares-classifier", "FD-pca-64", "FD-pixels"] == list(gan["floor"])
+    assert all(r["fd"][name] > r["floor"][name] > 0 for r in (cgan, gan) for name in r["fd"])
+    assert json.loads((tmp_path / "runs" / "squares-gan" / "config.json").read_text())["config"]["latent"] == 2
+    lines = (tmp_path / "out" / "panel.md").read_text().splitlines()
+    assert [line.split(" |")[0] for line in lines if line.startswith("| ")] == ["| squares", "| GAN", "| CGAN"]
+
+
+def test_the_panel_holds_every_gan_that_draws_digits():
+    """But those that are for more than drawing: semi-supervised, or of noisy images."""
+    from triptych import models
+
+    bench = load("panel")
+    there = {models.find_preset(entrant.preset)[0].name for entrant in bench.entrants().values()}
+    drawing = {
+        entry.name
+        for entry in models.TABLE
+        if entry.ready and entry.family == "gan" and f"{entry.name}-mnist" in entry.presets()
+    }
+    assert drawing - there == {"sgan", "nr-gan", "ambient-gan"} and there <= drawing

@@ -40,6 +40,15 @@ def squared_gradient(scores: Scores, x: Inputs) -> Float[Tensor, ""]:
     return gradients(scores, x).square().sum(1).mean()
 
 
+def squared_difference(scores: Scores, near: Scores, length: float) -> Float[Tensor, ""]:
+    """E (D(x) - D(x + length e))^2 / length^2 with e ~ N(0, I): about E |grad D(x)|^2, without second derivatives.
+
+    near: the scores of x + length e. Diffusion Adversarial Post-Training for One-Step Video Generation. Lin, Xia, Ren,
+    Yang, Xiao and Jiang, 2025. https://arxiv.org/abs/2501.08316
+    """
+    return ((scores - near) / length).square().mean()
+
+
 def unit_gradient(scores: Scores, x: Inputs) -> Float[Tensor, ""]:
     """E (|grad D(x)| - 1)^2: the gradient penalty, for x `between` real and fake (Gulrajani et al., 2017, Equation 3).
 

@@ -166,6 +166,10 @@ TABLE: tuple[Entry, ...] = (
           "Yiwen Huang, Aaron Gokaslan, Volodymyr Kuleshov, James Tompkin",
           "The GAN is dead; long live the GAN! A Modern GAN Baseline",
           arxiv("2501.05441"), "none or label", "none", "gan.r3gan.R3GAN"),
+    Entry("gat", "GAT", "gan", 2025,
+          "Sangeek Hyun, MinKyu Lee, Jae-Pil Heo",
+          "Scalable GANs with Transformers",
+          arxiv("2509.24935"), "none or label", "none", "gan.gat.GAT"),
     # VAEs
     Entry("vae", "VAE", "vae", 2013,
           "Diederik P. Kingma, Max Welling",
