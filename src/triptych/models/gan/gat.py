@@ -445,7 +445,9 @@ PRESETS = {
         config=DIGITS,
         steps=1500,
         batch=16,
-        expect="Grey MNIST, seed 0, --channels-last: 11 minutes of one CPU core for both stages.",
+        expect="Grey MNIST, seed 0, --channels-last: 11 minutes of one CPU core for both stages. Half of the samples "
+        "are digits, and alike: mean confidence .750, FD-mnist-classifier 13.22 (2,000 samples; floor .22), recall "
+        ".08; short of training.",
     ),
     "gat-mnist-class": Preset(
         config=replace(DIGITS, given=Labels(10)),
