@@ -10,11 +10,11 @@ Hyun, Lee and Heo, 2025. https://arxiv.org/abs/2509.24935
 R1 and R2 of R3GAN, by differences: as s -> 0, R(h) becomes E |grad D(h)|^2, and no second derivative is taken.
 
 In the first stage an autoencoder learns: the paper takes one that is there, Stable Diffusion's. In the second it stands
-still, and the game is about its latents h. Each quarter of the generator's blocks adds its part to what it puts out,
-and the discriminator sees all four sums side by side, the earlier the noisier, beside four copies of h with such noise:
-what noise leaves of a picture is coarse, so the coarse is what early blocks must learn (multi-level noise-perturbed
-image guidance). Left out: DiffAugment of latents, and the discriminator's second task, to predict the features of
-DINOv2 (REPA), which needs that network.
+still, and the game is about the latents h that it gives images. Each quarter of the generator's blocks adds its part to
+what it puts out, and the discriminator sees all four sums side by side, the earlier the noisier, or four copies of an h
+with such noise: what noise leaves of a picture is coarse, so the coarse is what early blocks must learn (multi-level
+noise-perturbed image guidance). Left out: DiffAugment of latents, and the discriminator's second task, to predict the
+features of DINOv2 (REPA), which needs that network.
 """
 
 from collections.abc import Sequence
