@@ -1,6 +1,6 @@
 """Which GAN draws best, given the same time? Every GAN's preset for 28 x 28 pixels, on one source, for equal seconds.
 
-`OMP_NUM_THREADS=1 python benchmarks/panel.py --data mnist --seconds 360 --runs runs/panel --out results/panel`
+`OMP_NUM_THREADS=1 python benchmarks/panel.py --data mnist --seconds 300 --runs runs/panel --out results/panel`
 
 Each preset is timed in two short runs (CPU seconds of this process, with `--channels-last`) and then trained, with its
 own batch, rates and seed 0, for as many steps as the time buys; schedules end with the steps. The presets were made on
@@ -237,7 +237,7 @@ def main() -> None:
     known = entrants()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", help="a source of grey images of 28 x 28")
-    parser.add_argument("--seconds", type=float, default=360, help="CPU seconds for each")
+    parser.add_argument("--seconds", type=float, default=300, help="CPU seconds for each")
     parser.add_argument("--models", nargs="+", default=list(known), choices=known)
     parser.add_argument("--probes", nargs=2, type=int, default=(8, 40), help="steps of the two short runs")
     parser.add_argument("-n", type=int, default=2000, help="samples, and held-out images")

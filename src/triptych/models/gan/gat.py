@@ -315,6 +315,7 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList(Block(wide, c.heads) for _ in range(c.depth))
         self.out = nn.Sequential(nn.RMSNorm(wide, eps=1e-6), linear(wide, wide if c.given else 1))
         if c.given:
+            # N(0, 1), not the authors' .02: with that a narrow discriminator lost the game for good
             self.embedding = nn.Embedding(c.given.classes, wide)
             self.mapping = nn.Sequential(Slow(wide, wide), nn.SiLU(), Slow(wide, wide))
 
