@@ -2,13 +2,17 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from triptych.core import (
     Adam,
+    AnySpace,
     Audio,
     Exact,
     Generative,
@@ -16,18 +20,87 @@ from triptych.core import (
     ItemNoise,
     Label,
     Labels,
+    PartialLabel,
+    PartialLabels,
+    Picture,
     Points,
     RMSProp,
     StepNoise,
     Text,
     Tokens,
     UsageError,
+    Vector,
     Video,
     Voxels,
     config,
     evaluating,
     mix,
 )
+
+# A space says what it is, and what an element of it is as a condition
+
+SPACES = [Images(3, 4, 5, levels=7), Voxels(1, 2, 3, 4), Video(2, 3, 4, 5), Audio(1, 8), Tokens(5, 3), Points(2)]
+SPACES += [Labels(3), PartialLabels(3)]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_a_space_is_told_by_its_kind_in_json(space) -> None:
+    every = TypeAdapter(AnySpace)
+    plain = every.dump_python(space, mode="json")
+    assert plain["kind"] == space.kind
+    assert every.validate_python(plain) == space
+    assert len({s.kind for s in SPACES}) == len(SPACES)
+
+
+@pytest.mark.parametrize("space", [s for s in SPACES if not isinstance(s, PartialLabels)], ids=str)
+def test_a_space_without_a_kind_is_told_by_its_fields(space) -> None:
+    plain = TypeAdapter(AnySpace).dump_python(space, mode="json")
+    del plain["kind"]
+    assert TypeAdapter(type(space)).validate_python(plain) == space
+
+
+def test_the_kind_decides_where_the_fields_do_not() -> None:
+    with pytest.raises(ValidationError, match="points where images belong"):
+        TypeAdapter(Images).validate_python({"kind": "points", "channels": 1, "height": 2, "width": 2})
+
+
+@pytest.mark.parametrize(
+    ("space", "given", "words"),
+    [
+        (Labels(3), Label(torch.tensor([0, 99])), "99"),
+        (Labels(3), Text(torch.zeros(2, 4, dtype=torch.long)), "a Text; one in Labels"),
+        (PartialLabels(3), PartialLabel(torch.tensor([-2, 0])), "-2"),
+        (Images(3, 4, 4), Picture(torch.zeros(2, 3, 8, 8)), "8, 8"),
+        (Images(3, 4, 4), Picture(torch.full((2, 3, 4, 4), 255.0)), "255"),
+        (Tokens(5, 3), Label(torch.tensor([0, 1])), "a Label"),
+        (Points(2), Vector(torch.zeros(2, 3)), "2, 3"),
+    ],
+)
+def test_a_condition_is_checked_by_its_space(space, given, words) -> None:
+    with pytest.raises(UsageError, match=words):
+        space.check_condition(given)
+    with pytest.raises(UsageError, match=words):
+        ConditionedOn(space).sample(2, given, seed=0)
+
+
+def test_classes_that_are_all_known_are_fine_where_some_may_be_unknown() -> None:
+    PartialLabels(3).check_condition(Label(torch.tensor([0, 2])))
+
+
+class ConditionedOn(Generative[Any]):
+    name = "conditioned-on"
+
+    def __init__(self, given) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(x=Points(1), given=given)
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def draw(self, noise, given):
+        return noise.normal(1)
+
+    def stages(self):
+        return []
+
 
 # Randomness: known answers are of BLAKE2b and of numpy's Philox, which never change
 

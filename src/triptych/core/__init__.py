@@ -3,9 +3,9 @@
 from triptych.core.config import Count, Fraction, NonNegative, Positive, config
 from triptych.core.data import Data
 from triptych.core.game import Adam, Clock, Loss, Player, Preset, RMSProp, Stage
-from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer
+from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer, Vector
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
-from triptych.core.model import Autoregressive, Generative, HasLikelihood, Truncatable, evaluating
+from triptych.core.model import AnySize, Autoregressive, Generative, HasLikelihood, Truncatable, evaluating
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
 from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, from_levels, inverse_cdf, levels_of, prefix, to_levels
 from triptych.core.spaces import (
@@ -36,6 +36,7 @@ __all__ = [
     "FAITHFUL",
     "UNKNOWN",
     "Adam",
+    "AnySize",
     "AnySpace",
     "Audio",
     "Autoregressive",
@@ -85,6 +86,7 @@ __all__ = [
     "TriptychError",
     "Truncatable",
     "UsageError",
+    "Vector",
     "Video",
     "Voxels",
     "config",

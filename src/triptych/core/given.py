@@ -49,6 +49,13 @@ class Text(Given):
 
 
 @dataclass(frozen=True, eq=False)
+class Vector(Given):
+    """Some numbers each: an age, attributes, where a camera stood."""
+
+    values: Float[Tensor, "batch dims"]
+
+
+@dataclass(frozen=True, eq=False)
 class Picture(Given):
     """A grid aligned with x: a label map, a low resolution, a masked image with its mask, past frames, a mel."""
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, final, overload, runtime_checkable
 
 import torch
@@ -10,11 +11,11 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from triptych.core.game import Stage
-from triptych.core.given import G, Given
+from triptych.core.given import G, Given, Picture
 from triptych.core.likelihood import Likelihood
 from triptych.core.noise import ItemNoise, Noise
 from triptych.core.sampling import FAITHFUL, Sampling, raster
-from triptych.core.spaces import PartialLabels
+from triptych.core.spaces import Images, PartialLabels
 from triptych.errors import UsageError
 
 GC = TypeVar("GC", bound=Given | None, contravariant=True)
@@ -83,8 +84,12 @@ class Generative(nn.Module, ABC, Generic[G]):
             raise UsageError(f"{self.name} models p(x): it takes no condition, got {type(given).__name__}")
         if needs is not None and given is None and not isinstance(needs, PartialLabels):
             raise UsageError(f"{self.name} models p(x | given): it needs a condition in {needs}")
-        if given is not None and len(given) != n:
+        if given is None or needs is None:
+            return
+        if len(given) != n:
             raise UsageError(f"{n} samples need {n} conditions, got {len(given)}")
+        takes = self.sized(needs, given) if isinstance(self, AnySize) and isinstance(given, Picture) else needs
+        takes.check_condition(given)
 
     @property
     def device(self) -> torch.device:
@@ -127,6 +132,28 @@ class Truncatable(Generative[G]):
     @abstractmethod
     def draw(self, noise: Noise, given: G, how: Sampling = FAITHFUL) -> Shaped[Tensor, "n ..."]:
         """One x for each item of `noise`, its latent truncated as `how` says."""
+
+
+class AnySize(Generative[G]):
+    """A fully convolutional model of images given pictures: trained at one size, used at any.
+
+    The condition may have any height and width that are multiples of `multiple`; x follows in proportion. What a pixel
+    of x depends on lies within `reach` pixels of the condition around it: so tiles that overlap by as much show no
+    seams, they are the whole picture's own values.
+    """
+
+    multiple: int = 1
+    reach: int
+    """In pixels of the condition."""
+
+    def sized(self, needs: Images, given: Picture) -> Images:
+        """The space of the condition at the size that is given. Raises UsageError if that is no multiple."""
+        height, width = given.grid.shape[-2:]
+        if height % self.multiple or width % self.multiple:
+            raise UsageError(
+                f"{self.name} takes sides that are multiples of {self.multiple}; the picture is {height} x {width}"
+            )
+        return replace(needs, height=height, width=width)
 
 
 @contextmanager

@@ -7,14 +7,16 @@ and come back. Media of a fixed number of levels (images, voxels, video, audio) 
 
 from dataclasses import field
 from math import log1p, prod
-from typing import Annotated, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 import torch
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 from torch import Tensor
 
 from triptych.core.config import RULES, Count
+from triptych.core.given import Given, Label, PartialLabel, Picture, Text, Vector
 from triptych.core.text import Symbols
 from triptych.errors import UsageError
 
@@ -26,13 +28,34 @@ MU = 255
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def space(cls: type[T]) -> type[T]:
-    """As `config`, with positional arguments: `Images(1, 28, 28)`."""
+    """As `config`, with positional arguments: `Images(1, 28, 28)`; in JSON it says its `kind`."""
+    cls.tagged = model_serializer(mode="wrap")(tagged)  # type: ignore[attr-defined]
+    before: Any = model_validator(mode="before")
+    cls.untagged = before(classmethod(untagged))  # type: ignore[attr-defined]
     return dataclass(cls, frozen=True, config=RULES)  # type: ignore[return-value]
+
+
+def tagged(self: Any, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    return {"kind": self.kind, **fields(self)}
+
+
+def untagged(cls: Any, value: Any) -> Any:
+    """The fields alone. What earlier versions wrote has no tag, and is told apart by its fields."""
+    fields = value.kwargs if isinstance(value, ArgsKwargs) else value
+    if not isinstance(fields, dict) or "kind" not in fields:
+        return value
+    if fields["kind"] != cls.kind:
+        raise ValueError(f"{str(fields['kind'])[:40]} where {cls.kind} belong")
+    return {name: field for name, field in fields.items() if name != "kind"}
 
 
 class Space:
     """What every space answers."""
 
+    kind: ClassVar[str]
+    """Its tag in JSON."""
+    given: ClassVar[type[Given]]
+    """What an element of it is as a condition: a class is given as a `Label`."""
     dims: int
     """How many numbers one element has."""
 
@@ -40,6 +63,21 @@ class Space:
     def shape(self) -> tuple[int, ...]:
         """The shape of one element, without the batch."""
         raise NotImplementedError
+
+    def condition(self, values: Tensor) -> Given:
+        """A batch of elements as conditions."""
+        make: Any = self.given
+        condition: Given = make(values)
+        return condition
+
+    def check_condition(self, given: Given) -> None:
+        """Raises UsageError unless these are conditions in this space: of its kind, its shape and its values."""
+        known = isinstance(given, Label) and self.given is PartialLabel  # classes that are all known
+        if not isinstance(given, self.given) and not known:
+            takes, came = self.given.__name__, type(given).__name__
+            raise UsageError(f"the condition is a {came}; one in {self} is a {takes}")
+        (values,) = vars(given).values()
+        self.check(values, "the condition")
 
     def check(self, x: Tensor, what: str = "x") -> None:
         """Raises UsageError unless `x` is a batch of elements of this space."""
@@ -94,6 +132,8 @@ class Leveled(Space):
 class Images(Leveled):
     """Images of any number of channels and any height and width: [batch, channels, height, width]."""
 
+    kind: ClassVar[str] = "images"
+    given: ClassVar[type[Given]] = Picture
     channels: Count
     height: Count
     width: Count
@@ -108,6 +148,8 @@ class Images(Leveled):
 class Voxels(Leveled):
     """Solids on a grid: [batch, channels, depth, height, width]."""
 
+    kind: ClassVar[str] = "voxels"
+    given: ClassVar[type[Given]] = Picture
     channels: Count
     depth: Count
     height: Count
@@ -123,6 +165,8 @@ class Voxels(Leveled):
 class Video(Leveled):
     """Moving images: [batch, frames, channels, height, width]."""
 
+    kind: ClassVar[str] = "video"
+    given: ClassVar[type[Given]] = Picture
     frames: Count
     channels: Count
     height: Count
@@ -143,6 +187,8 @@ class Audio(Leveled):
     the companded levels, which lie closest where sound is softest.
     """
 
+    kind: ClassVar[str] = "audio"
+    given: ClassVar[type[Given]] = Picture
     channels: Count
     length: Count
     rate: Count = field(default=16000, kw_only=True)
@@ -168,6 +214,8 @@ class Audio(Leveled):
 class Tokens(Space):
     """Sequences of symbols: int64 [batch, length] in [0, vocabulary)."""
 
+    kind: ClassVar[str] = "tokens"
+    given: ClassVar[type[Given]] = Text
     vocabulary: Count
     length: Count
     symbols: Symbols | None = field(default=None, kw_only=True, repr=False)
@@ -208,6 +256,8 @@ class Tokens(Space):
 class Points(Space):
     """Points in a Euclidean space: float32 [batch, dims], unscaled. Likelihoods here are densities."""
 
+    kind: ClassVar[str] = "points"
+    given: ClassVar[type[Given]] = Vector
     dims: Count
 
     @property
@@ -219,6 +269,8 @@ class Points(Space):
 class Labels(Space):
     """One class each: int64 [batch] in [0, classes)."""
 
+    kind: ClassVar[str] = "labels"
+    given: ClassVar[type[Given]] = Label
     classes: Count
 
     @property
@@ -238,6 +290,8 @@ class Labels(Space):
 class PartialLabels(Space):
     """One class each where it is known, and -1 where it is not: int64 [batch] in [-1, classes)."""
 
+    kind: ClassVar[str] = "partial-labels"
+    given: ClassVar[type[Given]] = PartialLabel
     classes: Count
 
     @property
@@ -261,5 +315,5 @@ def check_range(x: Tensor, end: int, what: str, space: Space, start: int = 0) ->
         raise UsageError(f"{what} has values from {low} to {high}; {space} takes {start} to {end - 1}")
 
 
-AnySpace = Images | Voxels | Video | Audio | Tokens | Points | Labels
-"""Every space, for reading one back from JSON: their fields tell them apart."""
+AnySpace = Images | Voxels | Video | Audio | Tokens | Points | PartialLabels | Labels
+"""Every space, for reading one back from JSON: by its tag, or by its fields where an earlier version wrote it."""

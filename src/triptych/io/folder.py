@@ -87,8 +87,9 @@ def resume(model: Generative[Any], folder: Path | str) -> Any:
     saved = parse(files[CONFIG], path / CONFIG)
     if saved.get("model") != model.name:
         raise UsageError(f"{path} holds a run of {saved.get('model')}, not of {model.name}")
-    if saved.get("config") != to_json(model.config):
-        raise UsageError(f"{path} was trained with another configuration: {differences(saved['config'], model)}")
+    then = from_json(config_class(type(model)), saved.get("config"), str(path / CONFIG))
+    if then != model.config:
+        raise UsageError(f"{path} was trained with another configuration: {differences(then, model)}")
     state = tensors.unpack_tree(files[STATE], files[STATE_TENSORS], str(path / STATE_TENSORS))
     tensors.load_weights(model, files[WEIGHTS], str(path / WEIGHTS))
     return state
@@ -96,7 +97,7 @@ def resume(model: Generative[Any], folder: Path | str) -> Any:
 
 def differences(saved: Any, model: Generative[Any]) -> str:
     now = flat(to_json(model.config))
-    then = flat(saved)
+    then = flat(to_json(saved))
     changed = [k for k in {**then, **now} if then.get(k) != now.get(k)]
     return ", ".join(f"{k}={then.get(k)!r} (now {now.get(k)!r})" for k in changed[:4])
 
