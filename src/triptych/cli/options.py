@@ -9,7 +9,7 @@ from triptych.errors import UsageError
 
 if TYPE_CHECKING:
     from triptych.core import Audio, Symbols
-    from triptych.data import Dataset
+    from triptych.data import Served
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A model or preset; `triptych models` lists them.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder or a saved model.")]
@@ -68,7 +68,7 @@ def open_data(
     mutate: float = 0.0,
     labels: int | None = None,
     labels_seed: int = 0,
-) -> "Dataset":
+) -> "Served":
     """The data; what was wrong in it is logged, and so said on stderr.
 
     Recordings are brought to `sound`, if that is a space of sound.

@@ -9,13 +9,14 @@ from types import ModuleType
 
 from triptych.data.builtin import BUILTIN
 from triptych.data.controlled import Mixture
+from triptych.data.crops import Crops
 from triptych.data.dataset import Dataset
 from triptych.data.files import Problem
 from triptych.data.fits import check_fits
-from triptych.data.sources import data, pack
+from triptych.data.sources import Served, data, pack
 from triptych.data.text import Tokenizer
 
-__all__ = ["BUILTIN", "Dataset", "Mixture", "Problem", "Tokenizer", "check_fits", "data", "pack"]
+__all__ = ["BUILTIN", "Crops", "Dataset", "Mixture", "Problem", "Served", "Tokenizer", "check_fits", "data", "pack"]
 
 
 class Callable(ModuleType):

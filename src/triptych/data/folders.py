@@ -244,6 +244,10 @@ def decode_all(tree: Tree, items: list[Item], sink: Sink, channels: int) -> tupl
                 raise Mixed
             shape = picture.pixels.shape[1:]
             first = first or (item.file, shape)
+            if sink.options.whole:
+                kept.append(item)
+                sink.append(picture.pixels[None])
+                continue
             if shape != first[1]:
                 raise DataError(
                     f"{tree.name}: {shown(first[0])} has {first[1][0]} x {first[1][1]} pixels (height x width) and "

@@ -2,6 +2,8 @@
 
     x.npy        uint8 [n, channels, height, width]; for sound uint8 or int32 [n, channels, length]; for points float32
                  [n, dims]; for text its n tokens [n, 1]
+    sizes.npy    int64 [n, 3], (channels, height, width) of each picture, where they keep their own sizes: x.npy is then
+                 uint8 [all their pixels], one picture after the other
     y.npy        int64 [n], a class each                        (where there are labels)
     tokens.npy   int32 [n, length]                              (where there are captions)
     captions.json                                               (the captions themselves)
@@ -54,6 +56,8 @@ class Meta:
     truth: Mixture | None
     """The density that x was drawn from, where it is known."""
     files: dict[str, ArrayFile]
+    whole: bool = False
+    """Whether pictures keep their own sizes; `x` then has the least height and the least width of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,24 @@ class Pack:
     folder: Path | None = None
     spoken: list[str] | None = None
     """The captions, if they are in memory already."""
+    sizes: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """How many items."""
+        return len(self.x) if self.sizes is None else len(self.sizes)
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """Where each picture ends in x, if they keep their own sizes."""
+        assert self.sizes is not None
+        return np.cumsum(self.sizes.prod(1))
+
+    def picture(self, i: int) -> np.ndarray:
+        """Picture i, uint8 [channels, height, width], a view."""
+        if self.sizes is None:
+            return self.x[i]
+        shape = tuple(self.sizes[i].tolist())
+        return self.x[self.ends[i] - int(np.prod(shape)) : self.ends[i]].reshape(shape)
 
     @cached_property
     def captions(self) -> list[str] | None:
@@ -103,6 +125,9 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
         small = {"captions.json": json.dumps(content.captions).encode(), "tokens.npy": npy(tokens)}
     if y is not None:
         small["y.npy"] = npy(y)
+    sizes = np.array(sink.sizes, np.int64) if sink.sizes else None
+    if sizes is not None:
+        small["sizes.npy"] = npy(sizes)
     files = {file: stamp(data) for file, data in small.items()}
     if folder:
         with writing():
@@ -123,10 +148,11 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
         problems=tuple(content.problems),
         truth=content.truth,
         files=files,
+        whole=sizes is not None,
     )
     if folder is None:
         assert x is not None
-        return Pack(meta, x, y, tokens, None, content.captions)
+        return Pack(meta, x, y, tokens, None, content.captions, sizes)
     with writing():
         write_meta(folder, meta)
         for path in folder.iterdir():
@@ -188,15 +214,19 @@ def open_pack(folder: Path) -> Pack:
         raise IntegrityError(f"{where}/meta.json is not what this version writes: {e}") from e
     for name, file in meta.files.items():
         path = folder / name
-        if name not in ("x.npy", "y.npy", "tokens.npy", "captions.json"):
+        if name not in ("x.npy", "sizes.npy", "y.npy", "tokens.npy", "captions.json"):
             raise IntegrityError(f"{where}/meta.json lists {shown(name)!r}, which is no part of a pack")
         size = path.stat().st_size if path.is_file() else None
         if size != file.bytes:
             raise IntegrityError(f"{shown(path)} has {size or 'no'} bytes where meta.json says {file.bytes}")
     x = mapped(folder, "x.npy", meta)
-    if x is None or x.shape[1:] != meta.x.shape:
+    sizes = mapped(folder, "sizes.npy", meta)
+    if x is None or x.shape[1:] != (() if meta.whole else meta.x.shape) or (sizes is None) == meta.whole:
         raise IntegrityError(f"{where}/x.npy does not hold {meta.x}")
-    return Pack(meta, x, mapped(folder, "y.npy", meta), mapped(folder, "tokens.npy", meta), folder)
+    if sizes is not None and (sizes.ndim != 2 or sizes.shape[1] != 3 or int(sizes.prod(1).sum()) != len(x)):
+        raise IntegrityError(f"{where}/sizes.npy does not say where the pictures of x.npy end")
+    y, tokens = mapped(folder, "y.npy", meta), mapped(folder, "tokens.npy", meta)
+    return Pack(meta, x, y, tokens, folder, None, sizes)
 
 
 def mapped(folder: Path, name: str, meta: Meta) -> np.ndarray | None:

@@ -33,6 +33,8 @@ class Options:
     tokens: Literal["characters", "bytes"] | int | Symbols | None = None
     sound: Audio | None = None
     noisy: Corruption | None = None
+    whole: bool = False
+    """Whether pictures keep their own sizes (and crops of them are served)."""
 
 
 @dataclass(kw_only=True)
@@ -78,6 +80,7 @@ class Sink:
         self.dtype = np.dtype(np.uint8)
         self.symbols: Symbols | None = None
         self.kept: list[np.ndarray] = []
+        self.sizes: list[tuple[int, ...]] = []
         self.coins = np.random.Generator(np.random.Philox(key=mix(FIXED_SEED)))
         if self.path:
             with writing():
@@ -97,6 +100,9 @@ class Sink:
             raise UsageError(f"size=, channels=, binary= and noisy= are for images; this source holds {holds}")
         if holds == "images":
             rows, levels = self.convert(rows, levels)
+        if self.options.whole:
+            self.sizes += [rows.shape[1:]] * len(rows)
+            rows = rows.reshape(-1)
         self.keep(rows, levels)
 
     def append_tokens(self, tokens: np.ndarray, symbols: Symbols) -> None:
@@ -166,7 +172,7 @@ class Sink:
             return Tokens(len(self.symbols), 1, symbols=self.symbols)
         if len(self.shape) == 1:
             return Points(*self.shape)
-        channels, height, width = self.shape
+        channels, height, width = self.shape or np.min(self.sizes, axis=0).tolist()
         return Images(channels, height, width, levels=self.levels)
 
 

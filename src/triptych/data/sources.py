@@ -14,6 +14,7 @@ from triptych.data.arrays import load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Binary, Source, builtin
 from triptych.data.cache import cached, install
 from triptych.data.corpus import TokenKind, check_tokens, is_corpus, read_corpus, tokenize
+from triptych.data.crops import Crops
 from triptych.data.dataset import Dataset, Windows
 from triptych.data.files import Archive, Files, Folder, Tree, reason_of, sha256_file, shown
 from triptych.data.folders import IMAGES, read_images
@@ -27,6 +28,8 @@ from triptych.data.splits import REQUESTS
 log = logging.getLogger(__name__)
 
 Size = int | tuple[int, int]
+Served = Dataset | Crops
+"""What `data` opens."""
 LARGEST_SIDE = 4096
 
 
@@ -45,9 +48,10 @@ def data(
     mutate: float = 0.0,
     labels: int | None = None,
     labels_seed: int = 0,
+    crop: int | None = None,
     strict: bool = False,
     cache: str | Path | None = None,
-) -> Dataset:
+) -> Served:
     """Opens a source; the first time, it is packed into a memory-mapped file in the cache.
 
     source    the name of a built-in set (`BUILTIN`); a folder of images or of sound files (class sub-folders, or
@@ -78,6 +82,8 @@ def data(
     labels    in the training part only so many examples keep their class, as many of each, and that of the others
               becomes unknown; so many that about half of all examples have one, by repeating those that do.
     labels_seed  which ones.
+    crop      pictures keep their own sizes, and squares of so many pixels of them are served (see `Crops`): anywhere in
+              them for training, else side by side.
     strict    refuse the source if any file in it is bad, rather than skip that file.
     cache     the folder for packs; else TRIPTYCH_CACHE, else the user's cache folder.
 
@@ -97,9 +103,10 @@ def data(
     if channels not in (None, 1, 3):
         raise UsageError(f"channels={channels!r}: it is 1 or 3")
     check_tokens(tokens)
-    options = Options(sides, channels, None if binary == "dynamic" else binary, tokens, sound, corruption)
+    whole = crop is not None
+    options = Options(sides, channels, None if binary == "dynamic" else binary, tokens, sound, corruption, whole)
     if isinstance(found, Packed) and options in (
-        Options(),
+        Options(whole=found.pack.meta.whole),
         Options(tokens=getattr(found.pack.meta.x, "symbols", None)),
     ):
         pack = found.pack
@@ -107,6 +114,10 @@ def data(
         pack = cached(name_of(found, options), found.stamp, found.read, options, cache)
     report(pack, strict)
     opened: dict[str, Any] = {"source": str(place), "size": size, "channels": channels, "binary": said}
+    if crop is not None:
+        if binary or mutate or labels is not None or length is not None or stride is not None:
+            raise UsageError("crop= goes with size= and channels= only")
+        return Crops.of(pack, wanted, crop, opened | {"crop": crop})
     if isinstance(pack.meta.x, Tokens):
         if mutate:
             raise UsageError(f"mutate= is for images and sound; {pack.meta.name} holds {pack.meta.x}")

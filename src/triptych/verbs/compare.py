@@ -12,7 +12,7 @@ from PIL import Image
 import triptych
 from triptych import models, report
 from triptych.core import Audio, Generative, HasLikelihood, Images, Tokens, UsageError
-from triptych.data import Dataset, data
+from triptych.data import Served, data
 from triptych.inference.importance import LatentVariable
 from triptych.io import folder as folders_io
 from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
@@ -113,7 +113,7 @@ def missing(path: Path) -> str:
     raise UsageError(f"there is no folder {path}")
 
 
-def data_of(path: Path, model: Generative[Any]) -> tuple[Dataset, Dataset]:
+def data_of(path: Path, model: Generative[Any]) -> tuple[Served, Served]:
     """The data a run was trained on, and its held-out part. Raises UsageError if the run does not say."""
     opened = folders_io.about(path).get("data", {}).get("opened")
     if not opened:
@@ -127,9 +127,7 @@ def data_of(path: Path, model: Generative[Any]) -> tuple[Dataset, Dataset]:
     return data(**options, split="train"), data(**options, split="test")
 
 
-def section(
-    path: Path, name: str, model: Generative[Any], test: Dataset, one: Evaluation, judge: Judge
-) -> ModelSection:
+def section(path: Path, name: str, model: Generative[Any], test: Served, one: Evaluation, judge: Judge) -> ModelSection:
     """A run's part of the page."""
     entry, about, x = models.find(model.name), folders_io.about(path), one.images
     drawn = f"the first {min(SHOWN, len(x))} samples of seed {one.seed}, not chosen"
@@ -230,7 +228,7 @@ def neighbors(x: torch.Tensor, judge: Judge, count: int = 10) -> Strip:
     )
 
 
-def latent_figures(model: Generative[Any], test: Dataset) -> dict[str, Any]:
+def latent_figures(model: Generative[Any], test: Served) -> dict[str, Any]:
     """Interpolations for models with a latent, reconstructions for those with an encoder."""
     if not isinstance(model.config.x, Images) or getattr(model.config, "given", None) is not None:
         return {}

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from triptych.core import Audio
-from triptych.data import Dataset, pack
+from triptych.data import Served, pack
 
 
-def inspect(data: Dataset, pack_to: Path | None = None) -> dict[str, Any]:
+def inspect(data: Served, pack_to: Path | None = None) -> dict[str, Any]:
     """Items, space, conditions and problems of a source; with `pack_to`, its packed form is written there too."""
     about: dict[str, Any] = {
         "name": data.name,
