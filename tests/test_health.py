@@ -15,7 +15,8 @@ from triptych.testing.toys import copied, difference
 from triptych.training import Run
 from triptych.training import train as loop
 from triptych.training.health import WINDOW, Health, diversity
-from triptych.verbs.train import ROLLBACKS, metrics, train
+from triptych.verbs.decoration import metrics
+from triptych.verbs.train import ROLLBACKS, train
 
 
 def watched(rounds: int = WINDOW, **logs: float) -> Health:

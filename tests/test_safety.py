@@ -26,6 +26,14 @@ METHODS = {
     "subprocess.getoutput",
 }
 ATTRIBUTES = {"extractall", "extract", "read_pickle", "load_module", "exec_module", "unpack_archive"}
+PIL = {"Image", "ImageDraw", "ImageFont", "ImageOps", "PngImagePlugin", "UnidentifiedImageError"}
+"""What of Pillow is used. No other: plugins and parsers open files by what they hold, and some start programs."""
+OPENERS = {"imageio", "cv2", "skimage", "torchvision", "matplotlib", "av", "webbrowser"}
+"""Not to be imported: they open pictures past `open_picture`, or pages."""
+DOOR = ("data/images.py", "open_picture")
+"""The one function that may call `Image.open`."""
+STARTERS = {"verbs/demo.py"}
+"""Where processes are started: of our own command line."""
 IMPORTERS = {"__init__.py", "models/__init__.py"}
 """Where import_module is called: on names of our own tables."""
 TRAINING = {"detach", "no_grad", "inference_mode", "zero_grad", "backward", "step", "cuda", "cpu", "requires_grad_"}
@@ -41,7 +49,53 @@ def dotted(node: ast.expr) -> str:
     return ""
 
 
+def pictures_opened(tree: ast.Module, name: str) -> Iterator[str]:
+    """Ways of opening a picture other than through the one door, and uses of that door without named formats."""
+    door = [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and (name, f.name) == DOOR]
+    inside = {node for f in door for node in ast.walk(f)}
+    allowed = {
+        node.func
+        for node in inside
+        if isinstance(node, ast.Call)
+        and dotted(node.func) == "Image.open"
+        and "formats" in {k.arg for k in node.keywords}
+    }
+    for node in ast.walk(tree):
+        where = f"{name}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Import):
+            roots = {a.name.split(".")[0] for a in node.names}
+            yield from (f"{where} imports {root}" for root in roots & (OPENERS | {"PIL"}))
+            if "subprocess" in roots and name not in STARTERS:
+                yield f"{where} imports subprocess"
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            root = (node.module or "").split(".")[0]
+            names = {a.name for a in node.names}
+            if root in OPENERS or (root == "subprocess" and name not in STARTERS):
+                yield f"{where} imports {root}"
+            if root == "PIL" and (node.module != "PIL" or names - PIL or any(a.asname for a in node.names)):
+                yield f"{where} imports {sorted(names)} from {node.module}"
+        elif isinstance(node, ast.Attribute) and dotted(node) == "Image.open" and node not in allowed:
+            yield f"{where} uses Image.open"
+        elif isinstance(node, ast.Name) and node.id == "Image" and aliased(tree, node):
+            yield f"{where} gives Image another name"
+        elif isinstance(node, ast.Attribute) and dotted(node).startswith(
+            ("os.exec", "os.spawn", "os.posix_spawn", "os.startfile")
+        ):
+            yield f"{where} uses {dotted(node)}"
+
+
+def aliased(tree: ast.Module, name: ast.Name) -> bool:
+    """Whether the module itself is assigned, passed on or asked for an attribute by a text."""
+    for node in ast.walk(tree):
+        values = [node.value] if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr | ast.Return) else []
+        values += [*node.args, *(k.value for k in node.keywords)] if isinstance(node, ast.Call) else []
+        if name in values:
+            return True
+    return False
+
+
 def offences(source: str, name: str) -> Iterator[str]:
+    yield from pictures_opened(ast.parse(source), name)
     for node in ast.walk(ast.parse(source)):
         where = f"{name}:{getattr(node, 'lineno', 0)}"
         if isinstance(node, ast.Import):
@@ -87,10 +141,36 @@ def test_nothing_can_run_what_a_file_says(path: Path) -> None:
         "numpy.load(f, allow_pickle=True)",
         "importlib.import_module(config['class'])",
         "import yaml\nyaml.load(f)",
+        "from PIL import Image\nImage.open(f)",
+        "from PIL import Image\nImage.open(f, formats=FORMATS)",
+        "from PIL import Image\nopen_it = Image.open",
+        "from PIL import Image\ngetattr(Image, 'open')(f)",
+        "from PIL import Image\npil = Image",
+        "from PIL import Image as Picture\nPicture.open(f)",
+        "from PIL.Image import open as look",
+        "from PIL.Image import *",
+        "from PIL import ImageFile\nImageFile.Parser()",
+        "from PIL import EpsImagePlugin",
+        "from PIL.ImageFile import Parser",
+        "import PIL.Image\nPIL.Image.open(f)",
+        "import PIL",
+        "import cv2",
+        "from torchvision.io import read_image",
+        "import subprocess\nsubprocess.run(c)",
+        "from subprocess import run",
+        "import os\nos.execvp(a, b)",
+        "import os\nos.startfile(a)",
     ],
 )
 def test_the_walk_finds(source: str) -> None:
     assert list(offences(source, "planted.py"))
+
+
+def test_the_door_names_its_formats() -> None:
+    """The walk looks at the door, too: without formats it is an offence there."""
+    source = "from PIL import Image\ndef open_picture(data):\n    return Image.open(data)"
+    assert list(offences(source, DOOR[0]))
+    assert not list(offences(source.replace("open(data)", "open(data, formats=FORMATS)"), DOOR[0]))
 
 
 def test_the_importers_import_from_tables_only() -> None:

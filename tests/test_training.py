@@ -45,7 +45,8 @@ from triptych.training import Run, turn
 from triptych.training import train as loop
 from triptych.training.loop import rows
 from triptych.verbs.create import create, load
-from triptych.verbs.train import metrics, train
+from triptych.verbs.decoration import metrics
+from triptych.verbs.train import train
 
 # Which examples make up a batch
 

@@ -6,7 +6,8 @@ what has no fixed scale (floating point, 32-bit integers) is refused. Only the f
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,26 +41,10 @@ def decode(data: bytes, size: tuple[int, int] | None = None, channels: int | Non
     `size` (height, width) and `channels` (1 or 3) convert as `fit` does; without `channels`, a picture whose three
     channels are equal comes as one. Raises BadImage.
     """
-    if not data:
-        raise BadImage("an empty file")
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise BadImage(f"{image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are decoded")
-            if image.format == "PNG":
-                check_sums(data)
-            animated = image.format != "MPO" and getattr(image, "is_animated", False)
-            image.load()
-            pixels = fit(grey_or_rgb(ImageOps.exif_transpose(image), image), size, channels)
-    except UnidentifiedImageError as e:
-        start = data[:16].decode("latin-1")
-        raise BadImage(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture (it starts with {start!r})") from e
-    except Image.DecompressionBombError as e:
-        raise BadImage(f"more than {MOST_PIXELS:,} pixels, as a decompression bomb has") from e
-    except (BadImage, MemoryError):
-        raise
-    except Exception as e:  # damaged files make the decoders raise errors of almost every type
-        raise BadImage(f"damaged ({str(e).strip() or type(e).__name__})") from e
+    with open_picture(data) as image:
+        animated = image.format != "MPO" and getattr(image, "is_animated", False)
+        image.load()
+        pixels = fit(grey_or_rgb(ImageOps.exif_transpose(image), image), size, channels)
     array = np.asarray(pixels)
     if channels is None and array.ndim == 3 and (array == array[..., :1]).all():
         array = array[..., 0]
@@ -67,10 +52,32 @@ def decode(data: bytes, size: tuple[int, int] | None = None, channels: int | Non
     return Decoded(np.ascontiguousarray(array), "animated: only its first frame is taken" if animated else None)
 
 
-def check_sums(data: bytes) -> None:
-    """Raises unless every chunk of a PNG file is there and has its check sum: decoding alone does not look."""
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-        image.verify()
+@contextmanager
+def open_picture(data: bytes) -> Iterator[Image.Image]:
+    """The one door through which image files are opened: of known formats only (Pillow would start Ghostscript for a
+    PostScript file, whatever its name), none of more than `MOST_PIXELS`, the check sums of a PNG file looked at.
+
+    Raises BadImage, also for what is wrong with the picture as it is worked on within the context.
+    """
+    if not data:
+        raise BadImage("an empty file")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise BadImage(f"{image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are decoded")
+            if image.format == "PNG":
+                with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
+                    again.verify()  # decoding alone does not look; afterwards a picture cannot be decoded
+            yield image
+    except UnidentifiedImageError as e:
+        start = data[:16].decode("latin-1")
+        raise BadImage(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture (it starts with {start!r})") from e
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
+        raise BadImage(f"more than {MOST_PIXELS:,} pixels, as a decompression bomb has") from e
+    except (BadImage, MemoryError):
+        raise
+    except Exception as e:  # damaged files make the decoders raise errors of almost every type
+        raise BadImage(f"damaged ({str(e).strip() or type(e).__name__})") from e
 
 
 def grey_or_rgb(image: Image.Image, file: Image.Image) -> Image.Image:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 import triptych
 from triptych import models, report
@@ -17,9 +16,9 @@ from triptych.inference.importance import LatentVariable
 from triptych.io import folder as folders_io
 from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
 from triptych.verbs.create import load
+from triptych.verbs.decoration import metrics, shots
 from triptych.verbs.evaluate import POOL, Evaluation, Judge, evaluate, machine, served
 from triptych.verbs.sample import picture
-from triptych.verbs.train import metrics, shots_of
 from triptych.verbs.walk import interpolate, reconstruct
 
 SHOWN = 64
@@ -195,20 +194,15 @@ def charts(log: list[dict[str, float]]) -> list[Chart]:
 
 def progress(path: Path) -> Strip | None:
     """The same samples as training went on: corners of the pictures that the run left behind."""
-    files = shots_of(path)
-    if len(files) < 2:
+    found = shots(path)
+    if len(found) < 2:
         return None
-    frames = []
-    for file in files:
-        with Image.open(file) as image:
-            side = min(image.size) // 2
-            frames.append(image.convert("RGB").crop((0, 0, side, side)))
-    steps = [int(f.stem.removeprefix("step-")) for f in files]
+    side = min(found[0][1].size) // 2
     return Strip(
-        rows=[frames],
+        rows=[[image.crop((0, 0, side, side)) for _, image in found]],
         alt="samples while training went on",
         caption="The same noise, as training went on",
-        column_labels=[f"step {s:,}" for s in steps],
+        column_labels=[f"step {s:,}" for s, _ in found],
         slider=True,
     )
 

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ from PIL import Image
 from triptych import models
 from triptych.core import TriptychError
 from triptych.data import data
+from triptych.errors import Interrupted
 from triptych.io import commit
 from triptych.report import pictures
 from triptych.verbs.compare import Comparison, compare
-from triptych.verbs.train import metrics
+from triptych.verbs.decoration import metrics
 
 CAST = (("dcgan-mnist-demo", "mnist"), ("vae-mnist-demo", "mnist-binary"), ("pixelcnn-mnist-demo", "mnist-binary"))
 """Preset and data of each panel's model. DCGAN draws grey images; the two likelihoods are of the same binary ones."""
@@ -63,9 +66,9 @@ def demo(
     than from sharing them. `quick` trains a few steps and measures little: it shows that everything works, not that it
     works well.
 
-    Raises TriptychError if a training fails.
+    A signal ends the trainings after a checkpoint each. Raises TriptychError if a training fails, Interrupted.
     """
-    started, path = time.monotonic(), Path(out)
+    started, path, children = time.monotonic(), Path(out), Children()
     for source in {source for _, source in CAST}:
         data(source)  # packed before several processes want it
     folders = [path / models.find_preset(preset)[0].name for preset, _ in CAST]
@@ -73,15 +76,24 @@ def demo(
     lanes = min(len(CAST), cores)
     with progress() as bar, ThreadPoolExecutor(lanes) as executor:
         jobs = []
-        for (preset, source), folder in zip(reversed(CAST), reversed(folders), strict=True):  # the longest first
-            entry, found = models.find_preset(preset)
-            steps = 4 if quick or found is None else found.steps
-            options = ["--steps", str(steps), "--seed", str(seed), "--device", str(device)]
-            options += ["--resume"] if commit.committed(folder) else []
-            words = ["train", preset, "--data", source, "--out", str(folder), "--channels-last", *options]
-            jobs.append(executor.submit(run, words, folder, max(1, cores // lanes), bar(entry.title, steps)))
-        for job in jobs:
-            job.result()
+        try:
+            for (preset, source), folder in zip(reversed(CAST), reversed(folders), strict=True):  # the longest first
+                entry, found = models.find_preset(preset)
+                steps = 4 if quick or found is None else found.steps
+                options = ["--steps", str(steps), "--seed", str(seed), "--device", str(device)]
+                options += ["--resume"] if commit.committed(folder) else []
+                words = ["train", preset, "--data", source, "--out", str(folder), "--channels-last", *options]
+                tick = bar(entry.title, steps)
+                jobs.append(executor.submit(children.run, words, folder, max(1, cores // lanes), tick))
+            for job in jobs:
+                job.result()
+        except BaseException as e:
+            children.stop()
+            executor.shutdown(cancel_futures=True)
+            if isinstance(e, Interrupted):
+                signal = e.exit_code - 128
+                raise Interrupted(signal, f"stopped; what was trained is in {path}: the same command goes on") from None
+            raise
     report = path / "report.html"
     n, pool, limit = (100, 1000, 100) if quick else (2000, 10_000, None)
     comparison = compare(
@@ -101,25 +113,45 @@ def demo(
     return Demo(comparison, report, time.monotonic() - started)
 
 
-def run(words: Sequence[str], folder: Path, threads: int, tick: Tick) -> None:
-    """Runs a command line in a process of its own and follows its log. Raises TriptychError if it fails."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", "triptych", *words]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        while True:
-            try:
-                process.wait(0.5)
-            except subprocess.TimeoutExpired:
-                pass
-            for line in metrics(folder)[-1:]:
-                losses = [f"{k} {v:.3f}" for k, v in line.items() if "/" not in k and k not in ("step", "seconds")]
-                tick(int(line["step"]), "  ".join(losses))
-            if process.returncode is not None:
-                break
-        if process.returncode:
-            said = process.stderr.read().decode(errors="replace").strip().splitlines()
-            raise TriptychError(f"training into {folder} failed: {said[-1] if said else process.returncode}")
+class Children:
+    """The processes that train, each following a command line of ours; none outlives this one's end."""
+
+    def __init__(self) -> None:
+        self.running, self.lock, self.stopped = set[subprocess.Popen[bytes]](), threading.Lock(), False
+
+    def run(self, words: Sequence[str], folder: Path, threads: int, tick: Tick) -> None:
+        """Runs a command line and follows its log. Raises TriptychError if it fails."""
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        command = [sys.executable, "-m", "triptych", *words]
+        with tempfile.TemporaryFile() as said:
+            with self.lock:
+                if self.stopped:
+                    return
+                # in a session of its own: a terminal's Ctrl-C comes to us, and we pass it on, once (a second signal
+                # would end a training before it has saved)
+                process = subprocess.Popen(
+                    command, env=environment, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+                )
+                self.running.add(process)
+            while process.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.5)
+                for line in metrics(folder)[-1:]:
+                    losses = [f"{k} {v:.3f}" for k, v in line.items() if "/" not in k and k not in ("step", "seconds")]
+                    tick(int(line["step"]), "  ".join(losses))
+            with self.lock:
+                self.running.remove(process)
+            if process.returncode and not self.stopped:
+                said.seek(0)
+                last = said.read().decode(errors="replace").strip().splitlines()[-1:] or [f"exit {process.returncode}"]
+                raise TriptychError(f"training into {folder} failed: {last[0]}")
+
+    def stop(self) -> None:
+        """Asks all to save and end; whoever called `run` returns when they have."""
+        with self.lock:
+            self.stopped = True
+            for process in self.running:
+                process.terminate()
 
 
 def gallery(comparison: Comparison, rows: int = 5, columns: int = 6) -> Image.Image:

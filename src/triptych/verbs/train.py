@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from PIL import Image
 
 import triptych
 from triptych import training
@@ -22,6 +21,7 @@ from triptych.io import commit, configs, folder
 from triptych.report import pictures
 from triptych.training import Round, Run
 from triptych.verbs.card import write_card
+from triptych.verbs.decoration import METRICS, SAMPLES, animate, decorating, log_lines, shots_of
 from triptych.verbs.sample import examples, picture
 from triptych.verbs.score import score
 from triptych.verbs.signals import Stop, catching
@@ -29,8 +29,6 @@ from triptych.verbs.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-METRICS = "metrics.jsonl"
-SAMPLES = "samples"
 HELD = 256
 """Held-out examples that say which checkpoint is the best."""
 LINES = 400
@@ -118,8 +116,9 @@ def train(
             folder.keep(path, now.step, keep)
             if improved:
                 folder.keep(path, now.step, 1, "best")
-            shown = [f"{SAMPLES}/{file.name}" for file in shots_of(path)[-1:]]
-            write_card(model, data, run, path, seconds(), environment(), "".join(shown))
+            with decorating(path / "README.md"):
+                shown = [f"{SAMPLES}/{file.name}" for file in shots_of(path)[-1:]]
+                write_card(model, data, run, path, seconds(), environment(), "".join(shown))
 
     if state is None and leading():
         shoot(model, path, 0)
@@ -139,12 +138,13 @@ def train(
                             save(now)
                             unsaved = False
                             break
-                        if now.step == total and leading():
-                            animate(path)
                         if now.step == total or time.monotonic() - saved_at > save_seconds:
                             look(now)
                             save(now)
                             unsaved, saved_at = False, time.monotonic()
+                            if now.step == total and leading():
+                                with decorating(path / SAMPLES / "progress.gif"):
+                                    animate(path)
                         elif now.step % max(1, total // LINES) == 0:
                             log.flush(seconds())
                         yield now
@@ -226,22 +226,11 @@ def changes(path: Path) -> list[str]:
 
 def shoot(model: Generative[Any], path: Path, step: int) -> None:
     """A picture of the same samples as ever, as they are now."""
-    n = 64
-    x = model.sample(n, examples(model, n), seed=0)
-    text = {"model": model.name, "step": str(step), "seed": "0"}
-    pictures.save_png(picture(model.config.x, x), path / SAMPLES / f"step-{step:08d}.png", text)
-
-
-def shots_of(path: Path) -> list[Path]:
-    """The pictures that a run took, in order."""
-    return sorted((path / SAMPLES).glob("step-*.png"))
-
-
-def animate(path: Path) -> None:
-    """The run's pictures as one animation."""
-    frames = [Image.open(file).convert("RGB") for file in shots_of(path)]
-    if len(frames) > 1:
-        pictures.gif(frames, path / SAMPLES / "progress.gif", milliseconds=400)
+    n, file = 64, path / SAMPLES / f"step-{step:08d}.png"
+    with decorating(file):
+        x = model.sample(n, examples(model, n), seed=0)
+        text = {"model": model.name, "step": str(step), "seed": "0"}
+        pictures.save_png(picture(model.config.x, x), file, text)
 
 
 def leading() -> bool:
@@ -265,12 +254,9 @@ class Log:
     def __init__(self, path: Path, step: int) -> None:
         self.path, self.step, self.sums, self.counts = path, step, dict[str, float](), dict[str, int]()
         if path.exists() and leading():
-            kept = [
-                line
-                for line in path.read_text().splitlines()
-                if line.endswith("}") and json.loads(line)["step"] <= step
-            ]
-            commit.write_atomic(path, "".join(f"{line}\n" for line in kept).encode())
+            kept = [line for line, values in log_lines(path) if values["step"] <= step]
+            with decorating(path):
+                commit.write_atomic(path, "".join(f"{line}\n" for line in kept).encode())
 
     def add(self, logs: Mapping[str, float], step: int) -> None:
         """What a round logged, for the mean over the rounds since the last line."""
@@ -288,19 +274,10 @@ class Log:
             return
         line = {"step": self.step, "seconds": round(seconds, 3)} | {k: v / self.counts[k] for k, v in self.sums.items()}
         self.sums, self.counts = {}, {}
-        try:
+        with decorating(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a") as f:
                 f.write(json.dumps(line) + "\n")
-        except OSError as e:
-            raise commit.explain(e, self.path) from e
-
-
-def metrics(path: str | Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics.jsonl."""
-    file = Path(path) / METRICS
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]  # the last may still be being written
 
 
 def setup_ranks() -> None:
