@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from triptych import cli, models
-from triptych.cli import main
+from triptych.cli import app, main
 from triptych.io import commit, configs
 
 Result = tuple[int, str, str]
@@ -445,7 +445,7 @@ def test_a_termination_unwinds_and_a_second_one_ends_at_once(monkeypatch, capsys
         finally:
             cleaned.append(signal.getsignal(signal.SIGTERM))
 
-    monkeypatch.setattr(cli, "app", busy)
+    monkeypatch.setattr(app, "app", busy)
     try:
         with pytest.raises(SystemExit) as end:
             cli.main()

@@ -1,6 +1,18 @@
 """Errors that are a person's to mend. Each carries the exit code that the command line ends with."""
 
+import re
 from typing import ClassVar
+
+UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""What a terminal may take for a command or show in another order: controls (but tab and line feed), halves of
+surrogate pairs, marks of direction, tags."""
+
+
+def printable(text: str) -> str:
+    """`text` for a terminal, whatever file it came from: what might steer the terminal becomes an escape (\\x1b)."""
+    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class TriptychError(Exception):
@@ -41,9 +53,13 @@ class ResourceError(TriptychError, OSError):
     exit_code = 5
 
 
-class Interrupted(TriptychError):
-    """A signal ended the run after a checkpoint; the exit code is 128 and the signal's number."""
+class Interrupted(BaseException):
+    """A signal ended the run after a checkpoint; the exit code is 128 and the signal's number.
+
+    No `Exception`: a signal comes at any line, also where damaged files or odd libraries are met with `except
+    Exception`, and is to be taken for neither.
+    """
 
     def __init__(self, signal: int, message: str) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal  # type: ignore[misc]
+        self.exit_code = 128 + signal

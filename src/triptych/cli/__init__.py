@@ -1,52 +1,162 @@
-"""The command line: thin over the verbs. Exit codes are those of `triptych.errors`."""
+"""The command line: thin over the verbs. Exit codes are those of `triptych.errors`.
 
+Nothing slow is imported before `main` listens to signals: Ctrl-C has an answer from the first moment on.
+"""
+
+import atexit
+import errno
+import logging
 import os
 import signal
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-import typer
+from triptych.errors import Interrupted, TriptychError, printable
 
-from triptych.cli.app import app
-from triptych.cli.output import note
-from triptych.errors import Interrupted, TriptychError
-
-Mistake: Any = typer.BadParameter.__mro__[1]
-"""click's UsageError: of click itself or, in later versions of typer, of the click inside it."""
-
-
-def terminated(number: int, frame: FrameType | None) -> None:
-    """Unwinds, so that temporary files are taken away; a second signal ends the process at once."""
-    signal.signal(number, signal.SIG_DFL)
-    raise Interrupted(number, "terminated; nothing half-written is left")
+AGAIN = 1.0
+"""Seconds after which a signal is raised again where a library swallowed it (an exception in a callback of C is)."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
     """Runs the command line; a person's mistake ends in one line and an exit code, never in a traceback."""
-    signal.signal(signal.SIGTERM, terminated)
+    with obeying(), telling():
+        try:
+            sys.exit(answer())
+        except Interrupted as e:
+            tell(str(e))
+            sys.exit(e.exit_code)
+        except KeyboardInterrupt:
+            tell("interrupted")
+            sys.exit(130)
+
+
+def answer() -> int:
+    """Runs a verb; its exit code."""
+    import typer
+
+    from triptych.cli.app import app
+
+    mistake: Any = typer.BadParameter.__mro__[1]  # click's UsageError: of click itself, or of the click inside typer
     try:
         code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
     except typer.Exit as e:
-        sys.exit(e.exit_code)
-    except Mistake as e:
+        return int(e.exit_code)
+    except mistake as e:
         e.show()
-        sys.exit(2)
-    except (typer.Abort, KeyboardInterrupt):
-        note("interrupted")
-        sys.exit(130)
+        return 2
+    except typer.Abort as e:
+        raise KeyboardInterrupt from e
     except TriptychError as e:
-        note(f"error: {e}")
-        sys.exit(e.exit_code)
+        tell(f"error: {e}")
+        return e.exit_code
     except BrokenPipeError:  # the reader of a pipe has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return 0
     except Exception as e:
         if os.environ.get("TRIPTYCH_DEBUG"):
             raise
-        if isinstance(e, MemoryError) or "out of memory" in str(e) or "can't allocate memory" in str(e):
-            note(f"error: memory ran out ({str(e).splitlines()[0]}); lower --batch, or the model's width")
-            sys.exit(5)
-        note(f"error: {type(e).__name__}: {e}\nthis looks like a bug; TRIPTYCH_DEBUG=1 shows where it happened")
-        sys.exit(1)
+        return surprised(e)
+
+
+def surprised(e: Exception) -> int:
+    """Tells of an error that nobody foresaw; its exit code."""
+    first = (str(e).splitlines() or [""])[0].strip() or type(e).__name__
+    number = e.errno if isinstance(e, OSError) else None
+    if isinstance(e, MemoryError) or number == errno.ENOMEM or "out of memory" in str(e) or "allocate memory" in str(e):
+        tell(f"error: memory ran out ({first}); lower --batch, the number or size of items, or the model's width")
+        return 5
+    if number in FULL:
+        tell(f"error: the disk is full ({first}); what was saved before is intact")
+        return 5
+    if isinstance(e, OSError) and e.filename is not None:
+        tell(f"error: {os.fsdecode(e.filename)}: {e.strerror or first}")
+        return 1
+    tell(f"error: {type(e).__name__}: {e}; this looks like a bug: TRIPTYCH_DEBUG=1 shows where it happened")
+    return 1
+
+
+def tell(text: str) -> None:
+    """One line on stderr, whatever is in it; needs nothing that may not have been imported yet."""
+    with suppress(OSError, ValueError):  # nobody reads it
+        sys.stderr.write(printable(" ".join(text.splitlines())) + "\n")
+        sys.stderr.flush()
+
+
+class Told(logging.Handler):
+    """What the package logs, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Log messages go to stderr, and Pillow's about large pictures nowhere: such pictures are refused by us."""
+    handler, logger = Told(), logging.getLogger("triptych")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+SAYS = {"SIGINT": "interrupted", "SIGTERM": "terminated; nothing half-written is left", "SIGHUP": "hung up"}
+
+
+@contextmanager
+def obeying() -> Iterator[None]:
+    """A first signal unwinds as `Interrupted`, so that temporary files are taken away; a second one ends the process.
+
+    Signals that were ignored when the process began (under nohup, say) stay so.
+    """
+    known = [getattr(signal, name) for name in SAYS if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in known if signal.getsignal(number) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, obey)
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # while Python takes itself down
+    try:
+        yield
+    finally:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def obey(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    insist(Interrupted(number, SAYS[signal.Signals(number).name]))
+
+
+def insist(e: Interrupted) -> None:
+    """Raises `e`, and raises it again for as long as nothing unwinds by it: some library has swallowed it then."""
+
+    def again(number: int, frame: FrameType | None) -> None:
+        if unwinding(e):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        else:
+            insist(e)
+
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, again)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    raise e
+
+
+def unwinding(e: BaseException) -> bool:
+    """Whether `finally` blocks and the like are at work on `e`."""
+    at = sys.exception()
+    while at is not None and at is not e:
+        at = at.__context__
+    return at is e
