@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from triptych.data.images import BadImage, decode, fit_array
+from triptych.media.images import BadImage, decode, fit_array
 
 random = np.random.default_rng(0)
 GREY = random.integers(0, 256, (9, 7), np.uint8)

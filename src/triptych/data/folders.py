@@ -13,10 +13,10 @@ import numpy as np
 
 from triptych.core import Audio, DataError
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
-from triptych.data.images import FORMATS, SUFFIXES, BadImage, Decoded, decode
 from triptych.data.metadata import TABLES, Row, read_table
 from triptych.data.sink import Content, Sink
 from triptych.data.splits import SPLITS, held_out
+from triptych.media.images import FORMATS, SUFFIXES, BadImage, Decoded, decode
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import numpy as np
 from triptych.core import Audio, Images, Points, Symbols, Tokens, UsageError, mix
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem
-from triptych.data.images import fit_array
 from triptych.data.noisy import Corruption
 from triptych.data.text import Tokenizer
+from triptych.media.images import fit_array
 
 FIXED_SEED = 1
 """Of binary="fixed": row after row, in the order of the pack."""

@@ -1,0 +1,1 @@
+"""Media: how a file becomes an element of a space, and comes back."""

@@ -1,0 +1,243 @@
+"""A picture that somebody brings and takes home: as deep, as transparent and as upright as its file says.
+
+Training sees 8 bits on white (`media.images.decode`); what a model makes of one picture comes back as the picture
+came: 16 bits stay 16 bits, what was transparent stays so, a colour profile goes along.
+"""
+
+import io
+import struct
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
+from torch import Tensor
+
+from triptych.errors import UsageError
+from triptych.media.images import BITS_PER_SAMPLE, BadImage, grey_or_rgb, open_picture
+
+ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+"""What pictures are written as, by the ending of the file's name."""
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture with all that its file holds of it."""
+
+    pixels: np.ndarray
+    """uint8 or uint16 [height, width, channels], one channel or three; opaque."""
+    alpha: np.ndarray | None = None
+    """[height, width], of the same type: how opaque each pixel is."""
+    profile: bytes | None = None
+    """The ICC profile that says what the colors mean."""
+    name: str = "the picture"
+    """What to call it in messages."""
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def channels(self) -> int:
+        return int(self.pixels.shape[2])
+
+    @property
+    def top(self) -> int:
+        """The highest value: 255 or 65535."""
+        return int(np.iinfo(self.pixels.dtype).max)
+
+    def tensor(self, channels: int | None = None) -> Float[Tensor, "1 channels height width"]:
+        """Values in [-1, 1]; in so many channels: grey three times over, or the luma of color."""
+        x = torch.from_numpy(self.pixels.astype(np.float32)).permute(2, 0, 1)[None] * (2 / self.top) - 1
+        if channels == 3 and self.channels == 1:
+            x = x.expand(-1, 3, -1, -1)
+        elif channels == 1 and self.channels == 3:
+            x = (x * torch.tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+        elif channels not in (None, self.channels):
+            raise UsageError(f"{self.name} has {self.channels} channels; {channels} are asked for")
+        return x
+
+    def levels(self, x: Float[Tensor, "channels height width"]) -> np.ndarray:
+        """Values in [-1, 1] as this picture's own: of its depth and its number of channels, [height, width, channels].
+
+        Three channels of a grey picture become their mean, one of a color picture is repeated.
+        """
+        x = (x.detach().float().cpu().clamp(-1, 1) + 1) * (self.top / 2)
+        if self.channels == 1 and len(x) == 3:
+            x = x.mean(0, keepdim=True)
+        values = x.round().permute(1, 2, 0).numpy().astype(self.pixels.dtype)
+        return np.repeat(values, 3, 2) if self.channels == 3 and values.shape[2] == 1 else values
+
+    def resized(self, height: int, width: int, alpha_only: bool = False) -> "Photo":
+        """Scaled with a bicubic filter, antialiased where it shrinks; with `alpha_only`, no pixels but alpha."""
+        alpha = None if self.alpha is None else plane_resized(self.alpha, height, width)
+        if alpha_only:
+            return replace(self, alpha=alpha)
+        planes = [plane_resized(self.pixels[..., c], height, width) for c in range(self.channels)]
+        return replace(self, pixels=np.stack(planes, -1), alpha=alpha)
+
+
+def plane_resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    top = np.iinfo(plane.dtype).max
+    image = Image.fromarray(plane.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    return np.rint(np.asarray(image)).clip(0, top).astype(plane.dtype)
+
+
+def read_photo(source: "Path | str | bytes | Image.Image | np.ndarray") -> Photo:
+    """A picture from a file, its bytes, a PIL image, or an array, uint8 or uint16 [height, width(, 1, 3 or 4)].
+
+    It is turned as EXIF asks. Raises UsageError naming the file and what is wrong with it.
+    """
+    if isinstance(source, np.ndarray):
+        return of_array(source)
+    if isinstance(source, Image.Image):
+        return of_image(source, source, "the picture")
+    name = "the picture" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        with open_picture(data) as image:
+            return of_deep_color(data, image, name) or of_image(image, image, name)
+    except BadImage as e:
+        raise UsageError(f"{name}: {e}") from e
+    except OSError as e:
+        raise UsageError(f"{name} cannot be read: {e.strerror or e}") from e
+
+
+def of_array(a: np.ndarray) -> Photo:
+    a = a[..., None] if a.ndim == 2 else a
+    if a.dtype not in (np.uint8, np.uint16) or a.ndim != 3 or a.shape[2] not in (1, 2, 3, 4) or 0 in a.shape:
+        takes = "uint8 or uint16 [height, width] or [height, width, 1, 3 or 4]"
+        raise UsageError(f"a picture is an array {takes}; this one is {a.dtype} {list(a.shape)}")
+    color = a.shape[2] - (a.shape[2] % 2 == 0)
+    return Photo(np.ascontiguousarray(a[..., :color]), a[..., color] if a.shape[2] > color else None)
+
+
+def of_image(image: Image.Image, file: Image.Image, name: str) -> Photo:
+    """`file` is the picture as it was opened: it knows its format and its tags."""
+    profile = file.info.get("icc_profile") or None
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16") and "transparency" not in upright.info and plain_grey(file):
+        return Photo(np.asarray(upright).astype(np.uint16)[..., None], None, profile, name)
+    if upright.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in upright.info:
+        whole = np.asarray(upright.convert("RGBA"))
+        grey = upright.mode in ("LA", "La", "L", "1")
+        return Photo(whole[..., :1] if grey else whole[..., :3], whole[..., 3], profile, name)
+    if upright.mode == "CMYK":
+        profile = None  # it speaks of inks, and these become red, green and blue
+    pixels = np.asarray(grey_or_rgb(upright, file))
+    return Photo(pixels[..., None] if pixels.ndim == 2 else pixels, None, profile, name)
+
+
+def plain_grey(file: Image.Image) -> bool:
+    """Whether a 16-bit grey file means 0 as black and 65535 as white."""
+    tags: Mapping[int, Any] = getattr(file, "tag_v2", {})
+    return 12 not in np.ravel(tags.get(BITS_PER_SAMPLE, 16)) and tags.get(262, 1) != 0
+
+
+def of_deep_color(data: bytes, image: Image.Image, name: str) -> Photo | None:
+    """A PNG or TIFF picture of 16 bits a color; None where it is something else.
+
+    Pillow keeps the high byte of each number. Told that the bytes lie the other way round, it keeps the low one: so
+    both are had by decoding twice.
+    """
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.format not in ("PNG", "TIFF"):
+        return None
+    codec, extents, offset, args = image.tile[0]
+    first = args[0] if isinstance(args, tuple) and args else args
+    mode, _, kind = str(first).partition(";")
+    if len(image.tile) != 1 or mode not in ("RGB", "RGBA", "LA") or kind not in ("16B", "16L", "16N"):
+        return None
+
+    def told(raw: str) -> np.ndarray:
+        """The picture, had its bytes been laid out like this."""
+        with open_picture(data) as again:
+            assert isinstance(again, ImageFile.ImageFile)
+            again.tile = [(codec, extents, offset, (raw, *args[1:]) if isinstance(args, tuple) else raw)]  # type: ignore[list-item]
+            again.load()
+            return np.asarray(ImageOps.exif_transpose(again)).astype(np.uint16)
+
+    if mode == "LA":  # opened as RGBA: four bytes, high and low of grey and of alpha
+        parts = told("RGBA")
+        whole = parts[..., ::2] << 8 | parts[..., 1::2]
+    else:
+        high, low = told(f"{mode};16B"), told(f"{mode};16L")
+        if kind == "16L" or (kind == "16N" and sys.byteorder == "little"):
+            high, low = low, high
+        whole = high << 8 | low
+    color = 1 if mode == "LA" else 3
+    profile = image.info.get("icc_profile") or None
+    return Photo(whole[..., :color], whole[..., color] if mode != "RGB" else None, profile, name)
+
+
+def encode(photo: Photo, ending: str, text: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a file with this ending; `text` goes into PNG files.
+
+    JPEG drops alpha (composited on white) and depth, WebP and TIFF drop depth of color: PNG keeps all.
+    Raises UsageError for an ending that we do not write.
+    """
+    kind = ENDINGS.get(ending.lower())
+    if kind is None:
+        raise UsageError(f"pictures are written as {', '.join(ENDINGS)}; not as {ending or 'a name without an ending'}")
+    if kind == "PNG" and photo.pixels.dtype == np.uint16:
+        return sixteen_bit_png(photo, text or {})
+    pixels, alpha = photo.pixels, photo.alpha
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        alpha = None if alpha is None else ((alpha.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if alpha is not None:
+        image.putalpha(Image.fromarray(alpha))
+        if kind == "JPEG":
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
+    out, options = io.BytesIO(), dict[str, Any]()
+    if photo.profile:
+        options["icc_profile"] = photo.profile
+    if kind == "PNG":
+        info = PngImagePlugin.PngInfo()
+        for key, value in (text or {}).items():
+            info.add_text(key, value)
+        options["pnginfo"] = info
+    elif kind in ("JPEG", "WEBP"):
+        options["quality"] = 95
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def sixteen_bit_png(photo: Photo, text: Mapping[str, str]) -> bytes:
+    """A PNG file of 16 bits a channel (ISO/IEC 15948), which Pillow does not write in color."""
+    planes = photo.pixels if photo.alpha is None else np.concatenate([photo.pixels, photo.alpha[..., None]], 2)
+    height, width, count = planes.shape
+    color_type = {1: 0, 2: 4, 3: 2, 4: 6}[count]
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    def chunks() -> Iterator[bytes]:
+        yield b"\x89PNG\r\n\x1a\n"
+        yield chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0))
+        if photo.profile:
+            yield chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.profile))
+        for key, value in text.items():
+            yield chunk(b"iTXt", key.encode("latin-1") + b"\0\0\0\0\0" + value.encode())
+        rows = planes.astype(">u2").view(np.uint8).reshape(height, -1)
+        above = np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
+        filtered = np.hstack(
+            [np.full((height, 1), 2, np.uint8), rows - above]
+        )  # filter 2: the difference to the row above
+        yield chunk(b"IDAT", zlib.compress(filtered.tobytes(), 6))
+        yield chunk(b"IEND", b"")
+
+    return b"".join(chunks())

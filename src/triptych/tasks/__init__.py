@@ -1,0 +1,43 @@
+"""The applications: one page each, from a user's file to the file they take home.
+
+A test walks this folder and fails if a page is missing from the table. Nothing is imported until it is asked for.
+"""
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from triptych.errors import UsageError
+
+if TYPE_CHECKING:
+    from triptych.tasks.task import Task
+
+TASKS = {
+    "super-resolution": ("super_resolution.SuperResolution", "a small picture, larger and sharp"),
+    "inpainting": ("inpainting.Inpainting", "a picture with a hole, filled"),
+}
+"""Name -> where it is, and what it does."""
+
+
+def find(name: str) -> "type[Task]":
+    """The task of this name. Raises UsageError, with a suggestion, if there is none."""
+    if name not in TASKS:
+        near = get_close_matches(name.lower(), TASKS, n=1)
+        raise UsageError(f"there is no task {name!r}; " + (f"did you mean {near[0]}?" if near else known()))
+    module, _, cls = TASKS[name][0].rpartition(".")
+    found: type[Task] = getattr(import_module(f"triptych.tasks.{module}"), cls)
+    return found
+
+
+def known() -> str:
+    return f"there are {', '.join(TASKS)}"
+
+
+def from_json(value: Any) -> "Task":
+    """A task as a run's config.json keeps it. Raises UsageError for one that this version does not know."""
+    from triptych.io import configs
+
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise UsageError(f"a task is an object with a name; {known()}")
+    fields = {name: field for name, field in value.items() if name != "name"}
+    return configs.from_json(find(value["name"]), fields, value["name"])

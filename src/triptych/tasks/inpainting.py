@@ -1,0 +1,196 @@
+"""Inpainting: a picture with a hole, filled.
+
+White in the mask is what is filled (`--invert-mask` where yours says the opposite); without a mask, what is
+transparent in the picture is. In training holes are drawn at random, boxes and the strokes of a brush. Pixels that are
+known come back as they were, to the last bit.
+
+    triptych train inpainting --data photos/ --out runs/fill
+    triptych apply runs/fill --picture scratched.png --mask scratches.png --out whole.png
+
+Models that were trained for something else fill holes too, at the size that they model: an autoregressive model draws
+from p(missing | known), exactly where what is known comes first in its order; a VAE by importance resampling (see
+`inference.imputation`):
+
+    triptych apply runs/pixelcnn --task inpainting --picture digit.png --mask half.png --out whole.png
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from triptych.core import Generative, Given, Images, ItemNoise, Noise, Picture, Space, UsageError, config
+from triptych.inference import imputation, tiling
+from triptych.media.photo import Photo, read_photo
+from triptych.tasks.holes import Kind, border_mean, diffused, holes, thickness
+from triptych.tasks.task import Question
+
+log = logging.getLogger(__name__)
+
+DRAWS = 64
+"""Completions that one is chosen from where there is no exact way."""
+
+
+@config
+class Inpainting:
+    name: ClassVar[str] = "inpainting"
+    measures: ClassVar[tuple[str, ...]] = ("psnr in the hole", "psnr", "ssim")
+
+    hole: Kind = "mixed"
+    """What is hidden in training: "box", "strokes", now one and now the other, or the "center"."""
+
+    @property
+    def model(self) -> str:
+        return "deepfill-64"
+
+    def opens(self, model: Generative[Any]) -> dict[str, Any]:
+        x = model.config.x
+        return {"crop": x.height, "channels": x.channels}
+
+    def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
+        x = columns["x"]
+        if not isinstance(x, Images):
+            raise UsageError(f"inpainting is for pictures; the data serve {x}")
+        return x, Images(x.channels + 1, x.height, x.width)
+
+    def pose(self, columns: Mapping[str, Tensor], noise: Noise) -> tuple[Tensor, Given]:
+        x = columns["x"]
+        return x, masked(x, holes(noise, x.shape[-2], x.shape[-1], self.hole).to(x.device))
+
+    def ask(
+        self,
+        model: Generative[Any],
+        *,
+        picture: Path,
+        mask: Path | None = None,
+        invert_mask: bool = False,
+        hide: Kind | None = None,
+    ) -> Question:
+        """picture: the picture with a hole.
+        mask: a picture as large, white where it is to be filled; else what is transparent in the picture is.
+        invert_mask: black is filled, and white is known.
+        hide: no mask, but a hole like those of training, to try a model out.
+        """
+        photo = read_photo(picture)
+        hole = hole_of(photo, mask, invert_mask, hide)
+        if mask is None and hide is None:
+            photo = replace(photo, alpha=None)
+        x = model.config.x
+        if getattr(model.config, "given", None) is None:
+            if (photo.height, photo.width) != (x.height, x.width):
+                size = f"{photo.name} has {photo.height} x {photo.width} pixels (height x width)"
+                raise UsageError(f"{size}; {model.name} completes pictures of {x.height} x {x.width}: resize it")
+            return Question(photo, None, None, hole)
+        top, left, height, width = region = around(hole, x.height)
+        grid = photo.tensor(x.channels)[..., top : top + height, left : left + width]
+        return Question(photo, masked(grid, hole[None, None, top : top + height, left : left + width]), region, hole)
+
+    def answer(self, model: Generative[Any], question: Question, *, seed: int, tile: int | None) -> Photo:
+        """The picture with its hole filled; all else is as it came."""
+        photo, hole = question.photo, question.mask
+        assert hole is not None
+        if question.given is None:
+            return pasted(photo, completed(model, photo, hole, seed), hole, (0, 0))
+        assert isinstance(question.given, Picture) and question.region is not None
+        top, left, height, width = question.region
+        part, size = hole[top : top + height, left : left + width], model.config.x.height
+        times = -(-thickness(part) // max(1, size // 2))
+        grid = question.given.grid
+        if times > 1:
+            log.info(
+                "%s: the hole is %d pixels thick; %s was trained on %d-pixel pictures and fills it %d times smaller",
+                photo.name, thickness(part), model.name, size, times,
+            )  # fmt: skip
+            grid = shrunk(grid, times)
+        out = torch.empty(model.config.x.channels, *grid.shape[-2:])
+        for y, x, values in tiling.pieces(model, grid, seed=seed, tile=tile):
+            out[:, y : y + values.shape[1], x : x + values.shape[2]] = values
+        if times > 1:
+            out = F.interpolate(out[None], size=(height, width), mode="bicubic", align_corners=False)[0]
+        return pasted(photo, out, part, (top, left))
+
+    def shown(self, given: Given, like: Tensor) -> Float[Tensor, "n c h w"]:
+        """Pictures with their holes in grey."""
+        assert isinstance(given, Picture)
+        return given.grid[:, :-1]
+
+    def baselines(self) -> Mapping[str, Callable[[Given, Space], Tensor]]:
+        return {"border mean": filled(border_mean), "diffusion": filled(diffused)}
+
+
+def masked(x: Float[Tensor, "n c h w"], hole: Bool[Tensor, "n 1 h w"]) -> Picture:
+    """Pictures with their holes at mid grey, and a channel that is 1 in the hole and -1 where it is known."""
+    return Picture(torch.cat([x.masked_fill(hole, 0.0), hole.to(x.dtype) * 2 - 1], 1))
+
+
+def filled(how: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Given, Space], Tensor]:
+    def fill(given: Given, x: Space) -> Tensor:
+        assert isinstance(given, Picture)
+        return how(given.grid[:, :-1], given.grid[:, -1:] > 0)
+
+    return fill
+
+
+def hole_of(photo: Photo, mask: Path | None, invert: bool, hide: Kind | None) -> Bool[Tensor, "h w"]:
+    """What is to be filled. Raises UsageError where nothing says it, or nothing or all is."""
+    if hide is not None:
+        hole = holes(ItemNoise(0, [0]), photo.height, photo.width, hide)[0, 0]
+        said = f"hide={hide}"
+    elif mask is not None:
+        drawn = read_photo(mask)
+        if (drawn.height, drawn.width) != (photo.height, photo.width):
+            sizes = f"{drawn.height} x {drawn.width} pixels (height x width), and {photo.name} has"
+            raise UsageError(f"{drawn.name} has {sizes} {photo.height} x {photo.width}: make them of one size")
+        hole, said = drawn.tensor(1)[0, 0] > 0, drawn.name
+    elif photo.alpha is not None:
+        hole = torch.from_numpy(photo.alpha.astype(np.int64) < (photo.top + 1) // 2)
+        said = f"the transparency of {photo.name}"
+    else:
+        raise UsageError(f"{photo.name} has nothing transparent: say with mask= what is to be filled, in white")
+    hole = ~hole if invert else hole
+    if not bool(hole.any()):
+        raise UsageError(f"{said} leaves nothing to fill: what is white is filled (invert_mask=True: what is black)")
+    if bool(hole.all()):
+        raise UsageError(f"{said} hides the whole picture: what is white is filled (invert_mask=True: what is black)")
+    return hole
+
+
+def around(hole: Bool[Tensor, "h w"], context: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the hole with so many pixels of the picture around it."""
+    rows, columns = hole.any(1).nonzero()[:, 0], hole.any(0).nonzero()[:, 0]
+    top, left = max(0, int(rows[0]) - context), max(0, int(columns[0]) - context)
+    bottom, right = min(hole.shape[0], int(rows[-1]) + 1 + context), min(hole.shape[1], int(columns[-1]) + 1 + context)
+    return top, left, bottom - top, right - left
+
+
+def shrunk(grid: Float[Tensor, "1 c h w"], times: int) -> Float[Tensor, "1 c h/times w/times"]:
+    """A masked picture `times` smaller: what is known of each square is averaged; of which nothing is, is hole."""
+    known = (grid[:, -1:] < 0).to(grid.dtype)
+    weight = F.avg_pool2d(known, times, ceil_mode=True)
+    x = F.avg_pool2d(grid[:, :-1] * known, times, ceil_mode=True) / weight.clamp(min=1e-6)
+    return masked(x, weight < 1e-6).grid
+
+
+def completed(model: Generative[Any], photo: Photo, hole: Bool[Tensor, "h w"], seed: int) -> Float[Tensor, "c h w"]:
+    """By a model of p(x). Raises UsageError for one that cannot."""
+    space = model.config.x
+    x = space.from_index(space.nearest(photo.tensor(space.channels))).to(model.device)
+    known = (~hole).expand(1, *space.shape).to(model.device)
+    found = imputation.impute(model, x, known, draws=DRAWS, seed=seed)
+    log.info("%s: %s, %s", photo.name, "exact" if found.exact else "not exact", found.how)
+    return found.x[0].float().cpu()
+
+
+def pasted(photo: Photo, x: Float[Tensor, "c h w"], hole: Bool[Tensor, "h w"], at: tuple[int, int]) -> Photo:
+    """The picture with x in its hole, which begins at (top, left)."""
+    pixels, (top, left), (height, width) = photo.pixels.copy(), at, hole.shape
+    part = pixels[top : top + height, left : left + width]
+    part[hole.numpy()] = photo.levels(x)[hole.numpy()]
+    return replace(photo, pixels=pixels)

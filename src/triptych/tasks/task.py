@@ -1,0 +1,139 @@
+"""What a task is: a way to make conditions of data in training, and of a user's own files in use.
+
+A task says which columns of the data become x and its condition (`spaces`, `pose`), what a person hands over to have
+it done (`ask`), how the model's x becomes what they take home (`answer`), and what a simple method would do
+(`baselines`). `posed(data, task)` is a `Data` like any other: the loop, scores and the contract do not know of tasks.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from triptych.core import Batch, Data, Generative, Given, Noise, Space
+from triptych.data.files import sha256_of
+from triptych.io import configs
+from triptych.media.photo import Photo
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a person asks of a trained model with files of their own."""
+
+    photo: Photo
+    """The picture that they brought: what comes back is as deep and as transparent as this."""
+    given: Given | None
+    """The condition, a batch of one; None for a model of p(x)."""
+    region: tuple[int, int, int, int] | None = None
+    """Top, left, height and width of the part that the condition is about, where it is not the whole picture."""
+    mask: Tensor | None = None
+    """bool [height, width]: what is to be filled."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """One page of `triptych.tasks`. Its fields are settings, kept in the run's config.json."""
+
+    name: ClassVar[str]
+    measures: ClassVar[tuple[str, ...]]
+    """Of `metrics.fidelity`, between answers and the truth."""
+
+    @property
+    def model(self) -> str:
+        """The model or preset that is trained if none is named."""
+
+    def opens(self, model: Generative[Any]) -> dict[str, Any]:
+        """How data are opened for a model of this task: {"crop": 128}."""
+
+    def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
+        """Where x and its condition live, made of these columns. Raises UsageError if they do not do."""
+
+    def pose(self, columns: Mapping[str, Tensor], noise: Noise) -> tuple[Tensor, Given]:
+        """x and conditions of some rows."""
+
+    ask: Callable[..., Question]
+    """(model, *, picture, ...) -> the question; its keywords are the flags of `triptych apply`."""
+
+    def answer(self, model: Generative[Any], question: Question, *, seed: int, tile: int | None) -> Photo:
+        """What the model makes of it."""
+
+    def shown(self, given: Given, like: Tensor) -> Float[Tensor, "n c h w"]:
+        """Conditions as pictures, as large as `like`."""
+
+    def baselines(self) -> Mapping[str, Callable[[Given, Space], Tensor]]:
+        """What needs no training, by name: conditions -> x."""
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """Data as a task poses them. Satisfies `triptych.core.Data`."""
+
+    data: Any
+    task: Task
+
+    @property
+    def spaces(self) -> tuple[Space, Space | None]:
+        return self.task.spaces(columns_of(self.data))
+
+    @property
+    def name(self) -> str:
+        return str(self.data.name)
+
+    @property
+    def fingerprint(self) -> str:
+        return sha256_of(self.data.fingerprint, json.dumps(to_json(self.task), sort_keys=True))
+
+    @property
+    def x(self) -> Space:
+        return self.spaces[0]
+
+    @property
+    def given(self) -> Space | None:
+        return self.spaces[1]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def fetch(self, rows: Tensor, noise: Noise) -> Batch[Any]:
+        """Rows with their conditions; what a task draws at random comes from the same noise, after the data's own."""
+        batch = self.data.fetch(rows, noise)
+        x, given = self.task.pose({"x": batch.x}, noise)
+        return Batch(x, given, noise)
+
+    def held_out(self) -> "Posed | None":
+        held = self.data.held_out()
+        return None if held is None else Posed(held, self.task)
+
+    def training_part(self) -> "Posed":
+        return Posed(self.data.training_part(), self.task)
+
+    @property
+    def opened(self) -> Mapping[str, Any] | None:
+        """How to open the data again."""
+        found: Mapping[str, Any] | None = getattr(self.data, "opened", None)
+        return found
+
+    @property
+    def problems(self) -> list[Any]:
+        return list(getattr(self.data, "problems", []))
+
+    labels = classes = captions = tokenizer = truth = None
+
+
+def posed(data: Data, task: Task) -> Posed:
+    """Data with the conditions of a task. Raises UsageError if the task does not take them."""
+    made = Posed(data, task)
+    _ = made.spaces
+    return made
+
+
+def columns_of(data: Data) -> dict[str, Space]:
+    """The columns that a data set serves."""
+    return {"x": data.x}
+
+
+def to_json(task: Task) -> dict[str, Any]:
+    return {"name": task.name, **configs.to_json(task)}
