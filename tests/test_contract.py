@@ -13,25 +13,32 @@ from triptych import models, testing
 from triptych.core import (
     FAITHFUL,
     Adam,
+    AnySize,
     Autoregressive,
     Batch,
     Clock,
     Exact,
     Generative,
     Images,
+    ItemNoise,
     Label,
     Labels,
     Loss,
     LowerBound,
     Noise,
+    PartialLabels,
+    Picture,
     Player,
     Points,
     Sampling,
+    Space,
     Stage,
+    Tokens,
     config,
 )
 from triptych.losses import adversarial
 from triptych.nn.fixed_point import draw_by_iteration
+from triptych.testing.toys import first_examples
 
 TINY = [
     (entry.name, preset)
@@ -562,6 +569,83 @@ def test_images_out_of_range_are_caught() -> None:
         testing.check_model(OutOfRange, FreeConfig(x=Images(1, 2, 2)))
 
 
-def test_an_unknown_condition_needs_data() -> None:
-    with pytest.raises(TypeError, match="call with data="):
-        testing.Examples(Points(2), Points(2))
+@pytest.mark.parametrize("space", [Labels(3), PartialLabels(3), Tokens(5, 4), Images(2, 3, 4), Points(2)], ids=str)
+def test_conditions_are_made_up_in_any_space(space: Space) -> None:
+    batch = first_examples(TinyGAN(FreeConfig(x=Points(2))), testing.Examples(Points(2), space), 4)
+    assert batch.given is None  # the model takes none
+    given = testing.Examples(Points(2), space).fetch(torch.arange(4), ItemNoise(0, range(4))).given
+    space.check_condition(given)
+    assert len(given) == 4
+
+
+@config
+class PictureConfig:
+    x: Images = Images(1, 8, 8)
+    given: Images = Images(1, 4, 4)
+    adam: Adam = Adam(lr=1e-2)
+
+
+class Enlarging(AnySize[Picture]):
+    """A function of a picture: one that is twice as high and as wide."""
+
+    name = "enlarging"
+    reach = 1
+
+    def __init__(self, config: PictureConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2))
+
+    def draw(self, noise: Noise, given: Picture) -> Tensor:
+        return self.net(given.grid).tanh()
+
+    def loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
+        return Loss((self.draw(batch.noise, batch.given) - batch.x).square().mean())
+
+    def stages(self) -> Sequence[Stage]:
+        return [Stage(name="one", players=[Player(name="p", owns=self, loss=self.loss, optimizer=self.config.adam)])]
+
+
+class Blind(Enlarging):
+    """Ignores what it is given."""
+
+    def draw(self, noise: Noise, given: Picture) -> Tensor:
+        return self.net(torch.zeros_like(given.grid)).tanh()
+
+
+class Modest(Enlarging):
+    """Looks further than it says."""
+
+    reach = 0
+
+
+class Averaging(Enlarging):
+    """Looks at the whole picture."""
+
+    def draw(self, noise: Noise, given: Picture) -> Tensor:
+        return super().draw(noise, given) * given.grid.mean().sigmoid()
+
+
+class OneSize(Enlarging):
+    """Takes all sizes, and gives one."""
+
+    def draw(self, noise: Noise, given: Picture) -> Tensor:
+        return super().draw(noise, given)[..., :8, :8]
+
+
+def test_a_function_of_pictures_of_any_size_passes() -> None:
+    testing.check_model(Enlarging, PictureConfig())
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        (Blind, "neither another seed nor another picture"),
+        (Modest, r"0 pixels \(reach\) away from where a tile was cut"),
+        (Averaging, "depends on the items beside it|must not depend on the batch|from where a tile was cut"),
+        (OneSize, "of a 8 x 2 picture, x is"),
+    ],
+)
+def test_a_function_that_breaks_its_promise_is_caught(broken: type[Enlarging], sentence: str) -> None:
+    with pytest.raises(AssertionError, match=sentence):
+        testing.check_model(broken, PictureConfig())

@@ -11,7 +11,12 @@ from triptych.models import TABLE
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- catalogue -->", "<!-- end of catalogue -->"
-FAMILIES = {"gan": "GANs", "vae": "VAEs", "autoregressive": "Autoregressive models"}
+FAMILIES = {
+    "gan": "GANs",
+    "vae": "VAEs",
+    "autoregressive": "Autoregressive models",
+    "translation": "Pictures to pictures",
+}
 
 
 def catalogue() -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from triptych.core.game import Preset
     from triptych.core.model import Generative
 
-Family = Literal["gan", "vae", "autoregressive"]
+Family = Literal["gan", "vae", "autoregressive", "translation"]
 LikelihoodKind = Literal["exact", "lower bound", "none"]
 
 
@@ -273,6 +273,11 @@ TABLE: tuple[Entry, ...] = (
           "Generative Pretraining From Pixels",
           "https://proceedings.mlr.press/v119/chen20s.html", "none or label", "exact",
           "autoregressive.image_gpt.ImageGPT"),
+    # from pictures to pictures
+    Entry("sr-compact", "SR-Compact", "translation", 2021,
+          "Xintao Wang, Liangbin Xie, Chao Dong, Ying Shan",
+          "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data",
+          arxiv("2107.10833"), "picture", "none", "translation.sr_compact.SRCompact"),
 )
 # fmt: on
 

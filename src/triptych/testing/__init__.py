@@ -19,6 +19,7 @@ from triptych.testing.likelihood import check_causality, check_likelihood, check
 from triptych.testing.linear import LinearGaussian, LinearGaussianConfig
 from triptych.testing.samples import check_samples
 from triptych.testing.saving import check_config, check_saving
+from triptych.testing.sizes import check_sizes
 from triptych.testing.toys import Examples
 from triptych.testing.training import check_players, check_resume, check_training
 
@@ -35,6 +36,7 @@ __all__ = [
     "check_sampler",
     "check_samples",
     "check_saving",
+    "check_sizes",
     "check_training",
 ]
 
@@ -42,8 +44,7 @@ __all__ = [
 def check_model(model_class: type[Generative[Any]], tiny_config: Any, data: Data | None = None) -> None:
     """Every check that applies to a model of this class.
 
-    `data` is what to train on for a few rounds: random examples, if nothing is said; models with a condition other
-    than a label or a text need to bring it.
+    `data` is what to train on for a few rounds: random examples, with random conditions, if nothing is said.
 
     Raises AssertionError, saying which promise is broken.
     """
@@ -58,6 +59,7 @@ def check_model(model_class: type[Generative[Any]], tiny_config: Any, data: Data
         check_training(model, data)
         check_resume(model, data)
         check_samples(model, data)
+        check_sizes(model, data)
         check_saving(model, data)
         check_likelihood(model, data)
         check_causality(model, data)

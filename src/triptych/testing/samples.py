@@ -10,7 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.core import Data, Generative, HasLikelihood, Labels, Leveled, Tokens, UsageError
+from triptych.core import (
+    Data,
+    Generative,
+    HasLikelihood,
+    ItemNoise,
+    Labels,
+    Leveled,
+    Picture,
+    Tokens,
+    UsageError,
+    evaluating,
+)
 from triptych.testing.toys import copied, difference, first_examples, require
 
 N = 5
@@ -19,7 +30,8 @@ N = 5
 def check_samples(model: Generative[Any], data: Data) -> None:
     """Samples are in the space; sample i is a function of the model, the seed and i; sampling changes nothing.
 
-    With a likelihood, samples of images and the like are on the space's levels; without one, within [-1, 1].
+    With a likelihood, samples of images and the like are on the space's levels; without one, within [-1, 1]. A model
+    that is given pictures may be a function of them.
     """
     model, space, name = copy.deepcopy(model), model.config.x, model.name
     given = first_examples(model, data, N).given
@@ -46,8 +58,13 @@ def check_samples(model: Generative[Any], data: Data) -> None:
     with elsewhere():
         again = draw(1)
     require(torch.equal(x, again), f"{name}: the same seed gave other samples: all randomness must come from `noise`")
-    require(not torch.equal(x, draw(2)), f"{name}: another seed gave the same samples")
-    require(not torch.equal(x[0], x[1]) or not torch.equal(draw(3)[0], draw(3)[1]), f"{name}: all samples are the same")
+    if isinstance(given, Picture) and is_function(model, given):
+        other = model.sample(N, given.map(lambda grid: grid.flip(0)), seed=1)
+        require(not torch.equal(x, other), f"{name}: neither another seed nor another picture gives other samples")
+    else:
+        require(not torch.equal(x, draw(2)), f"{name}: another seed gave the same samples")
+        alike = torch.equal(x[0], x[1]) and torch.equal(draw(3)[0], draw(3)[1])
+        require(not alike, f"{name}: all samples are the same")
 
     parts = {
         "one at a time": torch.cat([draw(1, i, 1) for i in range(N)]),
@@ -60,6 +77,24 @@ def check_samples(model: Generative[Any], data: Data) -> None:
     model.train()
     require(torch.equal(x, draw(1)), f"{name}: samples depend on whether the model was in training mode")
     require(tuple(draw(1, n=0).shape) == (0, *space.shape), f"{name}: no samples (n = 0) are not an empty batch")
+
+
+class Watched(ItemNoise):
+    """Noise that knows whether any of it was drawn."""
+
+    spent = False
+
+    def stack(self, draws: list[np.ndarray], shape: tuple[int, ...]) -> Tensor:
+        self.spent = True
+        return super().stack(draws, shape)
+
+
+def is_function(model: Generative[Any], given: Any) -> bool:
+    """Whether samples are a function of the condition: drawing them takes no noise."""
+    noise = Watched(0, range(len(given)), model.device)
+    with evaluating(model), torch.no_grad():
+        model.draw(noise, given)
+    return not noise.spent
 
 
 @contextmanager

@@ -10,16 +10,12 @@ from torch import Tensor
 from triptych.core import (
     Batch,
     Generative,
-    Given,
     ItemNoise,
-    Label,
     Labels,
     Leveled,
     Noise,
-    PartialLabel,
     PartialLabels,
     Space,
-    Text,
     Tokens,
 )
 from triptych.core import Data as DataProtocol
@@ -29,16 +25,16 @@ ENUMERABLE = 4096
 
 
 class Examples:
-    """`n` random examples of `x`, with random labels or texts if `given` is a space of such. Satisfies `Data`.
+    """`n` random examples of `x`, with random conditions in `given` if that is not None. Satisfies `Data`.
 
-    Images and the like are random levels; points are standard normal.
+    Images and the like are random levels; points are standard normal. A condition has nothing to do with its x.
     """
 
     def __init__(self, x: Space, given: Space | None = None, n: int = 48, seed: int = 0) -> None:
         self.x, self.given, self.name, self.fingerprint = x, given, "random examples", f"{x} {given} {n} {seed}"
         generator = torch.Generator().manual_seed(seed)
         self.values = random_elements(x, n, generator)
-        self.conditions = None if given is None else random_condition(given, n, generator)
+        self.conditions = None if given is None else given.condition(random_elements(given, n, generator))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -53,22 +49,12 @@ def random_elements(space: Space, n: int, generator: torch.Generator) -> Tensor:
     shape = (n, *space.shape)
     if isinstance(space, Leveled):
         return space.from_index(torch.randint(space.levels, shape, generator=generator))
+    if isinstance(space, PartialLabels):
+        return torch.randint(-1, space.classes, shape, generator=generator)
     if isinstance(space, Tokens | Labels):
         end = space.vocabulary if isinstance(space, Tokens) else space.classes
         return torch.randint(end, shape, generator=generator)
     return torch.randn(shape, generator=generator)
-
-
-def random_condition(space: Space, n: int, generator: torch.Generator) -> Given:
-    """Raises TypeError for a space that does not say which kind of condition it is of."""
-    if isinstance(space, PartialLabels):
-        return PartialLabel(torch.randint(-1, space.classes, (n,), generator=generator))
-    values = random_elements(space, n, generator)
-    if isinstance(space, Labels):
-        return Label(values)
-    if isinstance(space, Tokens):
-        return Text(values)
-    raise TypeError(f"cannot make up conditions in {space}: call with data=, a Data that serves them")
 
 
 def every_element(space: Space) -> Tensor | None:

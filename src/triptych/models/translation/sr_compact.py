@@ -1,0 +1,131 @@
+"""SR-Compact: super resolution by a small network, as close to the truth as it gets in the mean.
+
+Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data.
+Wang, Xie, Dong and Shan, 2021. https://arxiv.org/abs/2107.10833
+
+    min E |x - f(c)|_1
+
+over pictures x and their small versions c: the first half of that paper's training, and its code's compact network.
+All convolutions work at the low resolution, one shuffle of pixels leads to the high one, and the result is added to
+the picture with every pixel as a square (`nn.compact`). How x becomes c is the data's part: averaged over squares, or
+blurred, made noisy and compressed as the paper does.
+
+The model is a function of c: every sample for the same c is the same. Where several x fit a c, what lowers the loss is
+between all of them (their median, pixel by pixel): smooth where the truth is sharp. `srgan` goes on from here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from jaxtyping import Float
+from torch import Tensor
+
+from triptych.core import (
+    Adam,
+    AnySize,
+    Batch,
+    Clock,
+    Count,
+    Fraction,
+    Images,
+    Loss,
+    Noise,
+    Picture,
+    Player,
+    Preset,
+    Stage,
+    config,
+)
+from triptych.losses import pictures
+from triptych.nn.compact import Compact, magnification
+from triptych.nn.ema import EMA
+
+
+@config
+class SRCompactConfig:
+    x: Images = Images(3, 128, 128)
+    """What is modeled: crops as large as those trained on. A trained model enlarges pictures of any size."""
+    given: Images = Images(3, 32, 32)
+    """The small picture; x is a whole number of times as high and as wide."""
+    width: Count = 48
+    """Channels."""
+    depth: Count = 8
+    """Convolutions between the first and the last; how far the network looks grows with them."""
+    ema: Fraction = 0.999
+    """Decay of the average of the weights that samples are drawn from; 0: the weights themselves."""
+    adam: Adam = Adam(lr=1e-3, betas=(0.9, 0.99), schedule="cosine", warmup=0.01)
+
+    def __post_init__(self) -> None:
+        magnification(self.x, self.given)
+
+
+class SRCompact(AnySize[Picture]):
+    name = "sr-compact"
+
+    def __init__(self, config: SRCompactConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.net = Compact(c.x.channels, magnification(c.x, c.given), c.width, c.depth)
+        self.average = EMA(self.net, c.ema)
+        self.reach = self.net.reach
+
+    def draw(self, noise: Noise, given: Picture) -> Float[Tensor, "n c h w"]:
+        """By the network in training, by its average otherwise: there, what is beyond black and white is clipped."""
+        if self.training:
+            return self.net(given.grid)
+        return self.average.module(given.grid).clamp(-1, 1)
+
+    def loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
+        found = self.draw(batch.noise, batch.given)
+        return Loss(pictures.l1(batch.x, found), {"PSNR": pictures.psnr(batch.x, found)})
+
+    def stages(self) -> Sequence[Stage]:
+        follow = partial(self.average.update, self.net)
+        player = Player(name="net", owns=self.net, loss=self.loss, optimizer=self.config.adam, project=follow)
+        return [Stage(name="train", players=[player])]
+
+
+QUICK = SRCompactConfig()
+"""For half an hour of one CPU core."""
+
+PRESETS = {
+    "sr-compact-x2": Preset(
+        config=replace(QUICK, x=Images(3, 64, 64)),
+        steps=6500,
+        batch=16,
+        expect="Photographs, half an hour of one CPU core (.25 s a step); not trained by us yet.",
+    ),
+    "sr-compact-x3": Preset(
+        config=replace(QUICK, x=Images(3, 96, 96)),
+        steps=6500,
+        batch=16,
+        expect="Photographs, half an hour of one CPU core (.25 s a step); not trained by us yet.",
+    ),
+    "sr-compact-x4": Preset(
+        config=QUICK,
+        steps=6500,
+        batch=16,
+        expect="Photographs, half an hour of one CPU core (.25 s a step); not trained by us yet.",
+    ),
+    "sr-compact-paper": Preset(
+        config=SRCompactConfig(
+            x=Images(3, 256, 256), given=Images(3, 64, 64), width=64, depth=16, adam=Adam(lr=2e-4, betas=(0.9, 0.99))
+        ),
+        steps=1_000_000,
+        batch=48,
+        expect="The compact network of the paper's code and the paper's first half of training; not trained by us.",
+    ),
+    "sr-compact-tiny": Preset(
+        config=SRCompactConfig(x=Images(1, 8, 8), given=Images(1, 4, 4), width=4, depth=2),
+        steps=10,
+        batch=8,
+        expect="For tests.",
+    ),
+    "sr-compact-tiny-x3": Preset(
+        config=SRCompactConfig(x=Images(3, 9, 12), given=Images(3, 3, 4), width=4, depth=1),
+        steps=10,
+        batch=8,
+        expect="For tests.",
+    ),
+}
