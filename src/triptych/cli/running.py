@@ -10,6 +10,7 @@ from triptych.cli import output
 from triptych.cli.options import (
     Binary,
     Channels,
+    Crop,
     Device,
     Folder,
     Json,
@@ -73,23 +74,32 @@ def train(
     ] = 0.0,
     labels: LabelCount = None,
     labels_seed: LabelsSeed = 0,
+    crop: Crop = None,
+    by: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="What to train for a task.")] = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model into a run folder; --resume goes on with it, bit for bit."""
+    """Train a model, or for a task, into a run folder; --resume goes on with it, bit for bit."""
     from triptych.models import find_preset
+    from triptych.tasks.task import posed
+    from triptych.verbs import posing
     from triptych.verbs import train as verb
     from triptych.verbs.prepare import prepare
     from triptych.verbs.prepare import sound as sound_for
 
     verb.setup_ranks()
+    chosen = posing.choose(model, by, settings or [], out if resume else None)
+    model, settings = chosen.model, chosen.assignments
+    asked = {name: value for name, value in posing.opening(chosen).items() if value is not None}
+    crop, channels = crop or asked.get("crop"), channels or asked.get("channels")
     preset = find_preset(model)[1]
     usual = preset.data if preset else {}
     tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
     kind = sound_for(model, settings or [], out if resume else None)
     opened: dict[str, Any] = {"tokens": tokens, "length": length, "sound": kind, "noisy": noisy, "mutate": mutate}
-    opened |= {"labels": labels or usual.get("labels"), "labels_seed": labels_seed}
-    found = open_data(source, split, binary, size, channels, strict, **opened)
+    opened |= {"labels": labels or usual.get("labels"), "labels_seed": labels_seed, "crop": crop}
+    found: Any = open_data(source, split, binary, size, channels, strict, **opened)
+    found = found if chosen.task is None else posed(found, chosen.task)
     given = {
         "steps": steps,
         "batch": batch,

@@ -50,8 +50,7 @@ class Inpainting:
     def model(self) -> str:
         return "deepfill-64"
 
-    def opens(self, model: Generative[Any]) -> dict[str, Any]:
-        x = model.config.x
+    def opens(self, x: Images) -> dict[str, Any]:
         return {"crop": x.height, "channels": x.channels}
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:

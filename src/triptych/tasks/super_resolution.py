@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.core import Generative, Given, Images, Noise, Picture, Space, UsageError, config
+from triptych.core import Count, Generative, Given, Images, Noise, Picture, Space, UsageError, config
 from triptych.inference import tiling
 from triptych.media.photo import Photo, read_photo
 from triptych.tasks.degradation import eight_bits, worn
@@ -35,26 +35,30 @@ class SuperResolution:
     """How much larger pictures become, to a side."""
     degradation: Literal["bicubic", "real"] = "bicubic"
     """How small pictures are made in training."""
+    shrink: Count = 1
+    """How many times smaller pictures are made before anything else, in training and evaluation: 2 takes away most of
+    what JPEG or WebP did to photographs, so that the model does not learn to draw it."""
 
     @property
     def model(self) -> str:
         return f"sr-compact-x{self.times}"
 
-    def opens(self, model: Generative[Any]) -> dict[str, Any]:
-        x = model.config.x
-        return {"crop": x.height, "channels": x.channels}
+    def opens(self, x: Images) -> dict[str, Any]:
+        return {"crop": x.height * self.shrink, "channels": x.channels}
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
         x = columns["x"]
         if not isinstance(x, Images) or x.levels == 2:
             raise UsageError(f"super resolution is for photographs and drawings; the data serve {x}")
-        if x.height % self.times or x.width % self.times:
-            sides = f"pictures of {x.height} x {x.width} cannot be made {self.times} times smaller"
-            raise UsageError(f"{sides}; crop={self.times * 32} would do")
+        whole = self.times * self.shrink
+        if x.height % whole or x.width % whole:
+            sides = f"pictures of {x.height} x {x.width} cannot be made {whole} times smaller"
+            raise UsageError(f"{sides}; crop={whole * 32} would do")
+        x = replace(x, height=x.height // self.shrink, width=x.width // self.shrink)
         return x, replace(x, height=x.height // self.times, width=x.width // self.times)
 
     def pose(self, columns: Mapping[str, Tensor], noise: Noise) -> tuple[Tensor, Given]:
-        x = columns["x"]
+        x = columns["x"] if self.shrink == 1 else eight_bits(smaller(columns["x"], self.shrink))
         worse = worn(x, noise) if self.degradation == "real" else x
         small = smaller(worse, self.times)
         return x, Picture(worn(small, noise, last=True) if self.degradation == "real" else eight_bits(small))

@@ -45,8 +45,8 @@ class Task(Protocol):
     def model(self) -> str:
         """The model or preset that is trained if none is named."""
 
-    def opens(self, model: Generative[Any]) -> dict[str, Any]:
-        """How data are opened for a model of this task: {"crop": 128}."""
+    def opens(self, x: Any) -> dict[str, Any]:
+        """How data are opened for a model of this x: {"crop": 128}."""
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
         """Where x and its condition live, made of these columns. Raises UsageError if they do not do."""

@@ -316,7 +316,7 @@ def evaluate(
         raise UsageError(f"{model.name} models {model.config.x}; {test.name} serves {test.x}")
     judge = judge or Judge(train, test, n=n, seed=seed)
     started = time.perf_counter()
-    given = examples(model, n)
+    given = examples(model, n, test)
     x = sample(model, n, given, seed=seed)
     seconds = (time.perf_counter() - started) / n
     scores = []

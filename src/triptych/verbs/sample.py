@@ -12,8 +12,10 @@ from torch import Tensor
 from triptych.core import (
     FAITHFUL,
     Audio,
+    Data,
     Generative,
     Given,
+    ItemNoise,
     Label,
     Labels,
     Leveled,
@@ -32,14 +34,27 @@ from triptych.report import pictures, sound
 SHOWN_TEXTS = 6
 
 
-def examples(model: Generative[Any], n: int) -> Given | None:
-    """Conditions for n samples when nobody asked for particular ones: the classes in turn, if they must be known."""
+def examples(model: Generative[Any], n: int, data: Data | None = None) -> Given | None:
+    """Conditions for n samples when nobody asked for particular ones: the classes in turn, if they must be known; of
+    any other kind, those of items of `data`, evenly spaced.
+
+    Raises UsageError if there are no such data.
+    """
     space = getattr(model.config, "given", None)
     if space is None or isinstance(space, PartialLabels):
         return None
     if isinstance(space, Labels):
         return Label(torch.arange(n, device=model.device) % space.classes)
+    if data is not None and data.given == space:
+        rows = evenly(len(data), n)
+        given: Given = data.fetch(rows, ItemNoise(0, rows.tolist(), model.device)).given
+        return given
     raise UsageError(f"{model.name} needs a condition in {space}: say which with --given")
+
+
+def evenly(length: int, n: int) -> Tensor:
+    """n of so many rows, evenly spaced; the same again where there are fewer."""
+    return torch.arange(n) * length // n
 
 
 def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | None:

@@ -11,18 +11,20 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+from PIL import Image
 
 import triptych
 from triptych import training
-from triptych.core import CollapseError, Data, Generative, HasLikelihood, NonFiniteError, UsageError
+from triptych.core import CollapseError, Data, Generative, HasLikelihood, ItemNoise, NonFiniteError, UsageError
 from triptych.data import check_fits
 from triptych.errors import Interrupted
 from triptych.io import commit, configs, folder
 from triptych.report import pictures
+from triptych.tasks.task import Posed, to_json
 from triptych.training import Round, Run
 from triptych.verbs.card import write_card
 from triptych.verbs.decoration import METRICS, SAMPLES, animate, decorating, log_lines, shots_of
-from triptych.verbs.sample import examples, picture
+from triptych.verbs.sample import evenly, examples, picture
 from triptych.verbs.score import score
 from triptych.verbs.signals import Stop, catching
 from triptych.verbs.watch import Watch
@@ -121,7 +123,7 @@ def train(
                 write_card(model, data, run, path, seconds(), environment(), "".join(shown))
 
     if state is None and leading():
-        shoot(model, path, 0)
+        shoot(model, path, 0, held or data)
     with catching() as stop:
         try:
             for tries in range(ROLLBACKS + 1):
@@ -133,7 +135,7 @@ def train(
                         if watch is not None:
                             watch.observe(now.stage, logs)
                         if now.step in when and leading():
-                            shoot(model, path, now.step)
+                            shoot(model, path, now.step, held or data)
                         if asked(stop):
                             save(now)
                             unsaved = False
@@ -205,6 +207,7 @@ def about(data: Data, run: Run) -> dict[str, Any]:
         },
         "run": configs.to_json(run),
         "made_with": environment(),
+        **({"task": to_json(data.task)} if isinstance(data, Posed) else {}),
     }
 
 
@@ -224,13 +227,23 @@ def changes(path: Path) -> list[str]:
     return [f"{k} was {then.get(k)}, now {now[k]}" for k in ("torch", "threads", "device") if then.get(k) != now[k]]
 
 
-def shoot(model: Generative[Any], path: Path, step: int) -> None:
-    """A picture of the same samples as ever, as they are now."""
-    n, file = 64, path / SAMPLES / f"step-{step:08d}.png"
+def shoot(model: Generative[Any], path: Path, step: int, data: Data) -> None:
+    """A picture of the same samples as ever, as they are now; of a task, what was asked, the answers and the truth."""
+    file = path / SAMPLES / f"step-{step:08d}.png"
     with decorating(file):
-        x = model.sample(n, examples(model, n), seed=0)
-        text = {"model": model.name, "step": str(step), "seed": "0"}
-        pictures.save_png(picture(model.config.x, x), file, text)
+        if isinstance(data, Posed):
+            shown = triptychs(model, data, 8)
+        else:
+            shown = picture(model.config.x, model.sample(64, examples(model, 64, data), seed=0))
+        pictures.save_png(shown, file, {"model": model.name, "step": str(step), "seed": "0"})
+
+
+def triptychs(model: Generative[Any], data: Posed, n: int) -> Image.Image:
+    """What was asked, the model's answers, and the truth, of items evenly spaced over the data; one below the other."""
+    rows = evenly(len(data), n)
+    batch = data.fetch(rows, ItemNoise(0, rows.tolist(), model.device))
+    x = model.sample(n, batch.given, seed=0)
+    return pictures.strip([data.task.shown(batch.given, x), x, batch.x], scale=2 if x.shape[-1] <= 64 else 1)
 
 
 def leading() -> bool:

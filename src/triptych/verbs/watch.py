@@ -7,11 +7,10 @@ from typing import Any
 import torch
 
 from triptych import metrics
-from triptych.core import Data, Generative, HasLikelihood, Images, ItemNoise, Labels
+from triptych.core import Data, Generative, HasLikelihood, Images, ItemNoise, Labels, PartialLabels
 from triptych.data import Dataset
 from triptych.training import Round
 from triptych.training.health import Health, Sign
-from triptych.verbs.sample import examples
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +48,10 @@ class Watch:
         n = min(N, len(self.data))
         rows = torch.arange(n) * (len(self.data) // n)
         batch = self.data.fetch(rows, ItemNoise(0, range(n), self.model.device))
-        labels: Any = batch.given if isinstance(getattr(self.model.config, "given", None), Labels) else None
-        x = self.model.sample(n, examples(self.model, n) if labels is None else labels, seed=0)
+        needs = getattr(self.model.config, "given", None)
+        given: Any = None if needs is None or isinstance(needs, PartialLabels) else batch.given
+        labels: Any = given if isinstance(needs, Labels) else None
+        x = self.model.sample(n, given, seed=0)
         progress = now.stage_step / now.stage_steps
         signs, numbers = self.health.signs(x, batch.x, progress, None if labels is None else labels.y)
         kinds = self.kinds(x)

@@ -1,0 +1,60 @@
+"""From what a person typed to a task: `train super-resolution times=2` names a task, its settings and no model."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from triptych import models, tasks
+from triptych.core import UsageError
+from triptych.io import commit, configs, folder
+from triptych.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is to be trained."""
+
+    model: str
+    """A model's name or a preset's."""
+    assignments: list[str]
+    """`field=value` of the model."""
+    task: Task | None = None
+
+
+def choose(name: str, by: str | None, assignments: list[str], resume: Path | None) -> Chosen:
+    """`name` is a task, a model or a preset; `by` is the model that a task is trained with, if not its own.
+
+    Of the assignments, those whose field a task has are the task's, and the others the model's. A resumed run keeps its
+    task. Raises UsageError for what is unknown, or if `by` comes without a task.
+    """
+    if name not in tasks.TASKS:
+        if by is not None:
+            raise UsageError(f"--model {by} goes with a task ({', '.join(tasks.TASKS)}); {name} is a model itself")
+        return Chosen(name, assignments)
+    kind = tasks.find(name)
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    ours = [a for a in assignments if a.partition("=")[0] in names]
+    task: Task = saved_task(resume) if resume is not None else None  # type: ignore[assignment]
+    make: Any = kind
+    task = configs.override(task or make(), ours)
+    if by is None and resume is not None and commit.committed(resume):
+        by = str(folder.about(resume).get("model"))
+    return Chosen(by or task.model, [a for a in assignments if a not in ours], task)
+
+
+def saved_task(run: Path) -> Task | None:
+    """The task that a run was trained for, if any. Raises UsageError for one that this version does not know."""
+    if not commit.committed(run):
+        return None
+    about = folder.about(run)
+    return tasks.from_json(about["task"]) if "task" in about else None
+
+
+def opening(chosen: Chosen) -> dict[str, Any]:
+    """How data are opened for it: crops as large as the model's x."""
+    if chosen.task is None:
+        return {}
+    entry, preset = models.find_preset(chosen.model)
+    config = preset.config if preset else folder.config_class(entry.load())()
+    of_x = [a for a in chosen.assignments if a.startswith("x.")]
+    return chosen.task.opens(configs.override(config, of_x).x)
