@@ -5,7 +5,7 @@ Verbs import what they need when they run: `triptych --help` and `triptych model
 
 import typer
 
-from triptych.cli import looking, measuring, running, using
+from triptych.cli import applying, looking, measuring, running, using
 
 app = typer.Typer(
     name="triptych",
@@ -39,3 +39,4 @@ VERBS = (
 
 for verb in VERBS:
     app.command()(verb)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(applying.apply)

@@ -20,6 +20,7 @@ from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 from torch import Tensor
 
 from triptych.errors import UsageError
+from triptych.io.commit import write_atomic
 from triptych.media.images import BITS_PER_SAMPLE, BadImage, grey_or_rgb, open_picture
 
 ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -80,6 +81,22 @@ class Photo:
         values = x.round().permute(1, 2, 0).numpy().astype(self.pixels.dtype)
         return np.repeat(values, 3, 2) if self.channels == 3 and values.shape[2] == 1 else values
 
+    def image(self) -> Image.Image:
+        """As a PIL image: 8 bits a channel."""
+        pixels, alpha = shallow(self.pixels), None if self.alpha is None else shallow(self.alpha)
+        image = Image.fromarray(pixels[..., 0] if self.channels == 1 else pixels)
+        if alpha is not None:
+            image.putalpha(Image.fromarray(alpha))
+        return image
+
+    def save(self, path: str | Path, text: Mapping[str, str] | None = None) -> Path:
+        """Writes a file, whole or not at all; the ending of its name says of what kind. Raises as `encode`."""
+        return write_atomic(path, encode(self, Path(path).suffix, text))
+
+    def _repr_png_(self) -> bytes:
+        """For notebooks."""
+        return encode(self, ".png")
+
     def resized(self, height: int, width: int, alpha_only: bool = False) -> "Photo":
         """Scaled with a bicubic filter, antialiased where it shrinks; with `alpha_only`, no pixels but alpha."""
         alpha = None if self.alpha is None else plane_resized(self.alpha, height, width)
@@ -87,6 +104,11 @@ class Photo:
             return replace(self, alpha=alpha)
         planes = [plane_resized(self.pixels[..., c], height, width) for c in range(self.channels)]
         return replace(self, pixels=np.stack(planes, -1), alpha=alpha)
+
+
+def shallow(values: np.ndarray) -> np.ndarray:
+    """As 8 bits."""
+    return values if values.dtype == np.uint8 else ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def plane_resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -193,15 +215,9 @@ def encode(photo: Photo, ending: str, text: Mapping[str, str] | None = None) -> 
         raise UsageError(f"pictures are written as {', '.join(ENDINGS)}; not as {ending or 'a name without an ending'}")
     if kind == "PNG" and photo.pixels.dtype == np.uint16:
         return sixteen_bit_png(photo, text or {})
-    pixels, alpha = photo.pixels, photo.alpha
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-        alpha = None if alpha is None else ((alpha.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    if alpha is not None:
-        image.putalpha(Image.fromarray(alpha))
-        if kind == "JPEG":
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
+    image = photo.image()
+    if photo.alpha is not None and kind == "JPEG":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
     out, options = io.BytesIO(), dict[str, Any]()
     if photo.profile:
         options["icc_profile"] = photo.profile

@@ -67,6 +67,22 @@ def strip(rows: Array | Sequence[Array], pad: int = 2, scale: int = 1) -> Image.
     return grid(cells, len(stacked[0]), pad, scale)
 
 
+def rows(pictures: Sequence[Sequence[Image.Image]], pad: int = 4) -> Image.Image:
+    """Pictures of any size laid out in rows, on white; those of a column begin at the same place."""
+    columns = max(len(row) for row in pictures)
+    widths = [max(row[k].width for row in pictures if k < len(row)) for k in range(columns)]
+    heights = [max(one.height for one in row) for row in pictures]
+    sheet = Image.new("RGB", (sum(widths) + pad * (columns - 1), sum(heights) + pad * (len(heights) - 1)), PAPER)
+    y = 0
+    for row, height in zip(pictures, heights, strict=True):
+        x = 0
+        for one, width in zip(row, widths, strict=False):
+            sheet.paste(one, (x, y))
+            x += width + pad
+        y += height + pad
+    return sheet
+
+
 def cells(images: Array) -> tuple[Image.Image, ...]:
     """Each image of a batch by itself; takes and refuses what `grid` does."""
     return tuple(Image.fromarray(cell) for cell in to_bytes(images))

@@ -115,6 +115,12 @@ class Inpainting:
             out = F.interpolate(out[None], size=(height, width), mode="bicubic", align_corners=False)[0]
         return pasted(photo, out, part, (top, left))
 
+    def before(self, question: Question) -> Photo:
+        """The picture with its hole in grey."""
+        photo, hole = question.photo, question.mask
+        assert hole is not None
+        return pasted(photo, torch.zeros(photo.channels, photo.height, photo.width), hole, (0, 0))
+
     def shown(self, given: Given, like: Tensor) -> Float[Tensor, "n c h w"]:
         """Pictures with their holes in grey."""
         assert isinstance(given, Picture)

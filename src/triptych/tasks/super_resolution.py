@@ -77,6 +77,9 @@ class SuperResolution:
             out[top : top + x.shape[1], left : left + x.shape[2]] = photo.levels(x)
         return replace(photo.resized(photo.height * times, photo.width * times, alpha_only=True), pixels=out)
 
+    def before(self, question: Question) -> Photo:
+        return question.photo
+
     def shown(self, given: Given, like: Tensor) -> Float[Tensor, "n c h w"]:
         """The small pictures, each pixel a square."""
         assert isinstance(given, Picture)

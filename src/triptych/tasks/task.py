@@ -60,6 +60,9 @@ class Task(Protocol):
     def answer(self, model: Generative[Any], question: Question, *, seed: int, tile: int | None) -> Photo:
         """What the model makes of it."""
 
+    def before(self, question: Question) -> Photo:
+        """What was asked, as a picture."""
+
     def shown(self, given: Given, like: Tensor) -> Float[Tensor, "n c h w"]:
         """Conditions as pictures, as large as `like`."""
 

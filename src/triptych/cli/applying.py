@@ -1,0 +1,120 @@
+"""The verb apply: its flags are what the task's `ask` takes."""
+
+import re
+from inspect import Parameter
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from triptych.cli import output
+from triptych.cli.options import Device, Folder, Json, pick_device
+from triptych.errors import DataError, UsageError
+
+
+def apply(
+    context: typer.Context,
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A picture, or a folder for a folder.")],
+    task: Annotated[str | None, typer.Option(help="What for, where the run was not trained for a task.")] = None,
+    seeds: Annotated[str, typer.Option(help="One answer for each: 0-3, or 0,7.")] = "0",
+    n: Annotated[int | None, typer.Option("-n", min=1, help="So many answers: seeds 0 to n - 1.")] = None,
+    tile: Annotated[int | None, typer.Option(min=1, help="Pixels to a side that are worked on at a time.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also a picture of input | output | truth.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="For the sheet: the true picture, or a folder of them.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Use a trained model on a picture, or on a folder of them: --picture FILE, and what its task takes.
+
+    super-resolution: --picture. inpainting: --picture, and --mask (white is filled), --invert-mask or --hide.
+    """
+    from triptych.verbs.apply import answers, by_stem, jobs, pipeline
+    from triptych.verbs.apply import sheet as drawn
+
+    pipe = pipeline(task, folder, pick_device(device))
+    asked = parsed(context.args, pipe.flags, pipe.task.name)
+    todo = jobs(asked, out, seeds_of(seeds) if n is None else list(range(n)))
+    there = [str(file) for job in todo for file in job.outs.values() if file.exists()]
+    if there and not overwrite:
+        raise UsageError(f"{there[0]} is there already; --overwrite replaces it, another --out leaves it alone")
+    truths = None if truth is None else by_stem(truth) if truth.is_dir() else {Path(todo[0].name).stem: truth}
+    found = []
+    with output.progress() as add:
+        tick = add(f"{pipe.task.name} with {pipe.model.name}", len(todo))
+        for one in answers(pipe, todo, tile=tile):
+            found.append(one)
+            if one.refused:
+                output.note(f"left out: {one.refused}")
+            tick(len(found), "")
+    refused = [one for one in found if one.refused]
+    if len(refused) == len(found):
+        raise DataError(str(refused[0].refused) if len(refused) == 1 else "no picture could be worked on")
+    if sheet is not None:
+        from triptych.report.pictures import save_png
+
+        save_png(drawn(found, truths), sheet)
+    written = [str(file) for one in found for file in one.files]
+    if as_json:
+        output.dump({"task": pipe.task.name, "model": pipe.model.name, "files": written, "left_out": len(refused)})
+    else:
+        left = f"; {len(refused)} of {len(found)} left out" if refused else ""
+        output.say(
+            f"{pipe.task.name}: {written[0] if len(written) == 1 else f'{len(written)} pictures in {out}'}{left}"
+        )
+
+
+def parsed(words: list[str], flags: dict[str, Parameter], task: str) -> dict[str, Any]:
+    """`--picture a.png --invert-mask` as the keywords of a task. Raises UsageError in the words of the command line."""
+    known = {f"--{name.replace('_', '-')}": (name, p.annotation) for name, p in flags.items()}
+    found, rest = dict[str, Any](), list(words)
+    while rest:
+        word, equals, value = rest.pop(0).partition("=")
+        if word == "-i":
+            word = "--picture"
+        if word not in known:
+            raise UsageError(f"{task} takes {', '.join(known)}; not {word}")
+        name, kind = known[word]
+        if kind is bool:
+            found[name] = True
+            continue
+        if not equals:
+            if not rest:
+                raise UsageError(f"{word} needs a value")
+            value = rest.pop(0)
+        found[name] = valued(word, value, kind)
+    for word, (name, _) in known.items():
+        if flags[name].default is Parameter.empty and name not in found:
+            raise UsageError(f"{task} needs {word}")
+    return found
+
+
+def valued(word: str, text: str, kind: Any) -> Any:
+    """A value of this type. Raises UsageError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if Path in (kind, *get_args(kind)):
+        if not Path(text).exists():
+            raise UsageError(f"{word} {text}: there is no such file or folder")
+        return Path(text)
+    try:
+        return TypeAdapter(kind).validate_strings(text)
+    except ValidationError as e:
+        raise UsageError(f"{word} {text}: {e.errors()[0]['msg']}") from None
+
+
+def seeds_of(text: str) -> list[int]:
+    """0-3 or 0,7 or 5. Raises UsageError."""
+    found = list[int]()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
+        if match is None:
+            raise UsageError(f"--seeds {text}: write 5, or 0-3, or 0,7")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < first + 1000:
+            raise UsageError(f"--seeds {text}: {part} goes from a number to a higher one, 1,000 at most")
+        found += range(first, last + 1)
+    if len(set(found)) < len(found):
+        raise UsageError(f"--seeds {text}: a seed comes twice")
+    return found

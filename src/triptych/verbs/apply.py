@@ -1,0 +1,222 @@
+"""Using a trained model on files of one's own: what was posed in training is asked again, of one picture or many."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+from PIL import Image
+
+import triptych
+from triptych import tasks
+from triptych.core import Generative, UsageError, evaluating
+from triptych.io import commit, configs, folder
+from triptych.media.images import SUFFIXES
+from triptych.media.photo import ENDINGS, Photo, encode, read_photo
+from triptych.report import pictures
+from triptych.tasks.task import Question, Task
+from triptych.verbs.create import load
+from triptych.verbs.posing import saved_task
+
+log = logging.getLogger(__name__)
+
+SHOWN = 320
+"""Pixels of the longer side of a picture on a sheet."""
+MOST_SHOWN = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Pipeline:
+    """A trained model and what it is used for: call it with what `task.ask` takes.
+
+    pipeline("super-resolution", "runs/sr")("small.png").save("large.png")
+    """
+
+    model: Generative[Any]
+    task: Task
+    run: str
+    """The first digits of the sha256 of the model's weights."""
+
+    def __call__(self, picture: Any, *, seed: int = 0, tile: int | None = None, **asked: Any) -> Photo:
+        """What the model makes of a picture: a file's name, a PIL image or an array; other keywords are the task's."""
+        return self.answer(self.ask(picture=picture, **asked), seed=seed, tile=tile)
+
+    def ask(self, **asked: Any) -> Question:
+        takes = self.flags
+        for name in asked:
+            if name not in takes:
+                raise UsageError(f"{self.task.name} takes no {name}{configs.suggest(name, list(takes))}")
+        for name, parameter in takes.items():
+            if parameter.default is Parameter.empty and name not in asked:
+                raise UsageError(f"{self.task.name} needs {name}=")
+        return self.task.ask(self.model, **asked)
+
+    def answer(self, question: Question, *, seed: int = 0, tile: int | None = None) -> Photo:
+        with evaluating(self.model), torch.no_grad():
+            return self.task.answer(self.model, question, seed=seed, tile=tile)
+
+    @property
+    def flags(self) -> dict[str, Parameter]:
+        """What `ask` takes, by name."""
+        return flags_of(type(self.task))
+
+    def about(self, seed: int) -> dict[str, str]:
+        """What is written into a PNG file."""
+        said = {"task": self.task.name, "model": self.model.name, "run": self.run, "seed": str(seed)}
+        return said | {"software": f"triptych {triptych.__version__}"}
+
+
+def flags_of(kind: type[Task]) -> dict[str, Parameter]:
+    """The keywords that a task's `ask` takes, with their types."""
+    types = get_type_hints(kind.ask)
+    found = {name: p for name, p in signature(kind.ask).parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
+    return {name: p.replace(annotation=types[name]) for name, p in found.items()}
+
+
+def pipeline(name: str | None, run: str | Path, device: torch.device | str = "cpu") -> Pipeline:
+    """The model of a run, ready for a task; without a name, for the one that it was trained for.
+
+    Raises UsageError if it was trained for another, or for none and nothing is said.
+    """
+    path = Path(run)
+    model, trained = load(path).to(device), saved_task(path)
+    if name is None and trained is None:
+        raise UsageError(f"{path} was not trained for a task; say for which it is to be used: {', '.join(tasks.TASKS)}")
+    if trained is not None and name not in (None, trained.name):
+        raise UsageError(f"{path} was trained for {trained.name}, not for {name}")
+    make: Any = None if trained is not None else tasks.find(str(name))
+    weights = commit.read(path, [folder.WEIGHTS])[folder.WEIGHTS]
+    return Pipeline(model, trained or make(), hashlib.sha256(weights).hexdigest()[:12])
+
+
+def apply(
+    run: str | Path,
+    *,
+    task: str | None = None,
+    seed: int = 0,
+    tile: int | None = None,
+    device: torch.device | str = "cpu",
+    **asked: Any,
+) -> Photo:
+    """What a run's model makes of a picture: `apply("runs/sr", picture="small.png").save("large.png")`.
+
+    task    what for, where the run does not say: "inpainting" with an autoregressive model.
+    seed    decides what is drawn at random.
+    tile    pixels of the picture that are worked on at a time, to a side; memory grows with it, and with it only.
+    asked   what the task takes: picture, and of inpainting mask, invert_mask, hide. Pictures are names of files, PIL
+            images or arrays.
+
+    Raises UsageError for a file that is no picture, or is not what the task takes, naming it.
+    """
+    return pipeline(task, run, device)(asked.pop("picture", None), seed=seed, tile=tile, **asked)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One question to be answered into one file for each seed."""
+
+    asked: dict[str, Any]
+    outs: dict[int, Path]
+    """By seed."""
+
+    @cached_property
+    def name(self) -> str:
+        return str(self.asked["picture"])
+
+
+def jobs(asked: dict[str, Any], out: Path, seeds: Sequence[int]) -> list[Job]:
+    """A job for a picture, or for each picture of a folder; what else is a folder is matched by the names in it.
+
+    Raises UsageError for an empty folder, a missing partner, or a name that cannot be written.
+    """
+    picture = asked["picture"]
+    if not (isinstance(picture, Path) and picture.is_dir()):
+        ending = out.suffix.lower()
+        if ending not in ENDINGS:
+            raise UsageError(f"{out}: name a file that ends in {', '.join(ENDINGS)}")
+        return [Job(asked, {s: named(out, s, seeds) for s in seeds})]
+    if out.suffix and not out.is_dir():
+        raise UsageError(f"{out}: the pictures of a folder go into a folder; name one without an ending")
+    files = pictures_in(picture)
+    if not files:
+        raise UsageError(f"{picture} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    partners = {name: by_stem(value) for name, value in asked.items() if isinstance(value, Path) and value.is_dir()}
+    found, taken = [], dict[str, Path]()
+    for file in files:
+        if file.stem in taken:
+            raise UsageError(f"{taken[file.stem]} and {file} would both be written as {file.stem}.png: rename one")
+        taken[file.stem] = file
+        own = dict(asked)
+        for name, partner in partners.items():
+            if file.stem not in partner:
+                raise UsageError(f"{asked[name]} has no picture that belongs to {file.name}: its name begins the same")
+            own[name] = partner[file.stem]
+        found.append(Job(own, {s: named(out / f"{file.stem}.png", s, seeds) for s in seeds}))
+    return found
+
+
+def pictures_in(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+
+
+def by_stem(path: Path) -> dict[str, Path]:
+    return {p.stem: p for p in pictures_in(path)}
+
+
+def named(out: Path, seed: int, seeds: Sequence[int]) -> Path:
+    return out if len(seeds) == 1 else out.with_name(f"{out.stem}-{seed}{out.suffix}")
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """One picture that was asked about."""
+
+    name: str
+    refused: str | None = None
+    """Why there is no answer."""
+    before: Photo | None = None
+    after: tuple[Photo, ...] = ()
+    files: tuple[Path, ...] = ()
+
+
+def answers(pipe: Pipeline, todo: Sequence[Job], *, tile: int | None = None) -> Iterator[Answered]:
+    """Works a list of jobs off, one file at a time; what cannot be answered is named, and the others go on."""
+    for job in todo:
+        try:
+            question = pipe.ask(**job.asked)
+        except UsageError as e:
+            yield Answered(job.name, refused=str(e))
+            continue
+        made = []
+        for seed, out in job.outs.items():
+            photo = pipe.answer(question, seed=seed, tile=tile)
+            commit.write_atomic(out, encode(photo, out.suffix, pipe.about(seed)))
+            made.append(photo)
+        yield Answered(job.name, None, pipe.task.before(question), tuple(made), tuple(job.outs.values()))
+
+
+def sheet(found: Sequence[Answered], truths: dict[str, Path] | None = None) -> Image.Image:
+    """A row a picture: what was asked, the answers, and the truth where there is one."""
+    rows = []
+    for one in [a for a in found if a.after][:MOST_SHOWN]:
+        assert one.before is not None
+        cells = [one.before, *one.after]
+        truth = (truths or {}).get(Path(one.name).stem)
+        cells += [read_photo(truth)] if truth is not None else []
+        height, width = one.after[0].height, one.after[0].width
+        scale = min(1.0, SHOWN / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        rows.append([cell.image().convert("RGB").resize(size, resampling(cell, size)) for cell in cells])
+    if not rows:
+        raise UsageError("no picture was answered: there is nothing to show on a sheet")
+    return pictures.rows(rows)
+
+
+def resampling(cell: Photo, size: tuple[int, int]) -> Image.Resampling:
+    """Pixels stay squares where they are enlarged."""
+    return Image.Resampling.NEAREST if cell.width < size[0] else Image.Resampling.LANCZOS
