@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from triptych.inference.inversion import invert
     from triptych.training import Round, Run
     from triptych.verbs.anomaly import anomaly
+    from triptych.verbs.apply import apply, pipeline
     from triptych.verbs.classify import classify
     from triptych.verbs.create import create, from_pretrained, load, save_pretrained
     from triptych.verbs.evaluate import evaluate
@@ -74,6 +75,7 @@ HOMES = {
     "triptych.inference.compression": "compress decompress",
     "triptych.training": "Round Run",
     "triptych.verbs.anomaly": "anomaly",
+    "triptych.verbs.apply": "apply pipeline",
     "triptych.verbs.classify": "classify",
     "triptych.verbs.create": "create from_pretrained load save_pretrained",
     "triptych.verbs.evaluate": "evaluate",
@@ -116,6 +118,7 @@ __all__ = [
     "Voxels",
     "ais",
     "anomaly",
+    "apply",
     "bdmc",
     "classify",
     "compress",
@@ -127,6 +130,7 @@ __all__ = [
     "impute",
     "invert",
     "load",
+    "pipeline",
     "save_pretrained",
     "score",
     "train",

@@ -24,6 +24,8 @@ def eight_bits(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
 def worn(x: Float[Tensor, "n c h w"], noise: Noise, last: bool = False) -> Float[Tensor, "n c h w"]:
     """Blurred (deviation up to 2.5 pixels; the last time up to 1), made noisy (up to 12 levels of 255; 6) and saved as
     JPEG (quality 40 to 95; 50 to 95), each picture to an extent of its own."""
+    if len(x) == 0:
+        return x
     u = noise.uniform(4)
     sigma = u[:, 0] * (1.0 if last else 2.5)
     amount = u[:, 1] * (6 if last else 12) * 2 / 255
@@ -32,7 +34,7 @@ def worn(x: Float[Tensor, "n c h w"], noise: Noise, last: bool = False) -> Float
     grain = torch.where(grey, grain[:, :1].expand_as(grain), grain)
     x = blurred(x, sigma) + grain * amount[:, None, None, None]
     quality = (50 if last else 40) + u[:, 3] * (45 if last else 55)
-    return torch.stack([as_jpeg(one, round(q)) for one, q in zip(x, quality.tolist(), strict=True)]) if len(x) else x
+    return torch.stack([as_jpeg(one, round(q)) for one, q in zip(x, quality.tolist(), strict=True)])
 
 
 def blurred(x: Float[Tensor, "n c h w"], sigma: Float[Tensor, " n"]) -> Float[Tensor, "n c h w"]:

@@ -9,6 +9,7 @@ import torch
 from triptych import models
 from triptych.core import Data, Generative, Labels, PartialLabels, Space, Tokens, UsageError, mix
 from triptych.io import configs, folder
+from triptych.tasks.task import Posed
 
 
 def create(name: str, *, seed: int = 0, **values: Any) -> Generative[Any]:
@@ -38,7 +39,7 @@ def initialize(kind: type[Generative[Any]], config: Any, seed: int) -> Generativ
 def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) -> Generative[Any]:
     """A new model that fits `data`: x and the condition are the data's, unless a preset fixes them.
 
-    No preset fixes what the tokens of a text stand for: there x is always the data's.
+    No preset fixes what the tokens of a text stand for, nor the size of a task's crops: there x is always the data's.
 
     `assignments` are `field=value` texts. Raises UsageError as `create` does.
     """
@@ -48,6 +49,7 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
     if preset:
         text = isinstance(data.x, Tokens) and isinstance(preset.config.x, Tokens)
         bound: dict[str, Any] = {"x": data.x} if text else {}
+        bound |= {"x": data.x, "given": data.given} if isinstance(data, Posed) else {}
         return initialize(kind, configs.override(preset.config, assignments, **bound), seed)
     names = {f.name for f in fields(settings)}
     given = condition(data.given, getattr(settings(), "given", None))

@@ -56,5 +56,4 @@ def opening(chosen: Chosen) -> dict[str, Any]:
         return {}
     entry, preset = models.find_preset(chosen.model)
     config = preset.config if preset else folder.config_class(entry.load())()
-    of_x = [a for a in chosen.assignments if a.startswith("x.")]
-    return chosen.task.opens(configs.override(config, of_x).x)
+    return chosen.task.opens(config.x)

@@ -1,0 +1,145 @@
+"""triptych apply: from a user's file to the file they take home."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import triptych as tt
+from triptych.core import UsageError
+from triptych.verbs.apply import jobs, pipeline
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for i in range(12):
+        coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        coarse.resize((40, 30), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(photos, tmp_path_factory, cli) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "sr"
+    words = ["super-resolution", "times=2", "--model", "sr-compact", "width=4", "depth=1"]
+    done = cli("train", *words, "--data", photos, "--crop", 16, "--out", out, "--steps", 4, "--batch", 4)
+    assert done.code == 0, done.err
+    return out
+
+
+def test_a_run_knows_its_task(run) -> None:
+    about = json.loads((run / "config.json").read_text())
+    assert about["task"] == {"name": "super-resolution", "times": 2, "degradation": "bicubic", "shrink": 1}
+    assert about["data"]["opened"]["crop"] == 16
+    assert len(list((run / "samples").glob("step-*.png"))) >= 2
+
+
+def test_it_goes_on_as_a_task(run, photos, cli) -> None:
+    done = cli("train", "super-resolution", "--data", photos, "--crop", 16, "--out", run, "--resume")
+    assert done.code == 0 and "already finished" in done.out, done.err
+
+
+def test_one_picture_becomes_twice_as_large(run, photos, tmp_path, cli) -> None:
+    out = tmp_path / "large.png"
+    done = cli("apply", run, "--picture", photos / "0.png", "--out", out, "--sheet", tmp_path / "s.png")
+    assert done.code == 0, done.err
+    with Image.open(out, formats=("PNG",)) as image:
+        assert image.size == (80, 60) and image.mode == "RGB"
+        assert {"task", "model", "run", "seed", "software"} <= image.text.keys()  # type: ignore[attr-defined]
+    again = cli("apply", str(run), "--picture", str(photos / "0.png"), "--out", str(out))
+    assert again.code == 2 and "--overwrite" in again.err
+    with Image.open(out, formats=("PNG",)) as image:
+        assert np.array_equal(np.asarray(tt.apply(run, picture=photos / "0.png").image()), np.asarray(image))
+
+
+def test_a_folder_becomes_a_folder_and_what_is_no_picture_is_named(photos, run, tmp_path, cli) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a", "b"):
+        (source / f"{name}.png").write_bytes((photos / "1.png").read_bytes())
+    (source / "c.png").write_bytes(b"<html>")
+    done = cli("apply", str(run), "--picture", str(source), "--out", str(tmp_path / "out"), "--json")
+    assert done.code == 0 and "c.png" in done.err
+    assert json.loads(done.out)["left_out"] == 1
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+
+
+KINDS = {
+    "rgba": lambda p: Image.fromarray(np.dstack([p, np.full(p.shape[:2], 77, np.uint8)])),
+    "grey": lambda p: Image.fromarray(p[..., 0]),
+    "palette": lambda p: Image.fromarray(p).convert("P"),
+    "tiny": lambda p: Image.fromarray(p[:1, :1]),
+    "wide": lambda p: Image.fromarray(np.tile(p, (1, 20, 1))),
+    "deep": lambda p: Image.fromarray(p[..., 0].astype(np.uint16) * 257),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_of_all_kinds_stay_what_they_are(kind, photos, run, tmp_path) -> None:
+    picture = KINDS[kind](np.asarray(Image.open(photos / "2.png", formats=("PNG",))))
+    file = tmp_path / "p.png"
+    picture.save(file)
+    out = tt.apply(run, picture=file)
+    assert (out.width, out.height) == (2 * picture.width, 2 * picture.height)
+    assert out.channels == (1 if kind in ("grey", "deep") else 3)
+    assert out.pixels.dtype == (np.uint16 if kind == "deep" else np.uint8)
+    assert (out.alpha is None) == (kind != "rgba")
+    assert out.alpha is None or (out.alpha == 77).all()
+
+
+def test_python_takes_paths_images_and_arrays(run, photos) -> None:
+    pipe = tt.pipeline("super-resolution", run)
+    image = Image.open(photos / "3.png", formats=("PNG",))
+    pictures = [photos / "3.png", str(photos / "3.png"), image, np.asarray(image), (photos / "3.png").read_bytes()]
+    outs = [pipe(p).pixels for p in pictures]
+    assert all(np.array_equal(outs[0], out) for out in outs)
+    out = io.BytesIO(pipe(image)._repr_png_())
+    assert Image.open(out, formats=("PNG",)).size == (80, 60)
+
+
+def test_mistakes_are_said_in_one_line(run, photos, tmp_path, cli) -> None:
+    picture, out = ["--picture", str(photos / "0.png")], ["--out", str(tmp_path / "o.png")]
+    cases = {
+        (*out,): "needs --picture",
+        (*picture, *out, "--mask", "m.png"): "takes --picture; not --mask",
+        (*picture, "--out", str(tmp_path / "o.xyz")): "ends in .png",
+        (*picture, *out, "--seeds", "3-1"): "--seeds 3-1",
+        (*picture, *out, "--task", "inpainting"): "trained for super-resolution",
+        ("--picture", str(tmp_path / "gone.png"), *out): "no such file",
+    }
+    for words, said in cases.items():
+        done = cli("apply", str(run), *words)
+        assert done.code == 2 and said in done.err and len(done.err.strip().splitlines()) == 1, (words, done.err)
+    with pytest.raises(UsageError, match="takes no mask; there are picture"):
+        tt.apply(run, picture=photos / "0.png", mask="m.png")
+
+
+def test_seeds_name_their_files(tmp_path) -> None:
+    (job,) = jobs({"picture": Path("a.png")}, Path("out/b.png"), [0, 3])
+    assert job.outs == {0: Path("out/b-0.png"), 3: Path("out/b-3.png")}
+
+
+def test_a_model_of_no_task_fills_holes(tmp_path, cli) -> None:
+    out = tmp_path / "run"
+    words = ["pixelcnn", "--data", "mnist-binary", "--out", str(out), "--steps", "2", "--batch", "4"]
+    assert cli("train", *words, "width=8", "blocks=1", "head=8").code == 0
+    digit = tt.data("mnist-fixed:test").fetch(torch.tensor([0]), tt.core.ItemNoise(0, [0])).x[0, 0]
+    Image.fromarray(((digit.numpy() + 1) * 127.5).astype(np.uint8)).save(tmp_path / "d.png")
+    mask = np.zeros((28, 28), np.uint8)
+    mask[14:] = 255
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    asked = ["--picture", str(tmp_path / "d.png"), "--mask", str(tmp_path / "m.png"), "--out", str(tmp_path / "o.png")]
+    done = cli("apply", str(out), *asked)
+    assert done.code == 2 and "not trained for a task" in done.err
+    done = cli("apply", str(out), "--task", "inpainting", *asked)
+    assert done.code == 0 and "exact" in done.err
+    before, after = (np.asarray(Image.open(tmp_path / f, formats=("PNG",))) for f in ("d.png", "o.png"))
+    assert np.array_equal(before[:14], after[:14])
+    with pytest.raises(UsageError, match="did you mean"):
+        pipeline("inpaintin", out)

@@ -1,0 +1,101 @@
+"""Pictures of any size, a tile at a time."""
+
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from triptych.core import AnySize, Generative, Images, Picture
+from triptych.inference.tiling import hat, pieces, reflect, starts
+
+
+class Blur(AnySize[Picture]):
+    """Twice as large, after a mean over 5 x 5; zeros around the picture, as convolutions have it."""
+
+    name, reach = "blur", 2
+
+    def __init__(self, multiple: int = 1) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(x=Images(1, 16, 16), given=Images(1, 8, 8))
+        self.weight, self.multiple = nn.Parameter(torch.zeros(())), multiple
+
+    def draw(self, noise, given):
+        mean = F.avg_pool2d(given.grid, 5, 1, 2)
+        return mean.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    def stages(self):
+        return []
+
+
+class Fixed(Generative[Picture]):
+    """The same picture, 8 x 8 only."""
+
+    name = "fixed"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(x=Images(1, 8, 8), given=Images(1, 8, 8))
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def draw(self, noise, given):
+        return given.grid
+
+    def stages(self):
+        return []
+
+
+def whole(model, grid, **options) -> torch.Tensor:
+    ratio = model.config.x.height // model.config.given.height
+    out = torch.full((1, grid.shape[2] * ratio, grid.shape[3] * ratio), torch.nan)
+    for top, left, x in pieces(model, grid, seed=0, **options):
+        part = out[:, top : top + x.shape[1], left : left + x.shape[2]]
+        assert part.isnan().all(), "pieces overlap"
+        part.copy_(x)
+    return out
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (16, 16), (23, 41)])
+@pytest.mark.parametrize("tile", [4, 7, None])
+def test_tiles_of_a_fully_convolutional_model_are_the_whole_picture(size, tile) -> None:
+    grid = torch.rand(1, 1, *size) * 2 - 1
+    model = Blur()
+    wanted = model.sample(1, Picture(grid), seed=0)[0]
+    torch.testing.assert_close(whole(model, grid, tile=tile), wanted, atol=1e-6, rtol=0)
+
+
+def test_sides_that_are_no_multiple_are_filled_up_and_cut_off_again() -> None:
+    grid = torch.rand(1, 1, 9, 14) * 2 - 1
+    inner = whole(Blur(multiple=4), grid, tile=8)
+    torch.testing.assert_close(inner[:, :14, :24], whole(Blur(), grid)[:, :14, :24], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(3, 5), (8, 8), (8, 30), (21, 13)])
+def test_tiles_of_a_model_of_one_size_fade_into_each_other(size) -> None:
+    grid = torch.rand(1, 1, *size) * 2 - 1
+    torch.testing.assert_close(whole(Fixed(), grid), grid[0], atol=1e-6, rtol=0)
+
+
+def test_a_receptive_field_beyond_the_margin_is_faded() -> None:
+    model = Blur()
+    model.reach = 10_000
+    grid = torch.rand(1, 1, 60, 200) * 2 - 1
+    found = whole(model, grid, tile=40)
+    torch.testing.assert_close(found, model.sample(1, Picture(grid), seed=0)[0], atol=0.5, rtol=0)
+    assert not found.isnan().any()
+
+
+def test_tiles_are_spread_evenly_and_cover_all() -> None:
+    for length in range(8, 60):
+        at = starts(length, 8, 2)
+        assert at[0] == 0 and at[-1] == max(0, length - 8)
+        assert all(b - a <= 6 for a, b in pairwise(at))
+    assert hat(6, 2).tolist() == [0.5, 1.5, 2, 2, 1.5, 0.5]
+
+
+def test_reflection_reaches_any_size() -> None:
+    grid = torch.arange(3.0).view(1, 1, 1, 3)
+    assert reflect(grid, 0, 5).flatten().tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
+    assert reflect(torch.ones(1, 1, 1, 1), 3, 2).shape == (1, 1, 4, 3)
