@@ -32,6 +32,8 @@ from triptych.data.sink import Options, Reader, Sink, writing
 from triptych.data.text import Tokenizer
 
 FORMAT = 1
+"""Of the folder: changes when an earlier version's packs cannot be read."""
+READING = 2
 """Changes when the same source would be packed into other bytes."""
 
 
@@ -53,6 +55,8 @@ class Meta:
     classes: tuple[str, ...] | None
     tokenizer: Tokenizer | None
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+    """What was decided about the source, and could have been meant otherwise."""
     truth: Mixture | None
     """The density that x was drawn from, where it is known."""
     files: dict[str, ArrayFile]
@@ -146,6 +150,7 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
         classes=content.classes,
         tokenizer=tokenizer,
         problems=tuple(content.problems),
+        notes=tuple(content.notes),
         truth=content.truth,
         files=files,
         whole=sizes is not None,

@@ -4,6 +4,7 @@ import difflib
 import errno
 import logging
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,9 +181,17 @@ def pack(
     return Dataset.of(packed, "all", windows=windows)
 
 
+told = set[tuple[str, str]]()
+"""Notes that this process has logged: a source is opened more than once, for its splits."""
+
+
 def report(pack: Pack, strict: bool) -> None:
-    """Logs the problems of a source; with `strict`, raises DataError if there are any."""
+    """Logs what was decided about a source (once) and its problems; with `strict`, raises DataError if it has any."""
     problems = pack.meta.problems
+    for note in pack.meta.notes:
+        if (pack.fingerprint, note) not in told:
+            told.add((pack.fingerprint, note))
+            log.warning("%s: %s", pack.meta.name, note)
     if not problems:
         return
     few = "; ".join(map(str, problems[:5])) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
@@ -234,8 +243,9 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
     meta = pack.meta
     if isinstance(meta.x, Tokens):
         tokens = torch.from_numpy(pack.x[:, 0])
-        texts = {split: meta.x.decode(tokens[start:stop]) for split, (start, stop) in meta.splits.items()}
-        return tokenize(texts, meta.name, sink, list(meta.problems))
+        whole = {split: meta.x.decode(tokens[start:stop]) for split, (start, stop) in meta.splits.items()}
+        texts = {split: partial(iter, [text]) for split, text in whole.items()}
+        return tokenize(texts, set().union(*whole.values()), meta.name, sink, list(meta.problems), list(meta.notes))
     for start in range(0, len(pack.x), CHUNK):
         sink.append(pack.x[start : start + CHUNK], getattr(meta.x, "levels", 256))
     return Content(
@@ -245,6 +255,7 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
         captions=pack.captions,
         tokenizer=meta.tokenizer,
         problems=list(meta.problems),
+        notes=list(meta.notes),
         truth=meta.truth,
     )
 
