@@ -403,7 +403,7 @@ def test_arrays_that_are_not_usable(tmp_path: Path, name: str, kind: str) -> Non
         (np.zeros(9, int), r"y has shape \[9\] where x has 10 rows"),
         (np.eye(10, dtype=int), "not one-hot"),
         (np.zeros(10), "y is float64; save whole numbers"),
-        (np.arange(10) - 1, "values from -1 to 8"),
+        (np.arange(10) - 2, "values from -2 to 7"),
         (np.arange(10) * 10**9, "classes are numbered 0 to"),
     ],
 )

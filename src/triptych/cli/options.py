@@ -48,6 +48,10 @@ LabelCount = Annotated[
     ),
 ]
 LabelsSeed = Annotated[int, typer.Option("--labels-seed", min=0, help="Which examples keep their class.")]
+Condition = Annotated[
+    Literal["label", "caption"] | None,
+    typer.Option(help="Of a source that has both; default: what the model takes."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with any bad file, in place of skipping it.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many items, evenly spaced.")]
 
@@ -68,6 +72,7 @@ def open_data(
     mutate: float = 0.0,
     labels: int | None = None,
     labels_seed: int = 0,
+    condition: Literal["label", "caption"] | None = None,
 ) -> "Served":
     """The data; what was wrong in it is logged, and so said on stderr.
 
@@ -89,6 +94,7 @@ def open_data(
         mutate=mutate,
         labels=labels,
         labels_seed=labels_seed,
+        condition=condition,
         strict=strict,
     )
 

@@ -10,6 +10,7 @@ from triptych.cli import output
 from triptych.cli.options import (
     Binary,
     Channels,
+    Condition,
     Device,
     Folder,
     Json,
@@ -73,6 +74,7 @@ def train(
     ] = 0.0,
     labels: LabelCount = None,
     labels_seed: LabelsSeed = 0,
+    condition: Condition = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -88,7 +90,7 @@ def train(
     tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
     kind = sound_for(model, settings or [], out if resume else None)
     opened: dict[str, Any] = {"tokens": tokens, "length": length, "sound": kind, "noisy": noisy, "mutate": mutate}
-    opened |= {"labels": labels or usual.get("labels"), "labels_seed": labels_seed}
+    opened |= {"labels": labels or usual.get("labels"), "labels_seed": labels_seed, "condition": condition}
     found = open_data(source, split, binary, size, channels, strict, **opened)
     given = {
         "steps": steps,
@@ -141,7 +143,9 @@ def sample(
         ),
     ],
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
-    given: Annotated[str | None, typer.Option(help="The condition: a class, or several in turn: 0,1,2.")] = None,
+    given: Annotated[
+        str | None, typer.Option(help="The condition: a class by its name or number, or several in turn: cat,dog.")
+    ] = None,
     text: Annotated[str, typer.Option("--prefix", help="Text that every sample begins with.")] = "",
     temperature: Annotated[
         float,

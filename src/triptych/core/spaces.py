@@ -298,21 +298,25 @@ class Classes(Space):
         """What each class is called; its number, where they have no names."""
         return self.names or tuple(map(str, range(self.classes)))
 
-    def number(self, name: str | int) -> int:
-        """The number of a class by its name (capitals do not matter where no two names differ by them alone), or else
-        by its number. Raises UsageError, with the names there are."""
-        text = str(name)
-        if self.names:
-            if text in self.names:
-                return self.names.index(text)
-            alike = [k for k, known in enumerate(self.names) if known.casefold() == text.casefold()]
-            if len(alike) == 1:
-                return alike[0]
-        if text.isdecimal() and int(text) < self.classes:
-            return int(text)
-        near = get_close_matches(text, self.called, 1)
+    def named(self, name: str) -> int:
+        """The number of the class of this name; capitals do not matter where no two names differ by them alone.
+
+        Raises UsageError, with the names there are.
+        """
+        if name in self.called:
+            return self.called.index(name)
+        alike = [k for k, known in enumerate(self.called) if known.casefold() == name.casefold()]
+        if len(alike) == 1:
+            return alike[0]
+        near = get_close_matches(name, self.called, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {listed(self.called)}"
-        raise UsageError(f"there is no class {text!r}; {hint}")
+        raise UsageError(f"there is no class {name!r}; {hint}")
+
+    def number(self, name: str | int) -> int:
+        """The number of a class by its name, or else by its number. Raises UsageError, with the names there are."""
+        text = str(name)
+        by_number = text not in self.called and text.isdecimal() and int(text) < self.classes
+        return int(text) if by_number else self.named(text)
 
 
 @space

@@ -16,7 +16,7 @@ from triptych.data.builtin import BUILTIN, Binary, Source, builtin
 from triptych.data.cache import cached, install
 from triptych.data.corpus import TokenKind, check_tokens, is_corpus, read_corpus, tokenize
 from triptych.data.crops import Crops
-from triptych.data.dataset import Dataset, Windows
+from triptych.data.dataset import Condition, Dataset, Windows
 from triptych.data.files import Archive, Files, Folder, Tree, reason_of, sha256_file, shown
 from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
@@ -49,6 +49,7 @@ def data(
     mutate: float = 0.0,
     labels: int | None = None,
     labels_seed: int = 0,
+    condition: Condition | None = None,
     crop: int | None = None,
     strict: bool = False,
     cache: str | Path | None = None,
@@ -83,6 +84,8 @@ def data(
     labels    in the training part only so many examples keep their class, as many of each, and that of the others
               becomes unknown; so many that about half of all examples have one, by repeating those that do.
     labels_seed  which ones.
+    condition  "label" or "caption", of a source that has both. If nothing is said, a model is given what it takes, and
+              captions are served where nobody takes classes.
     crop      pictures keep their own sizes, and squares of so many pixels of them are served (see `Crops`): anywhere in
               them for training, else side by side.
     strict    refuse the source if any file in it is bad, rather than skip that file.
@@ -104,6 +107,8 @@ def data(
     if channels not in (None, 1, 3):
         raise UsageError(f"channels={channels!r}: it is 1 or 3")
     check_tokens(tokens)
+    if condition not in (None, "label", "caption"):
+        raise UsageError(f'condition={condition!r}: it is "label" or "caption"')
     whole = crop is not None
     options = Options(sides, channels, None if binary == "dynamic" else binary, tokens, sound, corruption, whole)
     if isinstance(found, Packed) and options in (
@@ -116,14 +121,14 @@ def data(
     report(pack, strict)
     opened: dict[str, Any] = {"source": str(place), "size": size, "channels": channels, "binary": said}
     if crop is not None:
-        if binary or mutate or labels is not None or length is not None or stride is not None:
+        if binary or mutate or condition or labels is not None or length is not None or stride is not None:
             raise UsageError("crop= goes with size= and channels= only")
         return Crops.of(pack, wanted, crop, opened | {"crop": crop})
     if isinstance(pack.meta.x, Tokens):
         if mutate:
             raise UsageError(f"mutate= is for images and sound; {pack.meta.name} holds {pack.meta.x}")
-        if labels is not None:
-            raise UsageError(f"labels= is for examples with classes; {pack.meta.name} holds text")
+        if labels is not None or condition:
+            raise UsageError(f"labels= and condition= are for examples with classes; {pack.meta.name} holds text")
         windows = Windows.of(length, stride, wanted)
         opened |= {"tokens": None if isinstance(tokens, Symbols) else tokens, "length": windows.length}
         return Dataset.of(pack, wanted, binary == "dynamic", opened, windows)
@@ -132,7 +137,10 @@ def data(
     opened |= {"sound": asdict(sound)} if sound else {}
     opened |= {"noisy": str(corruption)} if corruption else {}
     opened |= {"labels": labels, "labels_seed": labels_seed} if labels is not None else {}
+    opened |= {"condition": condition} if condition else {}
     served = Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
+    if condition:
+        served = served.serving(condition)
     if labels is not None and wanted == "train":
         served = served.partly_labeled(labels, labels_seed)
     return replace(served, mutate=mutate)
@@ -187,8 +195,12 @@ told = set[tuple[str, str]]()
 
 def report(pack: Pack, strict: bool) -> None:
     """Logs what was decided about a source (once) and its problems; with `strict`, raises DataError if it has any."""
-    problems = pack.meta.problems
-    for note in pack.meta.notes:
+    problems, notes = pack.meta.problems, list(pack.meta.notes)
+    if pack.meta.classes and pack.meta.tokenizer:
+        notes.append(
+            'it has classes and captions: a model is given what it takes; condition="label" or "caption" decides'
+        )
+    for note in notes:
         if (pack.fingerprint, note) not in told:
             told.add((pack.fingerprint, note))
             log.warning("%s: %s", pack.meta.name, note)
