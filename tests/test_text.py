@@ -4,6 +4,7 @@ import json
 import math
 import random
 import sys
+import tracemalloc
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_characters() -> None:
 
 @pytest.mark.parametrize("most", [0, 1, 40])
 def test_any_text_goes_through_byte_pairs(most: int) -> None:
-    symbols = fit_pairs(story(), most)
+    symbols = fit_pairs([story()], most)
     assert len(symbols) == 256 + most
     for text in (ODD, story(200), "", " ", "\udcff"):
         tokens = symbols.encode(text)
@@ -70,12 +71,12 @@ def test_any_text_goes_through_byte_pairs(most: int) -> None:
 
 
 def test_pairs_are_joined_in_the_order_of_their_frequency() -> None:
-    symbols = fit_pairs("ab ab ab ab abc abc", 3)
+    symbols = fit_pairs(["ab ab ab ab abc abc"], 3)
     a, b, c, space = b"abc "
     assert symbols.merges == ((a, b), (space, 256), (257, c))
     assert symbols.encode("ab abc abd").tolist() == [256, 258, 257, ord("d")]
     assert symbols.pieces[256:] == [b"ab", b" ab", b" abc"]
-    assert fit_pairs("xyz", 9).merges == ()  # nothing comes twice
+    assert fit_pairs(["xyz"], 9).merges == ()  # nothing comes twice
 
 
 def test_the_trainer_equals_counting_everything_anew() -> None:
@@ -89,7 +90,7 @@ def test_the_trainer_equals_counting_everything_anew() -> None:
         best = min(counts, key=lambda pair: (-counts[pair], pair))
         words = [joined(word, best, token) for word in words]
         merges.append(best)
-    symbols = fit_pairs(text, 30)
+    symbols = fit_pairs([text], 30)
     assert symbols.merges == tuple(merges)
     assert symbols.encode(text).tolist() == [token for word in words for token in word]
 
@@ -266,6 +267,63 @@ def test_a_file_that_is_no_text_is_named_and_left_out(tmp_path: Path, caplog: py
         tt.data(folder, length=20, strict=True)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-32-be", "utf-8-sig"])
+def test_text_with_a_byte_order_mark_is_what_it_says(encoding: str, tmp_path: Path, caplog) -> None:
+    mark = "\ufeff" if encoding.endswith("be") else ""
+    (tmp_path / "a.txt").write_bytes((mark + "na\u00efve caf\u00e9\r\n\U0001f408" * 20).encode(encoding))
+    data = tt.data(tmp_path / "a.txt", split="all", length=12)
+    assert served(data, 0) == ["na\u00efve caf\u00e9\n\U0001f408"] and not data.problems
+    assert ("UTF-16" in caplog.text) == ("16" in encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_wide_text_without_a_mark_is_named(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("It was the best of times.".encode(encoding))
+    name = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
+    with pytest.raises(DataError, match=f"{name} without a byte order mark.*iconv -f {name} -t UTF-8"):
+        tt.data(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bytes", 300])
+@pytest.mark.parametrize("archive", [False, True])
+def test_text_that_is_read_piece_by_piece_is_the_same(
+    tokens, archive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = story().replace(" the ", "  the\r\n\r\n na\u00efve, caf\u00e9s' \U0001f408 ")
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(text.encode())
+    source = tmp_path / "in"
+    if archive:
+        source = tmp_path / "in.zip"
+        with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as file:
+            for path in (tmp_path / "in").iterdir():
+                file.write(path, path.name)
+    whole = tt.data(source, tokens=tokens, split="all", length=9, cache=tmp_path / "one")
+    monkeypatch.setattr("triptych.data.files.PIECE", 7)
+    pieces = tt.data(source, tokens=tokens, split="all", length=9, cache=tmp_path / "two")
+    assert pieces.fingerprint == whole.fingerprint and len(whole) > 100
+
+
+def test_a_byte_that_is_no_text_is_named_by_its_place_in_the_file(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("triptych.data.files.PIECE", 7)
+    (tmp_path / "a.txt").write_bytes("na\u00efve \U0001f408 caf".encode() + b"\xe9 and so on")
+    with pytest.raises(DataError, match="byte 0xe9 at 15"):
+        tt.data(tmp_path / "a.txt")
+
+
+def test_a_large_text_in_a_small_archive_takes_little_memory(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", b"as it was in the beginning, so it is " * 400_000)
+    tracemalloc.start()
+    try:
+        assert len(tt.data(tmp_path / "a.zip", length=8)) > 13_000_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 60e6  # of 15 MB of text, which took over 200 MB as a whole
+
+
 def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
     for name, content, words in (
         ("none.txt", b"", "holds no text"),
@@ -276,9 +334,9 @@ def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=words):
             tt.data(tmp_path / name)
     (tmp_path / "mixed").mkdir()
-    for name in ("train.txt", "more.txt"):
+    for name in ("train.txt", "test.txt", "more.txt"):
         (tmp_path / "mixed" / name).write_text("text")
-    with pytest.raises(DataError, match="train beside text for no split"):
+    with pytest.raises(DataError, match="test, train beside text for no split"):
         tt.data(tmp_path / "mixed", length=2)
 
 

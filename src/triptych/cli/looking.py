@@ -9,6 +9,7 @@ from triptych.cli import output
 from triptych.cli.options import (
     Binary,
     Channels,
+    Condition,
     Json,
     LabelCount,
     LabelsSeed,
@@ -70,13 +71,14 @@ def data(
     noisy: Noisy = None,
     labels: LabelCount = None,
     labels_seed: LabelsSeed = 0,
+    condition: Condition = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """What a source holds: items, space, conditions, and the problems found in it."""
     from triptych.verbs.inspect import inspect
 
-    changed: dict[str, Any] = {"noisy": noisy, "labels": labels, "labels_seed": labels_seed}
+    changed: dict[str, Any] = {"noisy": noisy, "labels": labels, "labels_seed": labels_seed, "condition": condition}
     found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, **changed)
     about = inspect(found, pack)
     if as_json:

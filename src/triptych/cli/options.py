@@ -52,6 +52,10 @@ Crop = Annotated[
     typer.Option("--crop", min=1, help="Pictures keep their sizes, and squares of so many pixels are cut out."),
 ]
 LabelsSeed = Annotated[int, typer.Option("--labels-seed", min=0, help="Which examples keep their class.")]
+Condition = Annotated[
+    Literal["label", "caption"] | None,
+    typer.Option(help="Of a source that has both; default: what the model takes."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with any bad file, in place of skipping it.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many items, evenly spaced.")]
 
@@ -73,6 +77,7 @@ def open_data(
     labels: int | None = None,
     labels_seed: int = 0,
     crop: int | None = None,
+    condition: Literal["label", "caption"] | None = None,
 ) -> "Served":
     """The data; what was wrong in it is logged, and so said on stderr.
 
@@ -95,6 +100,7 @@ def open_data(
         labels=labels,
         labels_seed=labels_seed,
         crop=crop,
+        condition=condition,
         strict=strict,
     )
 

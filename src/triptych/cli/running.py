@@ -10,6 +10,7 @@ from triptych.cli import output
 from triptych.cli.options import (
     Binary,
     Channels,
+    Condition,
     Crop,
     Device,
     Folder,
@@ -76,6 +77,7 @@ def train(
     labels_seed: LabelsSeed = 0,
     crop: Crop = None,
     by: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="What to train for a task.")] = None,
+    condition: Condition = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -97,8 +99,8 @@ def train(
     tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
     kind = sound_for(model, settings or [], out if resume else None)
     opened: dict[str, Any] = {"tokens": tokens, "length": length, "sound": kind, "noisy": noisy, "mutate": mutate}
-    opened |= {"labels": labels or usual.get("labels"), "labels_seed": labels_seed, "crop": crop}
-    found: Any = open_data(source, split, binary, size, channels, strict, **opened)
+    opened |= {"labels": labels or usual.get("labels"), "labels_seed": labels_seed, "condition": condition}
+    found: Any = open_data(source, split, binary, size, channels, strict, **opened, crop=crop)
     found = found if chosen.task is None else posed(found, chosen.task)
     given = {
         "steps": steps,
@@ -151,7 +153,9 @@ def sample(
         ),
     ],
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
-    given: Annotated[str | None, typer.Option(help="The condition: a class, or several in turn: 0,1,2.")] = None,
+    given: Annotated[
+        str | None, typer.Option(help="The condition: a class by its name or number, or several in turn: cat,dog.")
+    ] = None,
     text: Annotated[str, typer.Option("--prefix", help="Text that every sample begins with.")] = "",
     temperature: Annotated[
         float,

@@ -48,6 +48,7 @@ def classify(
     as_json: Json = False,
 ) -> None:
     """Classify by Bayes' rule with a model of p(x | y): accuracy, -log p(y | x), calibration."""
+    from triptych.core.spaces import listed
     from triptych.data import check_fits
     from triptych.verbs.classify import classify as measure
     from triptych.verbs.create import load
@@ -68,7 +69,8 @@ def classify(
         found_by |= {"rival": result.rival.raw, "rival, at a temperature": result.rival.calibrated}
     rows = [[name, f"{c.accuracy:.4f}", f"{c.nll:.4f}", f"{c.ece:.4f}"] for name, c in found_by.items()]
     output.table(f"{result.model} on {result.data}", columns, rows)
-    output.say(f"p(y | x) from p(x | y), {result.kind} ({result.how}); {result.prior} prior, {result.classes} classes")
+    known = f"{result.classes} classes{f': {listed(result.names)}' if result.names else ''}"
+    output.say(f"p(y | x) from p(x | y), {result.kind} ({result.how}); {result.prior} prior, {known}")
     fitted = "each item's fitted on the other half of the items; on all of them"
     output.say(f"n = {result.n}, seed {result.seed}; temperature: {fitted}, {result.temperature:.4g}")
     if result.rival:

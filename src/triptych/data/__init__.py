@@ -12,11 +12,23 @@ from triptych.data.controlled import Mixture
 from triptych.data.crops import Crops
 from triptych.data.dataset import Dataset
 from triptych.data.files import Problem
-from triptych.data.fits import check_fits
+from triptych.data.fits import check_fits, fitted
 from triptych.data.sources import Served, data, pack
 from triptych.data.text import Tokenizer
 
-__all__ = ["BUILTIN", "Crops", "Dataset", "Mixture", "Problem", "Served", "Tokenizer", "check_fits", "data", "pack"]
+__all__ = [
+    "BUILTIN",
+    "Crops",
+    "Dataset",
+    "Mixture",
+    "Problem",
+    "Served",
+    "Tokenizer",
+    "check_fits",
+    "data",
+    "fitted",
+    "pack",
+]
 
 
 class Callable(ModuleType):

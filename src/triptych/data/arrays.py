@@ -2,8 +2,8 @@
 
 x is uint8 (0-255), bool (two levels) or floating point in [0, 1] or [-1, 1], as [n, height, width],
 [n, channels, height, width] or [n, height, width, channels]; floating point [n, dims] are points. y is [n] whole
-numbers. In a .npz, x is called x, images or data, and y is called y or labels; a split may be part of the name
-(x_train, test_images); otherwise a tenth of the rows is held out by number (see `held_out`).
+numbers, -1 where the class is not known. In a .npz, x is called x, images or data, and y is called y or labels; a split
+may be part of the name (x_train, test_images); otherwise a tenth of the rows is held out by number (see `held_out`).
 """
 
 import re
@@ -16,7 +16,7 @@ import numpy as np
 
 from triptych.core import DataError
 from triptych.data.files import Archive, reason_of, shown
-from triptych.data.sink import CHUNK, Content, Sink
+from triptych.data.sink import CHUNK, UNKNOWN, Content, Sink
 from triptych.data.splits import SPLITS, held_out
 
 X, Y = ("x", "images", "image", "data", "arr_0"), ("y", "labels", "label", "targets")
@@ -91,6 +91,8 @@ def read_arrays(name: str, found: Named, sink: Sink) -> Content:
             if y is not None:
                 labels.append(y[rows])
     together = np.concatenate(labels) if labels else None
+    if together is not None and together.max() == UNKNOWN:
+        together = None
     return Content(
         splits=counts,
         labels=together,
@@ -198,8 +200,9 @@ def check_labels(name: str, y: np.ndarray, n: int) -> np.ndarray:
         raise DataError(f"{name}: y has shape {list(y.shape)} where x has {n} rows{hint}")
     if not np.issubdtype(y.dtype, np.integer):
         raise DataError(f"{name}: y is {y.dtype}; save whole numbers, a class each")
-    if n and (y.min() < 0 or y.max() >= MOST_CLASSES):
+    if n and (y.min() < UNKNOWN or y.max() >= MOST_CLASSES):
         raise DataError(
-            f"{name}: y has values from {y.min()} to {y.max()}; classes are numbered 0 to {MOST_CLASSES - 1}"
+            f"{name}: y has values from {y.min()} to {y.max()}; classes are numbered 0 to {MOST_CLASSES - 1}, and "
+            f"{UNKNOWN} stands for one that is not known"
         )
     return y.astype(np.int64)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from triptych.core import IntegrityError
 from triptych.data.files import sha256_of, shown
-from triptych.data.packs import FORMAT, Pack, build, open_pack
+from triptych.data.packs import FORMAT, READING, Pack, build, open_pack
 from triptych.data.sink import CannotWrite, Options, Reader, writing
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def cached(name: str, stamp: str, read: Reader, options: Options, cache: str | P
 
     If the cache cannot be written, the pack is made in memory and a warning is logged.
     """
-    key = sha256_of(str(FORMAT), stamp, str(options))[:32]
+    key = sha256_of(str(FORMAT), str(READING), stamp, str(options))[:32]
     folder = cache_folder(cache) / "data" / f"{''.join(c if c.isalnum() else '-' for c in name)[:40]}-{key}"
     if (folder / "meta.json").exists():
         try:

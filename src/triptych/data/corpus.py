@@ -1,26 +1,34 @@
 """Text as a source: files of UTF-8, one after another, as one long row of tokens.
 
 What is held out is the end: the last tenth of all characters, unless files or folders are called train, test or
-validation. An alphabet is that of the whole source; pairs of bytes are learned from the training part alone.
+validation (see `splits`). An alphabet is that of the whole source; pairs of bytes are learned from the training part
+alone. UTF-16 and UTF-32 are read where a byte order mark says so.
+
+Text is never in memory as a whole: it is read piece by piece, once to look at it and once more to write its tokens.
 """
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Literal
 
 from triptych.core import BytePairs, Characters, DataError, Symbols, UsageError
 from triptych.core.text import WORD, Pair, joined
+from triptych.data.encodings import BadText, decode_pieces, encoding_of
 from triptych.data.files import MANY_BYTES, Problem, Tree, reason_of, shown
 from triptych.data.sink import Content, Sink
-from triptych.data.splits import SPLITS
+from triptych.data.splits import ambiguous, level
 
 TokenKind = Literal["characters", "bytes"]
 MOST_TOKENS = 65536
-CHUNK = 1 << 20
-"""Tokens that are written at a time."""
+BETWEEN = re.compile(r"(?<=\S)(?=\s\S)|(?<=\w)(?=[^\w\s])|(?<=[^\w\s])(?=\w)")
+"""Where one `WORD` ends and the next begins, whatever lies around."""
+NEAR, LONGEST_WORD = 1 << 12, 1 << 24
+"""Such a place is looked for among so many characters at the end of a piece; a word of more than so many is cut."""
 
 
 def is_corpus(tree: Tree) -> bool:
@@ -40,79 +48,177 @@ def check_tokens(tokens: TokenKind | int | Symbols | None) -> None:
         )
 
 
+Pieces = Callable[[], Iterator[str]]
+"""A text that can be read again and again, a piece at a time."""
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """One file, as it was found when it was looked at."""
+
+    name: str
+    split: str
+    length: int
+    """Characters."""
+    alphabet: frozenset[str]
+    encoding: str
+
+
 def read_corpus(tree: Tree, sink: Sink) -> Content:
     """Raises DataError if no file holds text."""
-    texts, problems = dict[str, list[str]](), list(tree.problems)
-    files = [name for name in tree.files if name.lower().endswith(".txt")]
-    if (total := sum(tree.files[name] for name in files)) > MANY_BYTES:
+    files, problems, notes = list[TextFile](), list(tree.problems), list[str]()
+    names = [name for name in tree.files if name.lower().endswith(".txt")]
+    if (total := sum(tree.files[name] for name in names)) > MANY_BYTES:
         raise DataError(f"{tree.name} holds {total:,} bytes of text; we take {MANY_BYTES:,}: train on a part of it")
-    for name in files:
-        text = read_text(tree, name)
-        if isinstance(text, Problem):
-            problems.append(text)
+    splits = splits_of(names)
+    for name in names:
+        found = look(tree, name, splits.get(name, ""))
+        if isinstance(found, Problem):
+            problems.append(found)
         else:
-            texts.setdefault(split_of(name), []).append(text)
-    whole = {split: "\n".join(parts) for split, parts in texts.items()}
-    if not any(whole.values()):
+            files.append(found)
+    if not files:
         first = f"; the first: {problems[0]}" if problems else ""
-        raise DataError(f"{tree.name} holds no text: {len(files)} files, {len(problems)} of them cannot be read{first}")
-    if "" in whole and len(whole) > 1:
-        raise DataError(f"{tree.name} has text for {', '.join(s for s in whole if s)} beside text for no split")
-    if "" in whole:
-        text = whole[""]
-        end = len(text) - len(text) // 10
-        whole = {"train": text[:end], "test": text[end:]}
-    return tokenize(dict(sorted(whole.items(), key=lambda item: item[0] != "train")), tree.name, sink, problems)
+        raise DataError(f"{tree.name} holds no text: {len(names)} files, {len(problems)} of them cannot be read{first}")
+    if wide := [file for file in files if file.encoding != "utf-8"]:
+        notes.append(f"{len(wide)} of {len(files)} files are {wide[0].encoding.upper()} text, and read as such")
+    said = sorted({file.split for file in files})
+    if "" in said and len(said) > 1:
+        raise DataError(f"{tree.name} has text for {', '.join(s for s in said if s)} beside text for no split")
+    if said == [""] and (words := ambiguous(part for name in names for part in named(name))) and len(files) > 1:
+        quoted = ", ".join(f'"{shown(word)}"' for word in words)
+        notes.append(f"{quoted}: taken for a title, as no other split lies beside; the last tenth of all is held out")
+    by_split = {split: [file for file in files if file.split == split] for split in said}
+    texts: dict[str, Pieces] = {split: partial(joined_files, tree, of) for split, of in by_split.items()}
+    if "" in texts:
+        whole, length = texts[""], sum(file.length for file in files) + len(files) - 1
+        end = length - length // 10
+        texts = {"train": partial(cut, whole, 0, end), "test": partial(cut, whole, end, length)}
+    texts = dict(sorted(texts.items(), key=lambda item: item[0] != "train"))
+    alphabet = frozenset("\n" if len(files) > 1 else "").union(*(file.alphabet for file in files))
+    return tokenize(texts, alphabet, tree.name, sink, problems, notes)
 
 
-def tokenize(texts: dict[str, str], name: str, sink: Sink, problems: list[Problem]) -> Content:
-    """Appends the tokens of each split's text. Raises UsageError for a character that asked-for symbols do not have."""
+def tokenize(
+    texts: Mapping[str, Pieces],
+    alphabet: Collection[str],
+    name: str,
+    sink: Sink,
+    problems: list[Problem],
+    notes: list[str],
+) -> Content:
+    """Appends the tokens of each split's text. Raises DataError for a character that asked-for symbols do not have."""
     asked = sink.options.tokens or "characters"
-    symbols = asked if isinstance(asked, Symbols) else fit(texts, asked)
-    counts = {}
+    symbols = asked if isinstance(asked, Symbols) else fit(texts, alphabet, asked)
+    counts = dict.fromkeys(texts, 0)
     for split, text in texts.items():
-        try:
-            tokens = symbols.encode(text).numpy()
-        except UsageError as e:
-            raise DataError(f"{name}, {split} part: {e}") from e
-        for start in range(0, len(tokens), CHUNK):
-            sink.append_tokens(tokens[start : start + CHUNK], symbols)
-        counts[split] = len(tokens)
-    return Content(splits=counts, problems=problems)
+        read = 0
+        for piece in whole_words(text()) if isinstance(symbols, BytePairs) else text():
+            try:
+                tokens = symbols.encode(piece).numpy()
+            except UsageError as e:
+                after = f" after its first {read:,} characters" if read else ""
+                raise DataError(f"{name}, {split} part{after}: {e}") from e
+            if len(tokens):
+                sink.append_tokens(tokens, symbols)
+            counts[split] += len(tokens)
+            read += len(piece)
+    return Content(splits=counts, problems=problems, notes=notes)
 
 
-def read_text(tree: Tree, name: str) -> str | Problem:
-    """A file's text, its line ends as "\\n"; or what is wrong with it."""
+def look(tree: Tree, name: str, split: str) -> TextFile | Problem:
+    """What a file holds, or what is wrong with it."""
+    alphabet, length = set[str](), 0
     try:
-        text = tree.read(name).decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        reason = f"not UTF-8 text: byte {e.object[e.start]:#04x} at {e.start}; iconv -f LATIN1 -t UTF-8 may mend it"
-        return Problem(file=shown(name), reason=reason)
+        for piece in text_of(tree, name):
+            alphabet.update(piece)
+            length += len(piece)
+        encoding = encoding_of(next(tree.pieces(name), b"")[:4])[0]
+    except BadText as e:
+        return Problem(file=shown(name), reason=str(e))
     except OSError as e:
         return Problem(file=shown(name), reason=reason_of(e))
-    return text.replace("\r\n", "\n") or Problem(file=shown(name), reason="empty")
+    if not length:
+        return Problem(file=shown(name), reason="empty")
+    return TextFile(name, split, length, frozenset(alphabet), encoding)
 
 
-def split_of(name: str) -> str:
-    """The split that a file's folder or its own name says: "train/a.txt", "test.txt", "wiki.valid.txt"."""
-    path = PurePosixPath(name.lower())
-    words = [*path.parts[:-1], *re.split(r"[._-]", path.stem)]
-    return next((SPLITS[w] for w in words if w in SPLITS), "")
+def text_of(tree: Tree, name: str) -> Iterator[str]:
+    """A file's text, its line ends as "\\n". Raises BadText and OSError."""
+    held = ""
+    for piece in decode_pieces(tree.pieces(name)):
+        text = held + piece
+        held = "\r" if text.endswith("\r") else ""  # its "\n" may come with the next piece
+        yield text[: len(text) - len(held)].replace("\r\n", "\n")
+    yield held
 
 
-def fit(texts: dict[str, str], kind: TokenKind | int) -> Symbols:
+def joined_files(tree: Tree, files: list[TextFile]) -> Iterator[str]:
+    """The texts of some files, a line end between. Raises DataError if one is no longer what it was."""
+    for i, file in enumerate(files):
+        if i:
+            yield "\n"
+        try:
+            yield from text_of(tree, file.name)
+        except (BadText, OSError) as e:
+            raise DataError(f"{tree.name}: {shown(file.name)} changed while it was read ({e})") from e
+
+
+def cut(whole: Pieces, start: int, stop: int) -> Iterator[str]:
+    """The characters from `start` to `stop`."""
+    at = 0
+    for piece in whole():
+        yield piece[max(0, start - at) : max(0, stop - at)]
+        at += len(piece)
+        if at >= stop:
+            return
+
+
+def whole_words(pieces: Iterator[str]) -> Iterator[str]:
+    """The same text in pieces that end where a word does, so that the pairs in them are those of the whole."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        ends = [match.start() for match in BETWEEN.finditer(held, max(0, len(held) - NEAR))]
+        end = ends[-1] if ends else len(held) if len(held) > LONGEST_WORD else 0
+        if end:
+            yield held[:end]
+            held = held[end:]
+    yield held
+
+
+def named(name: str) -> tuple[str, ...]:
+    """What may say a split: the folders of a file, and its own name."""
+    return (*PurePosixPath(name).parts[:-1], PurePosixPath(name).stem)
+
+
+def splits_of(names: list[str]) -> dict[str, str]:
+    """The split of each file that a folder or its own name puts in one: "train/a.txt", "test.txt", "wiki.valid.txt"."""
+    places = {name: named(name) for name in names}
+    found = level(list(places.values()))
+    if found is None:
+        return {}
+    depth, splits = found
+    return {
+        name: splits[place[depth]].split
+        for name, place in places.items()
+        if len(place) > depth and place[depth] in splits
+    }
+
+
+def fit(texts: Mapping[str, Pieces], alphabet: Collection[str], kind: TokenKind | int) -> Symbols:
     """Symbols for a corpus: its characters, bytes, or a vocabulary of byte pairs."""
     if kind == "characters":
-        return Characters(alphabet="".join(sorted(set().union(*texts.values()))))
-    return BytePairs() if kind == "bytes" else fit_pairs(next(iter(texts.values())), kind - 256)
+        return Characters(alphabet="".join(sorted(alphabet)))
+    return BytePairs() if kind == "bytes" else fit_pairs(whole_words(next(iter(texts.values()))()), kind - 256)
 
 
-def fit_pairs(text: str, most: int) -> BytePairs:
+def fit_pairs(pieces: Iterable[str], most: int) -> BytePairs:
     """Joins the most frequent pair of tokens (of equals, the one of lower numbers), again and again.
 
     Stops after `most` merges, or when no pair comes twice. Only words that hold the pair are looked at again.
     """
-    counts = Counter(WORD.findall(text))
+    counts = Counter(word for piece in pieces for word in WORD.findall(piece))
     words, times = [list(w.encode()) for w in counts], list(counts.values())
     pairs, where = Counter[Pair](), defaultdict[Pair, set[int]](set)
 

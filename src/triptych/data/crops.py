@@ -115,9 +115,11 @@ class Crops:
         return self.x.nearest(fixed.fetch(torch.arange(n), ItemNoise(0, range(n))).x).to(torch.uint8)
 
     def held_out(self) -> "Crops | None":
-        """What a model trained on this may be checked on: the validation split, else the test split, if any."""
+        """What a model trained on this may be checked on: the validation split, else the test split; None if neither
+        holds a picture as large as a crop."""
         for split in ("validation", "test"):
-            if self.split == "train" and split in self.pack.meta.splits:
+            numbers = range(*self.pack.meta.splits.get(split, (0, 0)))
+            if self.split == "train" and any(min(self.pack.picture(i).shape[1:]) >= self.size for i in numbers):
                 return Crops.of(self.pack, split, self.size, self.opened)
         return None
 

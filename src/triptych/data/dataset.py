@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int, Shaped
@@ -28,10 +28,11 @@ from triptych.core import (
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack
-from triptych.data.sink import check_grey
+from triptych.data.sink import UNKNOWN, check_grey
 from triptych.data.splits import choose
 from triptych.data.text import Tokenizer
 
+Condition = Literal["label", "caption"]
 LENGTH = 256
 """Tokens a window of text, if nothing is said."""
 MOST_WINDOWS = 1 << 24
@@ -63,6 +64,20 @@ class Windows:
         return range(start, stop - self.length + 1, step)
 
 
+@dataclass(frozen=True)
+class Numbering:
+    """The classes of a pack, numbered as a model does."""
+
+    space: Labels
+    """The model's."""
+    numbers: tuple[int, ...]
+    """The model's number of each class of the pack."""
+
+    @property
+    def unchanged(self) -> bool:
+        return self.numbers == tuple(range(len(self.numbers)))
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Examples by number, with their conditions. Satisfies `triptych.core.Data`.
@@ -85,6 +100,10 @@ class Dataset:
     """The share of values that are replaced by any level, drawn anew whenever they are fetched."""
     known: Tensor | None = None
     """Those rows of the pack, bool, whose class is served; that of the others is unknown. None: all are."""
+    condition: Condition | None = None
+    """Which condition was asked for, of a source that has both. None: captions, unless a model takes classes."""
+    numbering: Numbering | None = None
+    """How the classes are numbered, if not as in the pack."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.mutate <= 1:
@@ -117,12 +136,19 @@ class Dataset:
         return cls(pack, chosen, rows, dynamic, opened, windows)
 
     def held_out(self) -> "Dataset | None":
-        """What a model trained on this may be checked on: the validation split, else the test split, if any."""
+        """What a model trained on this may be checked on: the validation split, else the test split; None if neither
+        holds anything, or of a text not even a window."""
         for split in ("validation", "test"):
-            if self.split == "train" and split in self.pack.meta.splits:
-                windows = Windows.of(self.windows.length, None, split) if self.windows else None
-                return Dataset.of(self.pack, split, self.dynamic, self.opened, windows)
+            start, stop = self.pack.meta.splits.get(split, (0, 0))
+            windows = Windows.of(self.windows.length, None, split) if self.windows else None
+            if self.split == "train" and (windows.within(start, stop) if windows else stop > start):
+                return self.part(split, windows)
         return None
+
+    def part(self, split: str, windows: Windows | None) -> "Dataset":
+        """A split of the same source, its conditions served in the same way."""
+        found = Dataset.of(self.pack, split, self.dynamic, self.opened, windows)
+        return replace(found, condition=self.condition, numbering=self.numbering)
 
     def training_part(self) -> "Dataset":
         """What was not held out, of the same source and served in the same way.
@@ -131,8 +157,7 @@ class Dataset:
         """
         if self.split in ("train", "all"):
             raise UsageError(f"{self.name} is what is trained on, or holds it: nothing of it is held out")
-        windows = Windows.of(self.windows.length, None, "train") if self.windows else None
-        return Dataset.of(self.pack, "train", self.dynamic, self.opened, windows)
+        return self.part("train", Windows.of(self.windows.length, None, "train") if self.windows else None)
 
     @property
     def name(self) -> str:
@@ -152,6 +177,8 @@ class Dataset:
         served = str(self.windows) if self.windows else str(self.dynamic)
         if self.known is not None:
             served += hashlib.sha256(self.known.numpy().tobytes()).hexdigest()
+        if self.numbering and not self.numbering.unchanged:
+            served += str(self.numbering.numbers)
         return sha256_of(self.pack.fingerprint, rows, served, *([str(self.mutate)] if self.mutate else []))
 
     @property
@@ -164,12 +191,34 @@ class Dataset:
 
     @property
     def given(self) -> Labels | PartialLabels | Tokens | None:
-        """Where their conditions live: captions if there are any, or else classes."""
-        if self.tokenizer:
+        """Where their conditions live: captions if there are any, or else classes; or what was asked for."""
+        if self.tokenizer and self.serves != "label":
             return self.tokenizer.space
-        if self.classes and self.known is not None:
-            return PartialLabels(len(self.classes))
-        return Labels(len(self.classes)) if self.classes else None
+        if not self.pack.meta.classes:
+            return None
+        space = self.numbering.space if self.numbering else labels_of(self.pack.meta.classes)
+        unknown = self.known is not None or self.pack.partial
+        return PartialLabels(space.classes, names=space.names) if unknown else space
+
+    @property
+    def serves(self) -> Condition | None:
+        """Which kind of condition is served."""
+        if self.condition:
+            return self.condition
+        return "caption" if self.tokenizer else "label" if self.pack.meta.classes else None
+
+    def serving(self, condition: Condition) -> "Dataset":
+        """The same with the other condition, of a source that has both. Raises UsageError if it has not."""
+        if (self.tokenizer if condition == "caption" else self.pack.meta.classes) is None:
+            raise UsageError(f'{self.pack.meta.name} has no {condition}s; leave out condition="{condition}"')
+        return replace(self, condition=condition)
+
+    def numbered(self, numbering: Numbering) -> "Dataset":
+        """The same with other numbers for the classes that it serves."""
+        if self.numbering:
+            before = self.numbering.numbers
+            numbering = replace(numbering, numbers=tuple(numbering.numbers[k] for k in before))
+        return replace(self, numbering=numbering)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -186,13 +235,11 @@ class Dataset:
             return Batch(torch.from_numpy(self.pack.x)[places, 0].to(device).long(), None, noise)
         k = torch.from_numpy(self.pack.x).index_select(0, numbers).to(device)
         given: Label | PartialLabel | Text | None = None
-        if self.pack.tokens is not None:
+        if self.serves == "caption" and self.pack.tokens is not None:
             given = Text(torch.from_numpy(self.pack.tokens).index_select(0, numbers).to(device).long())
-        elif self.pack.y is not None and self.known is not None:
-            y = torch.from_numpy(self.pack.y).index_select(0, numbers)
-            given = PartialLabel(torch.where(self.known[numbers], y, -1).to(device))
         elif self.pack.y is not None:
-            given = Label(torch.from_numpy(self.pack.y).index_select(0, numbers).to(device))
+            y = self.classes_of(numbers).to(device)
+            given = PartialLabel(y) if isinstance(self.given, PartialLabels) else Label(y)
         space = self.x
         if not isinstance(space, Images | Audio):
             return Batch(k, given, noise)
@@ -228,15 +275,28 @@ class Dataset:
 
     @property
     def labels(self) -> Int[Tensor, " n"] | None:
-        """The class of each example, int64, if there are classes; -1 where it is not served."""
-        if self.pack.y is None or self.known is None:
-            return None if self.pack.y is None else self.take(self.pack.y)
-        return torch.where(self.take(self.known.numpy()), self.take(self.pack.y), -1)
+        """The class of each example, int64, if there are classes; -1 where it is not known, or not served."""
+        rows = (
+            torch.arange(self.rows.start, self.rows.stop, self.rows.step) if isinstance(self.rows, range) else self.rows
+        )
+        return None if self.pack.y is None else self.classes_of(rows)
+
+    def classes_of(self, rows: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
+        """The classes of rows of the pack, as they are served."""
+        assert self.pack.y is not None
+        y = torch.from_numpy(self.pack.y).index_select(0, rows)
+        if self.known is not None:
+            y = torch.where(self.known[rows], y, UNKNOWN)
+        if self.numbering:
+            y = torch.tensor([*self.numbering.numbers, UNKNOWN])[y]  # -1 is the last
+        return y
 
     @property
     def classes(self) -> list[str] | None:
-        """The names of the classes."""
-        return list(self.pack.meta.classes) if self.pack.meta.classes else None
+        """The names of the classes, by their number."""
+        if not self.pack.meta.classes:
+            return None
+        return list(self.numbering.space.called if self.numbering else self.pack.meta.classes)
 
     @property
     def captions(self) -> list[str] | None:
@@ -273,9 +333,9 @@ class Dataset:
         Raises UsageError unless there are classes and every class has its share of `labels`.
         """
         y, classes = self.labels, len(self.classes or ())
-        if y is None or self.tokenizer:
+        if y is None or self.serves == "caption":
             raise UsageError(f"labels={labels}: {self.pack.meta.name} has no classes")
-        most = int(y.bincount(minlength=classes).min()) * classes
+        most = int(y[y != UNKNOWN].bincount(minlength=classes).min()) * classes
         if not classes <= labels <= most:
             raise UsageError(
                 f"labels={labels}: as many of each of the {classes} classes keep their label: "
@@ -298,3 +358,9 @@ class Dataset:
                 return replace(self, rows=self.rows[rows.start : rows.stop])
         numbers = rows if isinstance(rows, Tensor) else torch.tensor(list(rows), dtype=torch.int64)
         return replace(self, rows=self.locate(numbers))
+
+
+def labels_of(classes: Sequence[str]) -> Labels:
+    """The space of these classes. Names that are just their numbers are none."""
+    numbers = tuple(map(str, range(len(classes))))
+    return Labels(len(classes), names=None if tuple(classes) == numbers else tuple(classes))

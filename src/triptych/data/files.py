@@ -11,6 +11,7 @@ import re
 import stat
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -23,6 +24,8 @@ RATIO = 200
 """Above that, so many times its own size is the most that it may claim to hold. Pictures reach 2, text 10."""
 LARGEST_FILE = 1 << 28
 """Bytes of the largest picture or table of captions that is read into memory."""
+PIECE = 1 << 20
+"""Bytes of a text that are read at a time."""
 DEEPEST = 64
 
 
@@ -60,6 +63,12 @@ def hidden(name: str) -> bool:
     return any(p.startswith(".") or p == "__MACOSX" for p in parts) or parts[-1].lower() in ("thumbs.db", "desktop.ini")
 
 
+def pieces_of(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
 class Tree(Protocol):
     """Files by name ("cats/1.png"), and how to read one."""
 
@@ -81,6 +90,9 @@ class Tree(Protocol):
 
     def read(self, name: str) -> bytes:
         """The content of one file. Raises OSError."""
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """The content of one file, `PIECE` bytes at a time. Raises OSError."""
 
 
 @dataclass
@@ -131,6 +143,9 @@ class Folder:
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
 
+    def pieces(self, name: str) -> Iterator[bytes]:
+        return pieces_of(self.path / name)
+
 
 class Files:
     """Some files of one folder."""
@@ -142,6 +157,9 @@ class Files:
 
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        return pieces_of(self.folder / name)
 
 
 class Archive:
@@ -185,8 +203,13 @@ class Archive:
             raise DataError(f"{self.name} is encrypted ({shown(name)!r}); pack it again without a password")
 
     def read(self, name: str) -> bytes:
+        return b"".join(self.pieces(name))
+
+    def pieces(self, name: str) -> Iterator[bytes]:
         try:
-            return self.zip.read(name)
+            with self.zip.open(name) as file:
+                while piece := file.read(PIECE):
+                    yield piece
         except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as e:
             raise OSError(str(e)) from e
         except Exception as e:  # zlib, bz2 and lzma each have an error of their own for damaged data

@@ -1,6 +1,5 @@
 """A folder (or a zip archive) of files: where its splits, classes and captions are; and the pixels of images."""
 
-import logging
 import os
 import warnings
 from collections import Counter
@@ -13,17 +12,17 @@ import numpy as np
 
 from triptych.core import Audio, DataError
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
-from triptych.data.metadata import TABLES, Row, read_table
-from triptych.data.sink import Content, Sink
-from triptych.data.splits import SPLITS, held_out
+from triptych.data.metadata import Row, captions_beside, is_table, read_captions, read_table
+from triptych.data.sink import UNKNOWN, Content, Sink
+from triptych.data.splits import Said, ambiguous, held_out, level
 from triptych.media.images import FORMATS, SUFFIXES, BadImage, Decoded, decode
-
-log = logging.getLogger(__name__)
 
 DOCUMENTS = frozenset(
     (".txt", ".md", ".rst", ".html", ".pdf", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml")
 )
 """What may lie beside images or sounds without being meant as one."""
+UNLABELED = ("unlabeled", "unlabelled")
+"""Folders beside those of classes whose items have none."""
 TOGETHER = 32
 """Files decoded at a time."""
 
@@ -47,9 +46,21 @@ IMAGES = Kind(name="image", formats=FORMATS, suffixes=SUFFIXES)
 @dataclass(frozen=True)
 class Item:
     file: str
+    place: tuple[str, ...] = ()
+    """The folders that it lies in, but for those that name its split or hold everything."""
     split: str = ""
     label: str | None = None
     caption: str | None = None
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """The files of a source, each in its place."""
+
+    items: list[Item]
+    problems: list[Problem]
+    notes: list[str]
+    """What was decided about the source as a whole, and could have been meant otherwise."""
 
 
 class Mixed(Exception):
@@ -59,70 +70,67 @@ class Mixed(Exception):
 def read_images(tree: Tree, sink: Sink) -> Content:
     """Decodes every image of `tree` into `sink`, split by split.
 
-    Sub-folders train/ and test/ (or val/, validation/) are splits. The next folder is the class. A table
-    (metadata.jsonl or .csv) gives captions or labels. Without split folders, a tenth is held out by name
-    (see `held_out`). Raises DataError if there is no image to be had, or if their sizes differ and no size was asked.
+    Sub-folders train/ and test/ (or val/, dev/, ...: see `splits`) are splits. The next folder is the class. A table
+    (metadata.jsonl or .csv), or a text file beside each image, gives captions; a table also labels. Without split
+    folders, a tenth is held out by name (see `held_out`).
+
+    Raises DataError if there is no image to be had, or if their sizes differ and no size was asked.
     """
-    items, problems = arrange(tree, IMAGES)
-    items = in_splits(items)
+    found = arrange(tree, IMAGES)
     channels = sink.options.channels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; damage to the pixels raises
         try:
-            kept, bad = decode_all(tree, items, sink, channels or 1)
+            kept, bad = decode_all(tree, found.items, sink, channels or 1)
         except Mixed:
             sink.restart()
-            kept, bad = decode_all(tree, items, sink, 3)
-    return described(tree, IMAGES, items, kept, problems + bad)
-
-
-def in_splits(items: list[Item]) -> list[Item]:
-    """The items split after split, those for training first."""
-    return sorted(items, key=lambda item: (item.split != "train", item.split))
+            kept, bad = decode_all(tree, found.items, sink, 3)
+    return described(tree, IMAGES, found, kept, bad)
 
 
 def described(
-    tree: Tree, kind: Kind, items: list[Item], kept: list[Item], problems: list[Problem], x: Audio | None = None
+    tree: Tree, kind: Kind, found: Arranged, kept: list[Item], bad: list[Problem], x: Audio | None = None
 ) -> Content:
     """What is known of those items that could be read, `kept`. Raises DataError if there are none."""
+    problems = found.problems + bad
     if not kept:
-        raise DataError(f"{tree.name}: none of {len(items)} {kind.name} files can be read; the first: {problems[0]}")
-    order = dict.fromkeys(("train", *(item.split for item in items)))
+        count = len(found.items)
+        raise DataError(f"{tree.name}: none of {count} {kind.name} files can be read; the first: {bad[0]}")
+    order = dict.fromkeys(("train", *(item.split for item in found.items)))
     classes = tuple(sorted({i.label for i in kept if i.label is not None}, key=natural))
     number = {label: n for n, label in enumerate(classes)}
     counts = Counter(i.split for i in kept)
     return Content(
         splits={split: counts[split] for split in order},
-        labels=np.array([number[str(i.label)] for i in kept]) if classes else None,
+        labels=np.array([UNKNOWN if i.label is None else number[i.label] for i in kept]) if classes else None,
         classes=classes or None,
         captions=[str(i.caption) for i in kept] if kept[0].caption is not None else None,
         problems=problems,
+        notes=found.notes,
         x=x,
     )
 
 
 def natural(label: str) -> tuple[int, str]:
-    """Whole numbers in their own order, then words in theirs."""
-    return (int(label), "") if label.isdecimal() and len(label) < 18 else (1 << 62, label)
+    """Whole numbers in their own order, then words in theirs: no two labels share a place."""
+    return (int(label) if label.isdecimal() and len(label) < 18 else 1 << 62, label)
 
 
-def arrange(tree: Tree, kind: Kind) -> tuple[list[Item], list[Problem]]:
-    """Every file of this kind with its split, class and caption, and the problems found on the way."""
-    problems, what = list(tree.problems), kind.name
-    kinds: dict[str, list[str]] = {what: [], "table": [], "other": []}
+def arrange(tree: Tree, kind: Kind) -> Arranged:
+    """Every file of this kind with its split, class and caption, split after split, those for training first."""
+    problems, notes, what = list(tree.problems), list[str](), kind.name
+    names, tables, documents = list[str](), list[str](), list[str]()
     for name in tree.files:
         path = PurePosixPath(name)
         if path.suffix.lower() in kind.suffixes:
-            kinds[what].append(name)
-        elif path.name in TABLES:
-            kinds["table"].append(name)
+            names.append(name)
+        elif is_table(name):
+            tables.append(name)
         elif path.suffix.lower() in DOCUMENTS or path.stem.upper() in ("LICENSE", "LICENCE", "NOTICE", "README"):
-            kinds["other"].append(name)
+            documents.append(name)
         else:
             problems.append(Problem(file=shown(name), reason=f"not a file of {', '.join(kind.formats)} by its name"))
-    if kinds["other"]:
-        log.info("%s: %d documents beside the %ss are not used", tree.name, len(kinds["other"]), what)
-    if not kinds[what]:
+    if not names:
         other = Counter(PurePosixPath(n).suffix or "(none)" for n in tree.files).most_common(3)
         found = ", ".join(f"{n} {shown(suffix)}" for suffix, n in other)
         first = f"; the first problem: {problems[0]}" if problems else ""
@@ -132,94 +140,162 @@ def arrange(tree: Tree, kind: Kind) -> tuple[list[Item], list[Problem]]:
             else f"is an empty folder{first}"
         )
         raise DataError(f"{tree.name} {holds}")
-
-    tables, captioned = dict[str, Row](), set[str]()
-    for table in kinds["table"]:
-        folder = str(PurePosixPath(table).parent)
-        if folder in captioned:
-            problems.append(Problem(file=shown(table), reason="not used: metadata.csv is there too"))
-            continue
-        captioned.add(folder)
-        read = read_table(tree, table)
-        tables |= read.rows
-        problems += read.problems
-    top = common_folder(kinds[what] + kinds["table"])
-    items, strays, top = with_splits(kinds[what], top)
-    problems += strays
-    items, strays = with_rows(items, tables) if kinds["table"] else with_classes(items, top, tree.name)
-    problems += strays
+    rows, wrong, said = rows_of(tree, names, tables, documents)
+    notes += said
+    items, strays, said = with_splits(names)
+    notes += said
+    items, loose, said = with_classes(items, all_or_none=rows is not None)
+    notes += said
+    problems += wrong + strays + loose
+    if rows is not None:
+        items, unused = with_rows(items, rows)
+        problems += unused
     if not items:
         raise DataError(f"{tree.name}: none of its {what}s can be used; the first problem: {problems[0]}")
-    return items, problems
+    return Arranged(sorted(items, key=lambda item: (item.split != "train", item.split)), problems, notes)
 
 
-def common_folder(names: list[str]) -> int:
-    """How many folders all of `names` share from the top: a zip of photos/ holds photos/..., for one."""
-    folders = [PurePosixPath(n).parts[:-1] for n in names]
-    first, last = min(folders), max(folders)
-    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+def rows_of(
+    tree: Tree, names: list[str], tables: list[str], documents: list[str]
+) -> tuple[dict[str, Row] | None, list[Problem], list[str]]:
+    """Captions and labels by file, of tables or, if no table has captions, of text files; None if there are neither."""
+    rows, problems, notes, seen = dict[str, Row](), list[Problem](), list[str](), dict[PurePosixPath, str]()
+    for table in tables:
+        folder = PurePosixPath(table).parent
+        if folder in seen:
+            problems.append(Problem(file=shown(table), reason=f"not used: {seen[folder]} is there too"))
+            continue
+        seen[folder] = shown(PurePosixPath(table).name)
+        read = read_table(tree, table)
+        rows |= read.rows
+        problems += read.problems
+    beside = captions_beside(tree, names, documents)
+    if any(row.text is not None for row in rows.values()):
+        if beside:
+            notes.append(f"{len(beside)} text files beside files of their name are not used: a table has captions")
+    elif 2 * len(beside) > len(names):
+        read = read_captions(tree, beside)
+        problems += read.problems
+        if not read.rows and not read.problems:
+            notes.append(f"{len(beside)} text files hold nothing but numbers, which are not taken for captions")
+        for name, row in read.rows.items():
+            rows[name] = Row(row.text, rows[name].label if name in rows else None)
+    elif beside:
+        notes.append(f"{len(beside)} of {len(names)} files have a text file of their name: too few to be captions")
+    listed = [shown(n) for n in documents if PurePosixPath(n).suffix.lower() in (".csv", ".tsv", ".jsonl")]
+    if listed:
+        more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+        notes.append(
+            f"{', '.join(listed[:3])}{more}: not used; labels and captions are looked for in metadata.csv or .jsonl, "
+            f"with the columns file_name and label or text"
+        )
+    return rows if rows or tables else None, problems, notes
 
 
-def below(name: str, top: int) -> tuple[str, ...]:
-    return PurePosixPath(name).parts[top:]
-
-
-def with_splits(names: list[str], top: int) -> tuple[list[Item], list[Problem], int]:
-    """Items with their split, the files outside of every split, and how deep the classes begin."""
-    folders = {parts[0].lower() for n in names if len(parts := below(n, top)) > 1}
-    splits = {SPLITS[f] for f in folders if f in SPLITS}
-    if "train" not in splits or len(splits) == 1:
-        held = held_out(["/".join(below(n, top)) for n in names])
-        return [Item(n, "test" if h else "train") for n, h in zip(names, held, strict=True)], [], top
-    items, problems = [], []
-    for name in names:
-        first, *rest = below(name, top)
-        if rest and first.lower() in SPLITS:
-            items.append(Item(name, SPLITS[first.lower()]))
+def with_splits(names: list[str]) -> tuple[list[Item], list[Problem], list[str]]:
+    """Items with their split, and the files outside of every split."""
+    places = {name: PurePosixPath(name).parts[:-1] for name in names}
+    found = level(list(places.values()))
+    if found is None:
+        wrapped = wrapping(list(places.values()))
+        keys = ["/".join(inside(PurePosixPath(name).parts, wrapped)) for name in names]
+        items = [
+            Item(name, inside(places[name], wrapped), "test" if held else "train")
+            for name, held in zip(names, held_out(keys), strict=True)
+        ]
+        words = ambiguous(part for place in places.values() for part in place[len(wrapped) : len(wrapped) + 1])
+        quoted = ", ".join(f'"{shown(word)}"' for word in words)
+        return (
+            items,
+            [],
+            [f"{quoted}: taken for a class or a mere folder, as no other split lies beside"] if words else [],
+        )
+    depth, splits = found
+    several = len({what.kind for what in splits.values()}) > 1
+    items, problems = list[Item](), list[Problem]()
+    for name, place in places.items():
+        what = splits.get(place[depth]) if len(place) > depth else None
+        if what is None:
+            reason = f"in none of the folders {', '.join(sorted(map(shown, splits)))}"
+            problems.append(Problem(file=shown(name), reason=reason))
         else:
-            problems.append(Problem(file=shown(name), reason=f"in none of the folders {', '.join(sorted(splits))}"))
-    return items, problems, top + 1
+            kind = (what.rest,) if several else ()
+            items.append(Item(name, (*place[:depth], *kind, *place[depth + 1 :]), what.split))
+    wrapped = wrapping([item.place for item in items])
+    items = [replace(item, place=inside(item.place, wrapped)) for item in items]
+    return items, problems, together(splits)
+
+
+def together(splits: dict[str, Said]) -> list[str]:
+    """What to say of folders that are one split together."""
+    parts: dict[tuple[str, str], list[str]] = {}
+    for name, what in sorted(splits.items()):
+        parts.setdefault((what.split, what.kind), []).append(f'"{shown(name)}"')
+    return [f"{' and '.join(names)} together are the {split} part" for (split, _), names in parts.items() if names[1:]]
+
+
+def wrapping(places: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """The folders around everything, as a zip of photos/ holds photos/...; what is loose is not looked at as long as
+    it is the lesser part."""
+    wrapped: tuple[str, ...] = ()
+    while True:
+        depth = len(wrapped)
+        further = {place[depth] for place in places if len(place) > depth and place[:depth] == wrapped}
+        inner = sum(len(place) > depth and place[:depth] == wrapped for place in places)
+        if len(further) != 1 or 2 * inner <= len(places):
+            return wrapped
+        wrapped += (further.pop(),)
+
+
+def inside(place: tuple[str, ...], wrapped: tuple[str, ...]) -> tuple[str, ...]:
+    return place[len(wrapped) :] if place[: len(wrapped)] == wrapped else ()
+
+
+def with_classes(items: list[Item], *, all_or_none: bool) -> tuple[list[Item], list[Problem], list[str]]:
+    """Items with the sub-folder that they lie in as label.
+
+    One sub-folder alone is no class. Where some files lie in none: fewer than half, and they are left out as
+    problems; otherwise (or with `all_or_none`) the folders are taken for a mere filing system, and there are no labels.
+    A folder called unlabeled holds items whose class is not known.
+    """
+    folders = {item.place[0] for item in items if item.place}
+    loose = sum(not item.place for item in items)
+    if len(folders) < 2 or 2 * loose >= len(items) or (all_or_none and loose):
+        said = f"{len(folders)} sub-folders are not taken for classes: {loose} of {len(items)} files lie in none"
+        return items, [], [said] if len(folders) > 1 else []
+    reason = "in no class folder, where most files are in one"
+    problems = [Problem(file=shown(item.file), reason=reason) for item in items if not item.place]
+    labels = {name: None if name.lower() in UNLABELED else shown(name) for name in folders}
+    deeper = sorted({shown(item.place[0]) for item in items if len(item.place) > 1})
+    notes = [f"the class is the first folder; those inside {deeper[0]} are not looked at"] if deeper else []
+    return [replace(item, label=labels[item.place[0]]) for item in items if item.place], problems, notes
 
 
 def with_rows(items: list[Item], rows: dict[str, Row]) -> tuple[list[Item], list[Problem]]:
     """Items with the captions and labels of the tables; those without a row, and rows without a file, are problems.
 
-    A column counts if most rows have it.
+    Captions count if most rows have one, and then every item must have one. Labels count if any row has one; they take
+    the place of folders, and an item without one is of unknown class.
     """
-    most = len(rows) / 2
-    texts = sum(r.text is not None for r in rows.values()) > most
-    labels = sum(r.label is not None for r in rows.values()) > most
+    texts = 2 * sum(row.text is not None for row in rows.values()) > len(rows)
+    labels = any(row.label is not None for row in rows.values())
     taken, problems = [], []
     for item in items:
         row = rows.get(item.file)
         if row is None:
-            problems.append(Problem(file=shown(item.file), reason="no usable row in metadata"))
-        elif (texts and row.text is None) or (labels and row.label is None):
-            problems.append(Problem(file=shown(item.file), reason=f"no {'text' if row.text is None else 'label'}"))
+            problems.append(
+                Problem(file=shown(item.file), reason="no usable row in metadata, and no caption beside it")
+            )
+        elif texts and row.text is None:
+            problems.append(Problem(file=shown(item.file), reason="no text"))
         else:
-            taken.append(replace(item, caption=row.text if texts else None, label=row.label if labels else None))
+            label = row.label if labels else item.label
+            taken.append(replace(item, caption=row.text if texts else None, label=label))
     files = {item.file for item in items}
     problems += [
         Problem(file=shown(f), reason="has a row in metadata and is not there") for f in rows if f not in files
     ]
     return taken, problems
-
-
-def with_classes(items: list[Item], top: int, name: str) -> tuple[list[Item], list[Problem]]:
-    """Items with the sub-folder that they lie in as label.
-
-    One sub-folder alone is no class. Where some files lie in none: fewer than half, and they are left out as
-    problems; otherwise the folders are taken for a mere filing system, and there are no labels.
-    """
-    labels = [parts[0] if len(parts := below(i.file, top)) > 1 else None for i in items]
-    loose = labels.count(None)
-    if len({*labels} - {None}) < 2 or 2 * loose >= len(items):
-        if loose < len(items):
-            log.info("%s: its sub-folders are not taken for classes", name)
-        return items, []
-    reason = "in no class folder, where most files are in one"
-    problems = [Problem(file=shown(i.file), reason=reason) for i, y in zip(items, labels, strict=True) if y is None]
-    return [replace(i, label=shown(y)) for i, y in zip(items, labels, strict=True) if y is not None], problems
 
 
 def decode_all(tree: Tree, items: list[Item], sink: Sink, channels: int) -> tuple[list[Item], list[Problem]]:

@@ -2,21 +2,31 @@
 
 Each row has a `file_name`, relative to the folder of the table, and a `text` (or `caption`), a `label` (or `class`),
 or both. https://huggingface.co/docs/datasets/image_dataset
+
+Names of tables and of columns may be in capitals; columns of a .csv may be separated by semicolons or tabs. A caption
+may also be a text file beside its image, of the same name.
 """
 
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from triptych.core import DataError
+from triptych.data.encodings import BadText, decode
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
 
-TABLES = ("metadata.jsonl", "metadata.csv")
-TEXT, LABEL = ("text", "caption"), ("label", "class")
+TABLES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
+FILE, TEXT, LABEL = ("file_name", "filename"), ("text", "caption"), ("label", "class")
+BESIDE = (".txt", ".caption")
+"""Endings of files that hold one caption."""
+LONGEST_CAPTION = 1 << 16
+NUMBERS = re.compile(r"[-+0-9.eE\s,:]*")
+"""What annotations of boxes and the like consist of; captions do not."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,10 @@ class Table:
     problems: list[Problem]
 
 
+def is_table(name: str) -> bool:
+    return PurePosixPath(name).name.lower() in TABLES
+
+
 def read_table(tree: Tree, name: str) -> Table:
     """Reads one table. Rows that cannot be used are reported, and so are the files that they name.
 
@@ -41,32 +55,62 @@ def read_table(tree: Tree, name: str) -> Table:
     if tree.files[name] > LARGEST_FILE:
         raise DataError(f"{where} has {tree.files[name]:,} bytes; at most {LARGEST_FILE:,} are read")
     try:
-        text = tree.read(name).decode("utf-8-sig")
+        text = decode(tree.read(name))
     except OSError as e:
         raise DataError(f"{where} cannot be read: {reason_of(e)}") from e
-    except UnicodeDecodeError as e:
-        raise DataError(f"{where} is not UTF-8 (byte {e.start} is 0x{e.object[e.start]:02x}); save it as UTF-8") from e
+    except BadText as e:
+        raise DataError(f"{where} is {e}") from e
     table = Table({}, [])
     columns: dict[str, None] = {}
-    for line, fields in (from_csv if name.endswith(".csv") else from_json_lines)(text):
+    for line, raw in (from_json_lines if name.lower().endswith(".jsonl") else from_csv)(text):
         place = f"{shown(name)}:{line}"
-        if isinstance(fields, str):
-            table.problems.append(Problem(file=place, reason=fields))
+        if isinstance(raw, str):
+            table.problems.append(Problem(file=place, reason=raw))
             continue
-        columns |= dict.fromkeys(fields)
+        fields = {key.strip().lower(): value for key, value in raw.items()}
+        columns |= dict.fromkeys(raw)
         try:
-            file = str(PurePosixPath(name).parent / string(fields.get("file_name"), "file_name"))
-            row = Row(text_of(fields), label_of(fields))
+            file = string(first(fields, FILE), "file_name").replace("\\", "/")
+            label = label_of(fields)
+            row = Row(text_of(fields, label), label)
         except ValueError as e:
             table.problems.append(Problem(file=place, reason=str(e)))
             continue
+        file = str(PurePosixPath(name).parent / file)
         if file in table.rows:
             same = "the same" if table.rows[file] == row else "another content; the first is taken"
             table.problems.append(Problem(file=place, reason=f"a second row for {shown(file)}, with {same}"))
         else:
             table.rows[file] = row
-    if columns and not columns.keys() & {*TEXT, *LABEL}:
+    if columns and not {c.strip().lower() for c in columns} & {*TEXT, *LABEL}:
         raise DataError(f"{where} has the columns {', '.join(map(shown, columns))}; we look for text or label")
+    return table
+
+
+def captions_beside(tree: Tree, names: list[str], others: list[str]) -> dict[str, str]:
+    """The text file that each of `names` has beside it, of those `others`: cat.txt beside cat.png."""
+    by_stem = {name[: -len(end)]: name for end in reversed(BESIDE) for name in others if name.lower().endswith(end)}
+    stems = {name: str(PurePosixPath(name).with_suffix("")) for name in names}
+    return {name: by_stem[stem] for name, stem in stems.items() if stem in by_stem}
+
+
+def read_captions(tree: Tree, beside: dict[str, str]) -> Table:
+    """The captions in text files, by the name of what they describe. Those that cannot be used are reported.
+
+    None at all, if they hold nothing but numbers: then they are annotations of another kind.
+    """
+    table = Table({}, [])
+    for name, file in beside.items():
+        try:
+            if tree.files[file] > LONGEST_CAPTION:
+                raise BadText(f"{tree.files[file]:,} bytes; a caption has at most {LONGEST_CAPTION:,}")
+            table.rows[name] = Row(string(" ".join(decode(tree.read(file)).split()), "caption"), None)
+        except OSError as e:
+            table.problems.append(Problem(file=shown(file), reason=reason_of(e)))
+        except ValueError as e:
+            table.problems.append(Problem(file=shown(file), reason=str(e)))
+    if table.rows and all(row.text is not None and NUMBERS.fullmatch(row.text) for row in table.rows.values()):
+        return Table({}, [])
     return table
 
 
@@ -81,16 +125,26 @@ def string(value: Any, what: str) -> str:
     return value
 
 
-def text_of(fields: dict[str, Any]) -> str | None:
-    value = next((fields[c] for c in TEXT if c in fields), None)
+def first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
+    return next((fields[c] for c in names if c in fields), None)
+
+
+def text_of(fields: dict[str, Any], label: str | None) -> str | None:
+    """The text; an empty one counts as none where there is a label."""
+    value = first(fields, TEXT)
+    if label is not None and isinstance(value, str) and not value.strip():
+        return None
     return None if value is None else string(value, "text")
 
 
 def label_of(fields: dict[str, Any]) -> str | None:
-    value = next((fields[c] for c in LABEL if c in fields), None)
+    """The label; None where it is not known: null, an empty field, or -1."""
+    value = first(fields, LABEL)
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return None if value is None else string(value, "label")
+        value = str(value)
+    if value is None or (isinstance(value, str) and value.strip() in ("", "-1")):
+        return None
+    return string(value, "label")
 
 
 def from_json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -107,7 +161,8 @@ def from_json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 
 def from_csv(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    head = text.split("\n", 1)[0]
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
     try:
         header = next(lines, [])
         for fields in lines:

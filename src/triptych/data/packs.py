@@ -4,7 +4,7 @@
                  [n, dims]; for text its n tokens [n, 1]
     sizes.npy    int64 [n, 3], (channels, height, width) of each picture, where they keep their own sizes: x.npy is then
                  uint8 [all their pixels], one picture after the other
-    y.npy        int64 [n], a class each                        (where there are labels)
+    y.npy        int64 [n], a class each, -1 if it is not known  (where there are labels)
     tokens.npy   int32 [n, length]                              (where there are captions)
     captions.json                                               (the captions themselves)
     meta.json    what it is, the rows of each split, problems found, size and sha256 of each file above
@@ -32,6 +32,8 @@ from triptych.data.sink import Options, Reader, Sink, writing
 from triptych.data.text import Tokenizer
 
 FORMAT = 1
+"""Of the folder: changes when an earlier version's packs cannot be read."""
+READING = 2
 """Changes when the same source would be packed into other bytes."""
 
 
@@ -53,6 +55,8 @@ class Meta:
     classes: tuple[str, ...] | None
     tokenizer: Tokenizer | None
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+    """What was decided about the source, and could have been meant otherwise."""
     truth: Mixture | None
     """The density that x was drawn from, where it is known."""
     files: dict[str, ArrayFile]
@@ -89,6 +93,11 @@ class Pack:
             return self.x[i]
         shape = tuple(self.sizes[i].tolist())
         return self.x[self.ends[i] - int(np.prod(shape)) : self.ends[i]].reshape(shape)
+
+    @cached_property
+    def partial(self) -> bool:
+        """Whether the class of some rows is not known."""
+        return self.y is not None and bool((self.y < 0).any())
 
     @cached_property
     def captions(self) -> list[str] | None:
@@ -146,6 +155,7 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
         classes=content.classes,
         tokenizer=tokenizer,
         problems=tuple(content.problems),
+        notes=tuple(content.notes),
         truth=content.truth,
         files=files,
         whole=sizes is not None,

@@ -19,7 +19,7 @@ import torch
 
 from triptych.core import Audio, DataError
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
-from triptych.data.folders import TOGETHER, Item, Kind, arrange, described, in_splits
+from triptych.data.folders import TOGETHER, Item, Kind, arrange, described
 from triptych.data.sink import Content, Sink
 
 SOUNDS = Kind(
@@ -49,8 +49,8 @@ def read_sounds(tree: Tree, sink: Sink) -> Content:
 
     Raises DataError if there is no clip to be had.
     """
-    items, problems = arrange(tree, SOUNDS)
-    items = in_splits(items)
+    found = arrange(tree, SOUNDS)
+    items, problems = found.items, list[Problem]()
     x = sink.options.sound or space_of(tree, items)
     kept, amplitudes = list[Item](), list[np.ndarray]()
 
@@ -75,7 +75,7 @@ def read_sounds(tree: Tree, sink: Sink) -> Content:
         if len(amplitudes) == TOGETHER:
             flush()
     flush()
-    return described(tree, SOUNDS, items, kept, problems, x)
+    return described(tree, SOUNDS, found, kept, problems, x)
 
 
 def space_of(tree: Tree, items: list[Item]) -> Audio:

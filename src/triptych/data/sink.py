@@ -17,6 +17,8 @@ from triptych.data.noisy import Corruption
 from triptych.data.text import Tokenizer
 from triptych.media.images import fit_array
 
+UNKNOWN = -1
+"""The class of a row of which it is not known."""
 FIXED_SEED = 1
 """Of binary="fixed": row after row, in the order of the pack."""
 CHUNK = 4096
@@ -49,6 +51,8 @@ class Content:
     tokenizer: Tokenizer | None = None
     """None: one is fitted to the captions of the first split."""
     problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was decided about the source as a whole, and could have been meant otherwise: a line each."""
     truth: Mixture | None = None
     x: Audio | None = None
     """Where x lives, if its shape and levels do not say it."""

@@ -4,6 +4,7 @@ import difflib
 import errno
 import logging
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from triptych.data.builtin import BUILTIN, Binary, Source, builtin
 from triptych.data.cache import cached, install
 from triptych.data.corpus import TokenKind, check_tokens, is_corpus, read_corpus, tokenize
 from triptych.data.crops import Crops
-from triptych.data.dataset import Dataset, Windows
+from triptych.data.dataset import Condition, Dataset, Windows
 from triptych.data.files import Archive, Files, Folder, Tree, reason_of, sha256_file, shown
 from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
@@ -48,6 +49,7 @@ def data(
     mutate: float = 0.0,
     labels: int | None = None,
     labels_seed: int = 0,
+    condition: Condition | None = None,
     crop: int | None = None,
     strict: bool = False,
     cache: str | Path | None = None,
@@ -82,6 +84,8 @@ def data(
     labels    in the training part only so many examples keep their class, as many of each, and that of the others
               becomes unknown; so many that about half of all examples have one, by repeating those that do.
     labels_seed  which ones.
+    condition  "label" or "caption", of a source that has both. If nothing is said, a model is given what it takes, and
+              captions are served where nobody takes classes.
     crop      pictures keep their own sizes, and squares of so many pixels of them are served (see `Crops`): anywhere in
               them for training, else side by side.
     strict    refuse the source if any file in it is bad, rather than skip that file.
@@ -103,6 +107,8 @@ def data(
     if channels not in (None, 1, 3):
         raise UsageError(f"channels={channels!r}: it is 1 or 3")
     check_tokens(tokens)
+    if condition not in (None, "label", "caption"):
+        raise UsageError(f'condition={condition!r}: it is "label" or "caption"')
     whole = crop is not None
     options = Options(sides, channels, None if binary == "dynamic" else binary, tokens, sound, corruption, whole)
     if isinstance(found, Packed) and options in (
@@ -115,14 +121,14 @@ def data(
     report(pack, strict)
     opened: dict[str, Any] = {"source": str(place), "size": size, "channels": channels, "binary": said}
     if crop is not None:
-        if binary or mutate or labels is not None or length is not None or stride is not None:
+        if binary or mutate or condition or labels is not None or length is not None or stride is not None:
             raise UsageError("crop= goes with size= and channels= only")
         return Crops.of(pack, wanted, crop, opened | {"crop": crop})
     if isinstance(pack.meta.x, Tokens):
         if mutate:
             raise UsageError(f"mutate= is for images and sound; {pack.meta.name} holds {pack.meta.x}")
-        if labels is not None:
-            raise UsageError(f"labels= is for examples with classes; {pack.meta.name} holds text")
+        if labels is not None or condition:
+            raise UsageError(f"labels= and condition= are for examples with classes; {pack.meta.name} holds text")
         windows = Windows.of(length, stride, wanted)
         opened |= {"tokens": None if isinstance(tokens, Symbols) else tokens, "length": windows.length}
         return Dataset.of(pack, wanted, binary == "dynamic", opened, windows)
@@ -131,7 +137,10 @@ def data(
     opened |= {"sound": asdict(sound)} if sound else {}
     opened |= {"noisy": str(corruption)} if corruption else {}
     opened |= {"labels": labels, "labels_seed": labels_seed} if labels is not None else {}
+    opened |= {"condition": condition} if condition else {}
     served = Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
+    if condition:
+        served = served.serving(condition)
     if labels is not None and wanted == "train":
         served = served.partly_labeled(labels, labels_seed)
     return replace(served, mutate=mutate)
@@ -180,9 +189,21 @@ def pack(
     return Dataset.of(packed, "all", windows=windows)
 
 
+told = set[tuple[str, str]]()
+"""Notes that this process has logged: a source is opened more than once, for its splits."""
+
+
 def report(pack: Pack, strict: bool) -> None:
-    """Logs the problems of a source; with `strict`, raises DataError if there are any."""
-    problems = pack.meta.problems
+    """Logs what was decided about a source (once) and its problems; with `strict`, raises DataError if it has any."""
+    problems, notes = pack.meta.problems, list(pack.meta.notes)
+    if pack.meta.classes and pack.meta.tokenizer:
+        notes.append(
+            'it has classes and captions: a model is given what it takes; condition="label" or "caption" decides'
+        )
+    for note in notes:
+        if (pack.fingerprint, note) not in told:
+            told.add((pack.fingerprint, note))
+            log.warning("%s: %s", pack.meta.name, note)
     if not problems:
         return
     few = "; ".join(map(str, problems[:5])) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
@@ -234,8 +255,9 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
     meta = pack.meta
     if isinstance(meta.x, Tokens):
         tokens = torch.from_numpy(pack.x[:, 0])
-        texts = {split: meta.x.decode(tokens[start:stop]) for split, (start, stop) in meta.splits.items()}
-        return tokenize(texts, meta.name, sink, list(meta.problems))
+        whole = {split: meta.x.decode(tokens[start:stop]) for split, (start, stop) in meta.splits.items()}
+        texts = {split: partial(iter, [text]) for split, text in whole.items()}
+        return tokenize(texts, set().union(*whole.values()), meta.name, sink, list(meta.problems), list(meta.notes))
     for start in range(0, len(pack.x), CHUNK):
         sink.append(pack.x[start : start + CHUNK], getattr(meta.x, "levels", 256))
     return Content(
@@ -245,6 +267,7 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
         captions=pack.captions,
         tokenizer=meta.tokenizer,
         problems=list(meta.problems),
+        notes=list(meta.notes),
         truth=meta.truth,
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych import models
-from triptych.core import Data, Generative, Labels, Leveled, Space, Tokens
+from triptych.core import Data, Generative, Labels, Leveled, PartialLabels, Space, Tokens
 from triptych.io import configs
 from triptych.io.commit import write_atomic
 from triptych.report import Card, Fact, Link, model_card
@@ -23,6 +23,7 @@ def write_card(
         return
     entry, x = models.find(model.name), model.config.x
     given = getattr(model.config, "given", None)
+    names = given.names if isinstance(given, Labels | PartialLabels) else None
     card = Card(
         name=entry.name,
         title=f"{entry.title} on {data.name.partition(':')[0]}",
@@ -32,6 +33,7 @@ def write_card(
         samples=described(x),
         command=command(model, data, run, path),
         training=[
+            *([Fact("classes", ", ".join(f"{k} {name}" for k, name in enumerate(names)))] if names else []),
             Fact("data", f"{data.name}, {len(data):,} examples, fingerprint {data.fingerprint[:12]}"),
             Fact("run", f"{run.steps:,} steps of {run.batch}, seed {run.seed}, {run.precision}"),
             Fact("time", f"{seconds:.0f} s on {made_with['device']}, {made_with['threads']} threads"),
@@ -59,7 +61,7 @@ def command(model: Generative[Any], data: Data, run: Run, path: Path) -> str:
     """The command line that repeats the run: every field that differs from the default is spelled out."""
     opened = getattr(data, "opened", None) or {"source": data.name}
     words = ["triptych", "train", model.name, "--data", str(opened["source"]), "--out", str(path)]
-    for option in ("size", "channels", "binary", "noisy", "tokens", "length", "labels", "labels_seed"):
+    for option in ("size", "channels", "binary", "noisy", "tokens", "length", "labels", "labels_seed", "condition"):
         if isinstance(opened.get(option), int | str) and not isinstance(opened.get(option), bool):
             words += [f"--{option.replace('_', '-')}", str(opened[option])]
     words += ["--steps", str(run.steps), "--batch", str(run.batch), "--seed", str(run.seed)]

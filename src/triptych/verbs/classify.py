@@ -11,6 +11,7 @@ from torch import Tensor
 
 from triptych.core import Data, Generative, ItemNoise, Label, UsageError, evaluating, mix
 from triptych.core.likelihood import Kind
+from triptych.data import fitted
 from triptych.inference import bayes, discriminative
 
 
@@ -35,6 +36,8 @@ class Classification:
     data: str
     n: int
     classes: int
+    names: tuple[str, ...] | None
+    """What the classes are called, by their number, if they have names."""
     kind: Kind
     """Of log p(x | y). Probabilities of classes from bounds are no bounds."""
     how: str
@@ -84,6 +87,7 @@ def classify(
         raise UsageError(f"{data.name} holds {n} items to classify; it takes 2 or more")
     if rival is not None and rival.fingerprint == data.fingerprint:
         raise UsageError(f"the rival would be trained on the items it is to classify, {data.name}; take another split")
+    data, rival = fitted(data, model.config), None if rival is None else fitted(rival, model.config)
     chosen, nats, truth = torch.arange(n) * len(data) // n, [], []
     with evaluating(model), torch.no_grad():
         for first in range(0, n, batch):
@@ -95,8 +99,6 @@ def classify(
             nats.append(found.nats.cpu())
             truth.append(b.given.y.cpu())
     likelihoods, y = torch.cat(nats), torch.cat(truth)
-    if not bool((y < likelihoods.shape[1]).all()):
-        raise UsageError(f"{data.name} has labels up to {int(y.max())}; the model knows {likelihoods.shape[1]} classes")
     beside = None
     if rival is not None:
         beside = challenge(rival, data, chosen, y, steps=rival_steps, batch=batch, seed=seed)
@@ -105,6 +107,7 @@ def classify(
         data=data.name,
         n=n,
         classes=likelihoods.shape[1],
+        names=model.config.given.names,
         kind=found.kind,
         how=found.how,
         prior="uniform",

@@ -18,7 +18,7 @@ from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Seri
 from triptych.verbs.create import load
 from triptych.verbs.decoration import metrics, shots
 from triptych.verbs.evaluate import POOL, Evaluation, Judge, evaluate, machine, served
-from triptych.verbs.sample import picture
+from triptych.verbs.sample import in_turn, picture
 from triptych.verbs.walk import interpolate, reconstruct
 
 SHOWN = 64
@@ -129,7 +129,7 @@ def data_of(path: Path, model: Generative[Any]) -> tuple[Served, Served]:
 def section(path: Path, name: str, model: Generative[Any], test: Served, one: Evaluation, judge: Judge) -> ModelSection:
     """A run's part of the page."""
     entry, about, x = models.find(model.name), folders_io.about(path), one.images
-    drawn = f"the first {min(SHOWN, len(x))} samples of seed {one.seed}, not chosen"
+    drawn = f"the first {min(SHOWN, len(x))} samples of seed {one.seed}, not chosen{in_turn(model)}"
     doc = (entry.module().__doc__ or "").strip().splitlines()[0]
     made, run = about.get("made_with", {}), about.get("run", {})
     log = metrics(path)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from triptych.core import Data, Generative, ItemNoise, Label, Tokens, UsageError, evaluating, mix
 from triptych.core.likelihood import Kind
+from triptych.data import fitted
 from triptych.inference.compression import Compressed, Restored
 from triptych.inference.compression import compress as encode
 from triptych.inference.compression import decompress as decode
@@ -76,6 +77,7 @@ def from_data(model: Generative[Any], data: Data, *, limit: int | None = None, s
     """
     if isinstance(data.x, Tokens):
         raise UsageError(f"{data.name}: a text is compressed whole; name one .txt file")
+    data = fitted(data, model.config)
     n = len(data) if limit is None else min(limit, len(data))
     rows = torch.arange(n) * len(data) // max(n, 1)
     batch = data.fetch(rows, ItemNoise(seed, rows.tolist()))

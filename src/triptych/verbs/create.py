@@ -8,6 +8,7 @@ import torch
 
 from triptych import models
 from triptych.core import Data, Generative, Labels, PartialLabels, Space, Tokens, UsageError, mix
+from triptych.data.fits import serving, taken
 from triptych.io import configs, folder
 from triptych.tasks.task import Posed
 
@@ -52,6 +53,7 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
         bound |= {"x": data.x, "given": data.given} if isinstance(data, Posed) else {}
         return initialize(kind, configs.override(preset.config, assignments, **bound), seed)
     names = {f.name for f in fields(settings)}
+    data = serving(data, taken(settings))
     given = condition(data.given, getattr(settings(), "given", None))
     spaces = {k: v for k, v in (("x", data.x), ("given", given)) if k in names and v is not None}
     return initialize(kind, configs.override(settings(), assignments, **spaces), seed)
@@ -63,7 +65,7 @@ def condition(served: Space | None, usual: Space | None) -> Space | None:
     A model that bears unknown labels bears known ones too, and not the other way round.
     """
     if isinstance(served, Labels) and isinstance(usual, PartialLabels):
-        return PartialLabels(served.classes)
+        return PartialLabels(served.classes, names=served.names)
     return None if isinstance(served, PartialLabels) and not isinstance(usual, PartialLabels) else served
 
 

@@ -20,6 +20,7 @@ from triptych.core import (
     UsageError,
     evaluating,
 )
+from triptych.data import fitted
 from triptych.inference.importance import LatentVariable
 from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Measurement, Row
 from triptych.verbs.sample import examples, sample
@@ -314,6 +315,7 @@ def evaluate(
     """
     if model.config.x != test.x:
         raise UsageError(f"{model.name} models {model.config.x}; {test.name} serves {test.x}")
+    test = fitted(test, model.config)
     judge = judge or Judge(train, test, n=n, seed=seed)
     started = time.perf_counter()
     given = examples(model, n, test)

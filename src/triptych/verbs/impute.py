@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from triptych.core import Data, Generative, Images, ItemNoise, Leveled, Space, UsageError, evaluating, mix, to_levels
+from triptych.data import fitted
 from triptych.inference import imputation
 from triptych.io import commit
 from triptych.report import pictures
@@ -87,6 +88,7 @@ def impute(
     """
     if n < 1 or completions < 1:
         raise UsageError(f"n={n}, completions={completions}: both are 1 or more")
+    data = fitted(data, model.config)
     n, space = min(n, len(data)), model.config.x
     rows = torch.arange(n) * len(data) // n
     batch = data.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))

@@ -28,6 +28,7 @@ from triptych.core import (
     UsageError,
     prefix,
 )
+from triptych.core.spaces import listed
 from triptych.io import commit
 from triptych.report import pictures, sound
 
@@ -57,8 +58,14 @@ def evenly(length: int, n: int) -> Tensor:
     return torch.arange(n) * length // n
 
 
+def in_turn(model: Generative[Any]) -> str:
+    """Words on which classes `examples` takes, if they have names."""
+    space = getattr(model.config, "given", None)
+    return f"; in turn of {listed(space.names)}" if isinstance(space, Labels) and space.names else ""
+
+
 def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | None:
-    """The conditions that a text asks for: "3" or "0,1,2" (in turn) for a model of labels.
+    """The conditions that a text asks for: "cat", "3" or "cat,dog" (in turn) for a model of labels.
 
     Raises UsageError for what the model does not take.
     """
@@ -67,13 +74,21 @@ def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | Non
         return examples(model, n)
     if not isinstance(space, Labels | PartialLabels):
         raise UsageError(f"{model.name} takes no label; leave out --given")
+    whole = asked in space.called  # a name may have a comma in it
     try:
-        classes = [int(part) for part in asked.split(",")]
-    except ValueError:
-        raise UsageError(f"--given {asked}: not class numbers; write 3, or 0,1,2 to take turns") from None
+        classes = [space.number(part.strip()) for part in ([asked] if whole else asked.split(","))]
+    except UsageError as e:
+        raise UsageError(
+            f"--given {asked}: {e}; name a class, or several to take turns: {examples_of(space)}"
+        ) from None
     y = torch.tensor(classes, device=model.device)[torch.arange(n, device=model.device) % len(classes)]
     space.check(y, "--given")
     return PartialLabel(y) if isinstance(space, PartialLabels) else Label(y)
+
+
+def examples_of(space: Labels | PartialLabels) -> str:
+    """How to ask for classes: "cat,dog"."""
+    return ",".join(space.called[:2])
 
 
 def steering(

@@ -23,6 +23,7 @@ from triptych.core import (
     mix,
 )
 from triptych.core.likelihood import Kind, Measure
+from triptych.data import fitted
 from triptych.inference.ais import Annealing, Sandwich, ais, bdmc
 from triptych.inference.generators import Observation
 from triptych.inference.importance import LatentVariable, importance_sampling
@@ -111,6 +112,7 @@ def score(
         raise UsageError(f"noise={noise} is the observation noise of a generator that is annealed; ask for that (ais)")
     if draws is not None and not isinstance(model, LatentVariable):
         raise UsageError(f"{model.name} has no latent variable to draw; score it without draws")
+    data = fitted(data, model.config)
     n = len(data) if limit is None else min(limit, len(data))
     if n == 0:
         raise UsageError(f"{data.name} holds no items to score")

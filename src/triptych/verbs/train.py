@@ -16,7 +16,7 @@ from PIL import Image
 import triptych
 from triptych import training
 from triptych.core import CollapseError, Data, Generative, HasLikelihood, ItemNoise, NonFiniteError, UsageError
-from triptych.data import check_fits
+from triptych.data import check_fits, fitted
 from triptych.errors import Interrupted
 from triptych.io import commit, configs, folder
 from triptych.report import pictures
@@ -70,7 +70,9 @@ def train(
     one, or several ranks are to go back; Interrupted after a signal; CollapseError; NonFiniteError and ResourceError as
     the loop and the disk do.
     """
-    check_fits(data, model.config)
+    check_fits(data, model.config, training=True)
+    data = fitted(data, model.config, training=True)
+    held = None if held is None else fitted(held, model.config)
     training.check_batches(model, data, run)
     if dist.is_initialized() and (on_collapse != "warn" or on_nan == "rollback"):
         raise UsageError("stopping at a collapse and going back to a checkpoint are for one process; leave them out")
