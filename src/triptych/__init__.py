@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from triptych.verbs.classify import classify
     from triptych.verbs.create import create, from_pretrained, load, save_pretrained
     from triptych.verbs.evaluate import evaluate
+    from triptych.verbs.get import get_data
     from triptych.verbs.score import score
     from triptych.verbs.train import train
 
@@ -77,6 +78,7 @@ HOMES = {
     "triptych.verbs.classify": "classify",
     "triptych.verbs.create": "create from_pretrained load save_pretrained",
     "triptych.verbs.evaluate": "evaluate",
+    "triptych.verbs.get": "get_data",
     "triptych.verbs.score": "score",
     "triptych.verbs.train": "train",
 }
@@ -124,6 +126,7 @@ __all__ = [
     "decompress",
     "evaluate",
     "from_pretrained",
+    "get_data",
     "impute",
     "invert",
     "load",
