@@ -56,9 +56,9 @@ def data(
     """Opens a source; the first time, it is packed into a memory-mapped file in the cache.
 
     source    the name of a built-in set (`BUILTIN`), or of one of the library that is on this machine; a folder of
-              images or of sound files (class sub-folders, or metadata.jsonl or .csv with text or label); .npy or .npz; an idx file or a folder of them; a .txt file or
-              a folder of them (UTF-8); a zip of any of these, read in place; a packed folder. A split may follow:
-              "mnist:test".
+              images or of sound files (class sub-folders, or metadata.jsonl or .csv with text or label); .npy or .npz;
+              an idx file or a folder of them; a .txt file or a folder of them (UTF-8); a zip of any of these, read in
+              place; a packed folder. A split may follow: "mnist:test".
     split     "train" (if nothing is said), "test", "validation" (or "val"), or "all". A source with no splits of its
               own holds out a tenth as "test": the files, or rows, whose name's, or number's, sha256 is smallest
               (below 0.1 when read as a number from 0 to 1); of text, the last tenth of its characters.

@@ -6,7 +6,7 @@ from pathlib import Path
 from triptych.core import UsageError
 from triptych.data.files import shown
 from triptych.data.library import emoji, faces, fashion, photographs, satellite
-from triptych.data.library.fetch import Fetched, about, fetch, place_of
+from triptych.data.library.fetching import Fetched, about, fetch, place_of
 from triptych.data.library.recipe import Recipe
 
 LIBRARY: dict[str, Recipe] = {

@@ -102,10 +102,12 @@ def write(archives: Archives, folder: Folder) -> None:
     pictures["fluent"] = {right: content for code, content in pictures["fluent"].items() if (right := mended(code))}
     known = sorted(emoji(archives.one(GOOGLE.name, TABLE)), key=lambda e: e.code)
     common = [e for e in known if all(e.code in some for some in pictures.values())]
+    bases = sorted({e.plain for e in common})
+    held = dict(zip(bases, held_out(bases), strict=True))
     rows: list[tuple[str, ...]] = []
     captions: dict[str, list[tuple[str, str]]] = {}
-    for e, held in zip(common, held_out([e.plain for e in common]), strict=True):
-        split = "test" if held else "train"
+    for e in common:
+        split = "test" if held[e.plain] else "train"
         files = []
         for maker, (_, _, suffix) in MAKERS.items():
             files.append(f"{maker}/{split}/{e.code}{suffix}")

@@ -4,16 +4,15 @@ The pictures are kept as they come (WebP, stored with some loss: for what must b
 first), each with its name as a caption. Where the same photograph is there in two sizes, the larger one is taken.
 """
 
-import io
 import re
 from pathlib import PurePosixPath
 
-from PIL import Image
-
-from triptych.data.library.qt import resources
+from triptych.core import DataError
 from triptych.data.library.packages import Package
+from triptych.data.library.qt import resources
 from triptych.data.library.recipe import Archives, Folder, Recipe
 from triptych.data.splits import held_out
+from triptych.media.images import BadImage, open_picture
 
 PACKAGE = Package(
     client="apt",
@@ -90,9 +89,12 @@ def write(archives: Archives, folder: Folder) -> None:
 
 
 def large(data: bytes) -> bool:
-    """Whether it is an opaque picture whose shorter side is large enough."""
-    with Image.open(io.BytesIO(data), formats=("WEBP",)) as picture:
-        return picture.mode == "RGB" and min(picture.size) >= SMALLEST
+    """Whether it is an opaque picture whose shorter side is large enough. Raises DataError."""
+    try:
+        with open_picture(data) as picture:
+            return picture.mode == "RGB" and min(picture.size) >= SMALLEST
+    except BadImage as e:
+        raise DataError(f"a photograph cannot be decoded: {e}; get the set again") from e
 
 
 RECIPE = Recipe(

