@@ -108,6 +108,6 @@ RECIPE = Recipe(
     version=1,
     then=(
         "triptych data photographs --size 64",
-        "triptych train dcgan --data photographs --size 64 --out runs/photographs",
+        "triptych train super-resolution --data photographs --out runs/photographs",
     ),
 )

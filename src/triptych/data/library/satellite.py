@@ -127,7 +127,7 @@ RECIPE = Recipe(
     then=(
         "triptych data satellite",
         "triptych data satellite/relief",
-        "triptych train dcgan --data satellite --size 64 --out runs/satellite",
+        "triptych train super-resolution --data satellite --out runs/satellite",
     ),
     opens="x",
 )
