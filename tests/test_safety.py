@@ -32,8 +32,8 @@ OPENERS = {"imageio", "cv2", "skimage", "torchvision", "matplotlib", "av", "webb
 """Not to be imported: they open pictures past `open_picture`, or pages."""
 DOOR = ("data/images.py", "open_picture")
 """The one function that may call `Image.open`."""
-STARTERS = {"verbs/demo.py"}
-"""Where processes are started: of our own command line."""
+STARTERS = {"verbs/demo.py", "data/library/packages.py"}
+"""Where processes are started: of our own command line, and the clients of package registries."""
 IMPORTERS = {"__init__.py", "models/__init__.py"}
 """Where import_module is called: on names of our own tables."""
 TRAINING = {"detach", "no_grad", "inference_mode", "zero_grad", "backward", "step", "cuda", "cpu", "requires_grad_"}

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from triptych.verbs.classify import classify
     from triptych.verbs.create import create, from_pretrained, load, save_pretrained
     from triptych.verbs.evaluate import evaluate
+    from triptych.verbs.get import get_data
     from triptych.verbs.score import score
     from triptych.verbs.train import train
 
@@ -79,6 +80,7 @@ HOMES = {
     "triptych.verbs.classify": "classify",
     "triptych.verbs.create": "create from_pretrained load save_pretrained",
     "triptych.verbs.evaluate": "evaluate",
+    "triptych.verbs.get": "get_data",
     "triptych.verbs.score": "score",
     "triptych.verbs.train": "train",
 }
@@ -127,6 +129,7 @@ __all__ = [
     "decompress",
     "evaluate",
     "from_pretrained",
+    "get_data",
     "impute",
     "invert",
     "load",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from triptych.cli import output
+from triptych.cli.getting import get
 from triptych.cli.options import (
     Binary,
     Channels,
@@ -20,8 +21,10 @@ from triptych.cli.options import (
     Split,
     Strict,
     TokenOption,
+    given,
     open_data,
 )
+from triptych.errors import UsageError
 
 
 def models(as_json: Json = False) -> None:
@@ -60,7 +63,17 @@ def show(model: ModelName, as_json: Json = False) -> None:
 
 
 def data(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A built-in set, a folder, an array file or a zip.")],
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A set by name, a folder, an array file or a zip; or `get`, to bring a set here.",
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="After `get`: which set; else they are listed.")
+    ] = None,
     pack: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the packed form to this folder.")] = None,
     split: Split = None,
     binary: Binary = None,
@@ -76,6 +89,10 @@ def data(
     as_json: Json = False,
 ) -> None:
     """What a source holds: items, space, conditions, and the problems found in it."""
+    if source == "get":
+        return get(name, given(context, "source", "name", "as_json"), as_json)
+    if name is not None:
+        raise UsageError(f"one source at a time: {source!r}, or {name!r}?")
     from triptych.verbs.inspect import inspect
 
     changed: dict[str, Any] = {"noisy": noisy, "labels": labels, "labels_seed": labels_seed, "condition": condition}
@@ -84,9 +101,9 @@ def data(
     if as_json:
         output.dump(about)
         return
-    for name, value in about.items():
-        if name != "problems":
-            output.say(f"{name}: {value}")
+    for what, value in about.items():
+        if what != "problems":
+            output.say(f"{what}: {value}")
     output.say(f"problems: {len(about['problems'])}")
     for problem in about["problems"]:
         output.say(f"  {problem['file']}: {problem['reason']}")

@@ -105,6 +105,12 @@ def open_data(
     )
 
 
+def given(context: typer.Context, *but: str) -> list[str]:
+    """The options that were typed, but for some."""
+    typed = [p for p in context.command.params if p.name not in but]
+    return [p.opts[-1] for p in typed if p.name and str(context.get_parameter_source(p.name)).endswith("COMMANDLINE")]
+
+
 def as_read_by(model: Any) -> dict[str, Any]:
     """How to open text or recordings for a trained model: its own tokens and length, or its own kind of sound."""
     from triptych.core import Audio

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from triptych.core import DataError, IntegrityError, UsageError, mix
-from triptych.data import shapes
+from triptych.data import shapes, textures
 from triptych.data.arrays import Named, read_arrays
 from triptych.data.controlled import GAUSSIANS_25, RING_8, Mixture
 from triptych.data.files import sha256_of
@@ -41,6 +41,7 @@ MNIST = {
 }
 POINTS = {"train": 50_000, "test": 10_000}
 PICTURES = {"train": 10_000, "test": 2_000}
+SCENES = {"train": 500, "test": 60}
 TRIPLES = {"train": 30_000, "test": 6_000}
 SEEDS = {"train": 0, "test": 1}
 """Of the generated sets."""
@@ -53,6 +54,7 @@ BUILTIN = {
     "gaussians-25": "points of the plane from a 5 x 5 grid of Gaussians, sd 0.05, with the true density",
     "ring-8": "points of the plane from 8 Gaussians on the unit circle, sd 0.01, with the true density",
     "shapes": "a coloured shape each on a light ground, 32 x 32, with a caption and the shape's class",
+    "textures": "photograph-like scenes of textured things over one another, 64 x 64 or any size that is asked",
 }
 """Names and what they stand for."""
 
@@ -70,7 +72,7 @@ class Source:
 
 
 def builtin(name: str, size: tuple[int, int] | None) -> Source:
-    """The built-in set of that name; `shapes` is drawn in the size that is asked. Raises UsageError."""
+    """The built-in set of that name; `shapes` and `textures` are drawn in the size that is asked. Raises UsageError."""
     if name in ("mnist", "mnist-binary", "mnist-fixed"):
         stamp = sha256_of(*(sha for _, sha in MNIST.values()))
         how: dict[str, Binary] = {"mnist-binary": "dynamic", "mnist-fixed": "fixed"}
@@ -83,6 +85,12 @@ def builtin(name: str, size: tuple[int, int] | None) -> Source:
         if height != width or not 16 <= height <= 256:
             raise UsageError(f"shapes are drawn square, size=16 to 256; got size=({height}, {width})")
         return Source(name, sha256_of(name, str(height), str(PICTURES)), lambda sink: read_shapes(sink, height))
+    if name == "textures":
+        height, width = size or (64, 64)
+        if not 8 <= min(height, width) <= max(height, width) <= 2048:
+            raise UsageError(f"textures are drawn in size=8 to 2048; got size=({height}, {width})")
+        stamp = sha256_of(name, str(height), str(width), str(SCENES), str(textures.VERSION))
+        return Source(name, stamp, lambda sink: read_textures(sink, height, width))
     mixture = {"gaussians-25": GAUSSIANS_25, "ring-8": RING_8}[name]
     return Source(name, sha256_of(name, str(mixture), str(POINTS)), lambda sink: read_mixture(sink, mixture))
 
@@ -143,3 +151,10 @@ def read_shapes(sink: Sink, side: int) -> Content:
         classes=tuple(shapes.SHAPES),
         captions=shapes.captions_of(together),
     )
+
+
+def read_textures(sink: Sink, height: int, width: int) -> Content:
+    for split, n in SCENES.items():
+        for i in range(n):
+            sink.append(textures.picture(SEEDS[split], i, height, width)[None])
+    return Content(splits=dict(SCENES))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from triptych.core import Audio, DataError, ResourceError, Symbols, Tokens, UsageError
+from triptych.data import library
 from triptych.data.arrays import load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Binary, Source, builtin
 from triptych.data.cache import cached, install
@@ -56,10 +57,10 @@ def data(
 ) -> Served:
     """Opens a source; the first time, it is packed into a memory-mapped file in the cache.
 
-    source    the name of a built-in set (`BUILTIN`); a folder of images or of sound files (class sub-folders, or
-              metadata.jsonl or .csv with text or label); .npy or .npz; an idx file or a folder of them; a .txt file or
-              a folder of them (UTF-8); a zip of any of these, read in place; a packed folder. A split may follow:
-              "mnist:test".
+    source    the name of a built-in set (`BUILTIN`), or of one of the library that is on this machine; a folder of
+              images or of sound files (class sub-folders, or metadata.jsonl or .csv with text or label); .npy or .npz;
+              an idx file or a folder of them; a .txt file or a folder of them (UTF-8); a zip of any of these, read in
+              place; a packed folder. A split may follow: "mnist:test".
     split     "train" (if nothing is said), "test", "validation" (or "val"), or "all". A source with no splits of its
               own holds out a tenth as "test": the files, or rows, whose name's, or number's, sha256 is smallest
               (below 0.1 when read as a number from 0 to 1); of text, the last tenth of its characters.
@@ -96,7 +97,7 @@ def data(
     """
     place, wanted = with_split(source, split)
     sides = as_sides(size)
-    found = find(place, sides)
+    found = find(place, sides, cache)
     binary = {True: "dynamic", False: None}.get(binary, binary) if isinstance(binary, bool) else binary
     if binary not in (None, "dynamic", "fixed", "threshold"):
         raise UsageError(f'binary={binary!r}: it is "dynamic" (or True), "fixed" or "threshold"')
@@ -218,7 +219,7 @@ def with_split(source: str | Path, split: str | None) -> tuple[str | Path, str]:
     said: str | None = None
     if not exists(Path(source)):
         head, colon, tail = str(source).rpartition(":")
-        if colon and (tail in REQUESTS or head in BUILTIN or exists(Path(head))):
+        if colon and (tail in REQUESTS or head in BUILTIN or library.names(head) or exists(Path(head))):
             source, said = head, tail
     if said and split and said != split:
         raise UsageError(f'the source says split "{said}" and split= says "{split}"')
@@ -272,8 +273,11 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
     )
 
 
-def find(source: str | Path, size: tuple[int, int] | None) -> Source:
-    """What a source is: a path if it exists, or else a built-in name. Raises UsageError, DataError."""
+def find(source: str | Path, size: tuple[int, int] | None, cache: str | Path | None = None) -> Source:
+    """What a source is: a built-in name, a path if it exists, or else a name of the library.
+
+    Raises UsageError, DataError.
+    """
     if source == "":
         raise UsageError("the data source is an empty name; for the folder here, say ./")
     path = Path(source)
@@ -282,7 +286,11 @@ def find(source: str | Path, size: tuple[int, int] | None) -> Source:
             log.info('"%s" is the built-in set; for the folder here, say "./%s"', source, source)
         return builtin(source, size)
     if not exists(path):
+        if isinstance(source, str) and library.names(source):
+            return replace(find(library.folder_of(source, cache), size), name=source.replace("/", "-"))
         raise UsageError(not_found(source, path))
+    if isinstance(source, str) and library.names(source):
+        log.info('"%s" is the one here; the set of that name in the library is not used', source)
     try:
         if path.is_dir():
             return find_in_folder(path)
@@ -308,10 +316,13 @@ def not_found(source: str | Path, path: Path) -> str:
     beside = []
     if path.parent.is_dir():
         beside = [str(path.parent / n) for n in difflib.get_close_matches(path.name, names_in(path.parent), 2)]
-    close = difflib.get_close_matches(str(source), BUILTIN, 2) + beside
+    close = difflib.get_close_matches(str(source), [*BUILTIN, *library.LIBRARY], 2) + beside
     suggested = did_you_mean([shown(c) for c in close])
     known = ", ".join(BUILTIN)
-    return f"there is no data source {shown(source)!r}{suggested}: it is neither a path nor built in ({known})"
+    return (
+        f"there is no data source {shown(source)!r}{suggested}: it is neither a path nor built in ({known}) nor in the "
+        f"library (`triptych data get` lists it)"
+    )
 
 
 def names_in(folder: Path) -> list[str]:
