@@ -253,7 +253,7 @@ def sums(path: Path) -> dict[str, str]:
 
 
 def play(path: Path, data: Data, steps: int = 8, *, stop: int | None = None, resume: bool = False, **more: Any) -> None:
-    for now in train(small("vae-tiny"), data, Run(steps=steps, batch=8, **more), out=path, resume=resume, shots=1):
+    for now in train(small("vae-tiny"), data, Run(steps=steps, batch=8, **more), out=path, resume=resume, pictures=1):
         if now.step == stop:
             break
 
@@ -504,7 +504,7 @@ TINY = ("vae-tiny", "pixelcnn-tiny")
 def play_all(path: Path) -> None:
     for name in TINY:
         model = small(name)
-        for _ in train(model, Examples(model.config.x), Run(steps=60, batch=8), out=path / name, shots=2):
+        for _ in train(model, Examples(model.config.x), Run(steps=60, batch=8), out=path / name, pictures=2):
             pass
 
 
