@@ -410,7 +410,7 @@ def test_channels_that_the_model_does_not_have(triptych, home, tmp_path) -> None
     run = ["train", "dcgan", "--data", home / "grey.npz", "--out", home / "dcgan", "--resume"]
     run[3] = path
     code, _, err = triptych(*run)
-    assert code == 2 and "not the same data" in err
+    assert code == 2 and "--channels 1" in err
 
 
 def test_fewer_images_than_a_batch(triptych, tmp_path) -> None:

@@ -262,6 +262,7 @@ def test_a_run_leaves_its_files(tmp_path, data) -> None:
     play(tmp_path / "run", data)
     names = {p.name for p in (tmp_path / "run").iterdir()}
     assert names == {
+        ".triptych",
         "README.md",
         "checkpoints",
         "config.json",
@@ -308,7 +309,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path, data) -> None:
 
 def test_a_file_is_no_folder(tmp_path, data) -> None:
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(UsageError, match="is a file; --out takes a folder"):
+    with pytest.raises(UsageError, match="is a file; out= takes a folder"):
         play(tmp_path / "file", data)
     assert (tmp_path / "file").read_text() == "precious"
 
