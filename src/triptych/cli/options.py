@@ -106,7 +106,7 @@ def open_for(
     channels: int | None = None,
     strict: bool = False,
     **more: Any,
-) -> "Dataset":
+) -> "Served":
     """Data for a trained model: what is not said here, the model and its run say."""
     from triptych.verbs.opening import open_for as opened
 
