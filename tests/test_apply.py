@@ -143,3 +143,9 @@ def test_a_model_of_no_task_fills_holes(tmp_path, cli) -> None:
     assert np.array_equal(before[:14], after[:14])
     with pytest.raises(UsageError, match="did you mean"):
         pipeline("inpaintin", out)
+
+
+def test_a_run_of_a_task_knows_its_data_and_its_task(run, tmp_path, cli, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli("train", "--resume", "--out", run)
+    assert done.code == 0 and "already finished" in done.out, done.err

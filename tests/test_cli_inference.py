@@ -85,7 +85,7 @@ def test_a_gan_is_annealed_with_stated_noise_only(triptych: Command, home: Path)
     for arguments, words in (
         ([], "has no likelihood"),
         (short, "state what noise"),
-        ([*short, "--noise", "much"], "noise=much"),
+        ([*short, "--noise", "much"], "--noise much"),
         ([*short, "--noise", "0"], "above 0"),
         (["--noise", "0.5"], "has no likelihood"),
     ):
@@ -180,7 +180,7 @@ def test_impute(triptych: Command, home: Path, tmp_path: Path, model: str, hide:
     [
         ("vae", ["--hide", "middle"], "top, bottom, left, right, or a share"),
         ("vae", ["--hide", "1"], "share between 0 and 1"),
-        ("gan", [], "neither factors nor an encoder"),
+        ("gan", [], "cannot fill in what is missing"),
         ("vae", ["--out", "x.npz"], "only completions of images are written, as .png"),
     ],
 )

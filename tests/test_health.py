@@ -113,7 +113,7 @@ class Fading(Generative[None]):
 
 
 def run(model: Fading, path: Any = None, steps: int = 40, **how: Any) -> None:
-    for _ in train(model, Examples(Points(2)), Run(steps=steps, batch=8), out=path, save_seconds=0, shots=1, **how):
+    for _ in train(model, Examples(Points(2)), Run(steps=steps, batch=8), out=path, save_seconds=0, pictures=1, **how):
         pass
 
 

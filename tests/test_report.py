@@ -211,7 +211,7 @@ def test_png_carries_its_text(tmp_path: Path) -> None:
     text = {"seed": "7", "model": "pixelcnn <b>", "note": "Gauß 數字\nsecond line"}
     path = report.save_png(report.grid(digits()), tmp_path / "new" / "a.png", text)
     with Image.open(path) as image:
-        assert image.text == text  # type: ignore[attr-defined]
+        assert image.text == {"Software": "Triptych", **text}  # type: ignore[attr-defined]
         assert np.array_equal(np.asarray(image), np.asarray(report.grid(digits())))
     assert b"tEXtseed\x007" in path.read_bytes()
     assert [p.name for p in path.parent.iterdir()] == ["a.png"], "nothing temporary is left"

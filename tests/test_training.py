@@ -253,7 +253,7 @@ def sums(path: Path) -> dict[str, str]:
 
 
 def play(path: Path, data: Data, steps: int = 8, *, stop: int | None = None, resume: bool = False, **more: Any) -> None:
-    for now in train(small("vae-tiny"), data, Run(steps=steps, batch=8, **more), out=path, resume=resume, shots=1):
+    for now in train(small("vae-tiny"), data, Run(steps=steps, batch=8, **more), out=path, resume=resume, pictures=1):
         if now.step == stop:
             break
 
@@ -262,6 +262,7 @@ def test_a_run_leaves_its_files(tmp_path, data) -> None:
     play(tmp_path / "run", data)
     names = {p.name for p in (tmp_path / "run").iterdir()}
     assert names == {
+        ".triptych",
         "README.md",
         "checkpoints",
         "config.json",
@@ -308,7 +309,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path, data) -> None:
 
 def test_a_file_is_no_folder(tmp_path, data) -> None:
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(UsageError, match="is a file; --out takes a folder"):
+    with pytest.raises(UsageError, match="is a file; out= takes a folder"):
         play(tmp_path / "file", data)
     assert (tmp_path / "file").read_text() == "precious"
 
@@ -504,7 +505,7 @@ TINY = ("vae-tiny", "pixelcnn-tiny")
 def play_all(path: Path) -> None:
     for name in TINY:
         model = small(name)
-        for _ in train(model, Examples(model.config.x), Run(steps=60, batch=8), out=path / name, shots=2):
+        for _ in train(model, Examples(model.config.x), Run(steps=60, batch=8), out=path / name, pictures=2):
             pass
 
 

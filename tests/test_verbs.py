@@ -142,7 +142,7 @@ def test_samples_do_not_depend_on_the_batch_and_land_on_disk(tmp_path: Path) -> 
         assert stored["x"].dtype == np.uint8
         assert torch.equal(model.config.x.from_index(torch.from_numpy(stored["x"])), x)
     assert len(write(model, x, tmp_path / "many", {"seed": "3"})) == 7
-    assert text_of(tmp_path / "many" / "000002.png") == {"seed": "3", "item": "2"}
+    assert text_of(tmp_path / "many" / "000002.png") == {"Software": "Triptych", "seed": "3", "item": "2"}
     with pytest.raises(UsageError, match="written as"):
         write(model, x, tmp_path / "x.jpg", {})
     with pytest.raises(UsageError, match="takes no label"):

@@ -15,18 +15,20 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from triptych.cli.streams import FULL, finish, settle, silence
+from triptych.cli.words import in_words
 from triptych.errors import Interrupted, TriptychError, printable
 
 AGAIN = 1.0
 """Seconds after which a signal is raised again where a library swallowed it (an exception in a callback of C is)."""
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
     """Runs the command line; a person's mistake ends in one line and an exit code, never in a traceback."""
+    settle()
     with obeying(), telling():
         try:
-            sys.exit(answer())
+            sys.exit(finish(answer(), tell))
         except Interrupted as e:
             tell(str(e))
             sys.exit(e.exit_code)
@@ -53,10 +55,10 @@ def answer() -> int:
     except typer.Abort as e:
         raise KeyboardInterrupt from e
     except TriptychError as e:
-        tell(f"error: {e}")
+        tell(f"error: {in_words(str(e))}")
         return e.exit_code
     except BrokenPipeError:  # the reader of a pipe has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()
         return 0
     except Exception as e:
         if os.environ.get("TRIPTYCH_DEBUG"):
@@ -68,6 +70,10 @@ def surprised(e: Exception) -> int:
     """Tells of an error that nobody foresaw; its exit code."""
     first = (str(e).splitlines() or [""])[0].strip() or type(e).__name__
     number = e.errno if isinstance(e, OSError) else None
+    if isinstance(e, OSError) and e.filename is None and number in FULL:  # stdout: what we save is explained elsewhere
+        silence()
+        tell(f"error: the result could not be written: {e.strerror}")
+        return 5
     if isinstance(e, MemoryError) or number == errno.ENOMEM or "out of memory" in str(e) or "allocate memory" in str(e):
         tell(f"error: memory ran out ({first}); lower --batch, the number or size of items, or the model's width")
         return 5
@@ -92,7 +98,7 @@ class Told(logging.Handler):
     """What the package logs, a line each."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tell(record.getMessage())
+        tell(in_words(record.getMessage()))
 
 
 @contextmanager

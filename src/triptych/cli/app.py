@@ -3,40 +3,64 @@
 Verbs import what they need when they run: `triptych --help` and `triptych models` do not load torch.
 """
 
+from collections.abc import Callable
+from typing import Annotated
+
 import typer
 
-from triptych.cli import applying, looking, measuring, running, using
+from triptych import __version__
+from triptych.cli import applying, looking, measuring, output, running, using
 
 app = typer.Typer(
     name="triptych",
-    help="Deep generative models under one vocabulary: train them, sample them, ask how likely a sample is.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-VERBS = (
-    looking.models,
-    looking.show,
-    looking.data,
-    running.train,
-    running.sample,
-    measuring.score,
-    using.classify,
-    using.anomaly,
-    using.impute,
-    using.compress,
-    using.decompress,
-    measuring.evaluate,
-    measuring.compare,
-    running.demo,
-    looking.cite,
-    looking.doctor,
-)
-"""In the order of --help."""
 
-for verb in VERBS:
-    app.command()(verb)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(applying.apply)
+def tell_version(asked: bool) -> None:
+    if asked:
+        output.say(f"triptych {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=tell_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Deep generative models under one vocabulary: train them, sample them, ask how likely a sample is.
+
+    Completion of verbs, models and options in your shell: triptych --install-completion
+    """
+
+
+VERBS: dict[Callable[..., None], str] = {
+    looking.models: "The catalogue of models, by what they take.",
+    looking.show: "A model's fields, players, presets, size and source.",
+    looking.data: "What a source holds, and the problems found in it.",
+    running.train: "Train a model into a run folder, or go on with one.",
+    running.sample: "Draw new samples from a trained model.",
+    measuring.score: "How likely data is under a model: nats and bits/dim.",
+    using.classify: "Classify by Bayes' rule with a model of p(x | y).",
+    using.anomaly: "Tell data of another kind by their likelihoods.",
+    using.impute: "Fill in what is missing of an item.",
+    using.compress: "Make data small without loss, by a model.",
+    using.decompress: "Get back what compress made small, exactly.",
+    measuring.evaluate: "Distances, coverage, copies and likelihood of a run.",
+    measuring.compare: "Runs side by side, as a table and a page.",
+    running.demo: "Three families on real MNIST, from nothing to a report.",
+    looking.cite: "The paper of a model, as BibTeX.",
+    looking.doctor: "Versions, devices, precision, missing extras.",
+}
+"""In the order of --help, each with the line that it has there."""
+
+for verb, line in VERBS.items():
+    app.command(short_help=line)(verb)
+app.command(
+    short_help="Use a trained model on your own pictures.",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(applying.apply)

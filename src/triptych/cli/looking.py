@@ -27,17 +27,26 @@ from triptych.cli.options import (
 from triptych.errors import UsageError
 
 
-def models(as_json: Json = False) -> None:
-    """The catalogue: every model with its year, paper, conditions and the kind of its likelihood."""
-    from triptych.models import TABLE
+def models(
+    takes: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Only those that take images, text, sound or points.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The catalogue: what each model takes, its year, paper, conditions and the kind of its likelihood."""
+    from triptych.models import TABLE, takers
 
+    kept = TABLE if takes is None else takers(takes)
     if as_json:
-        output.dump([{**{k: v for k, v in vars(e).items() if k != "cls"}, "ready": e.ready} for e in TABLE])
+        output.dump([{**{k: v for k, v in vars(e).items() if k != "cls"}, "ready": e.ready} for e in kept])
         return
-    columns = ["name", "family", "year", "model", "conditions", "likelihood", "status", "paper"]
+    columns = ["name", "takes", "family", "year", "model", "conditions", "likelihood", "status", "paper"]
     rows = [
-        [e.name, e.family, str(e.year), e.title, e.conditions, e.likelihood, "ready" if e.ready else "planned", e.url]
-        for e in TABLE
+        [
+            *(e.name, ", ".join(e.takes), e.family, str(e.year), e.title, e.conditions, e.likelihood),
+            *("ready" if e.ready else "planned", e.url),
+        ]
+        for e in kept
     ]
     output.table("Models", columns, rows)
 
@@ -50,16 +59,18 @@ def show(model: ModelName, as_json: Json = False) -> None:
     if as_json:
         output.dump(about)
         return
-    output.say(f"{about['title']} ({about['year']}), {about['family']}; likelihood: {about['likelihood']}")
+    kind = f"{about['family']}; takes {', '.join(about['takes'])}; likelihood: {about['likelihood']}"
+    output.say(f"{about['title']} ({about['year']}), {kind}")
     output.say(f"{about['authors']}. {about['paper']}. {about['url']}")
     output.say(f"{about['parameters']:,} parameters as configured below; source: {about['source']}")
     output.table(
         "Fields", ["field", "value", "meaning"], [[f["field"], str(f["value"]), f["doc"]] for f in about["fields"]]
     )
-    players = [[p["stage"], p["player"], f"{p['parameters']:,}", p["every"]] for p in about["players"]]
-    output.table("Players", ["stage", "player", "parameters", "turns"], players)
+    players = [[p["stage"], p["player"], f"{p['parameters']:,}", p["every"], p["loss"]] for p in about["players"]]
+    output.table("Players", ["stage", "player", "parameters", "turns", "loss"], players)
     presets = [[p["name"], str(p["steps"]), str(p["batch"]), p["expect"]] for p in about["presets"]]
-    output.table("Presets", ["preset", "steps", "batch", "what to expect"], presets)
+    steps = "steps" if len({p["stage"] for p in about["players"]}) < 2 else "steps of each stage"
+    output.table("Presets", ["preset", steps, "batch", "what to expect"], presets)
 
 
 def data(
@@ -95,8 +106,9 @@ def data(
         raise UsageError(f"one source at a time: {source!r}, or {name!r}?")
     from triptych.verbs.inspect import inspect
 
-    changed: dict[str, Any] = {"noisy": noisy, "labels": labels, "labels_seed": labels_seed, "condition": condition}
-    found = open_data(source, split, binary, size, channels, strict, tokens=tokens, length=length, **changed)
+    changed: dict[str, Any] = {"noisy": noisy, "labels": labels, "labels_seed": labels_seed, "strict": strict}
+    changed |= {"split": split, "binary": binary, "size": size, "channels": channels, "condition": condition}
+    found = open_data(source, tokens=tokens, length=length, **changed)
     about = inspect(found, pack)
     if as_json:
         output.dump(about)

@@ -13,20 +13,21 @@ from triptych.cli.options import (
     Folder,
     Json,
     Limit,
+    Overwrite,
+    OwnSource,
+    Protocol,
     Seed,
     Size,
-    Source,
     Split,
     Strict,
-    as_read_by,
-    open_data,
+    open_for,
     pick_device,
 )
 
 
 def score(
     folder: Folder,
-    source: Source,
+    source: OwnSource = None,
     draws: Annotated[
         int | None, typer.Option(min=1, help="Importance samples an item, for models with latent variables.")
     ] = None,
@@ -47,6 +48,7 @@ def score(
     limit: Limit = None,
     batch: Annotated[int, typer.Option(min=1, help="Items at a time.")] = 100,
     per_item: Annotated[Path | None, typer.Option(metavar="FILE", help="Write each item's value (.csv).")] = None,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
     split: Split = "test",
@@ -65,11 +67,13 @@ def score(
     from triptych.inference.ais import Annealing
     from triptych.inference.generators import observation
     from triptych.verbs.create import load
+    from triptych.verbs.score import check_items, write_items
     from triptych.verbs.score import score as measure
-    from triptych.verbs.score import write_items
 
+    if per_item:
+        check_items(per_item, overwrite=overwrite)
     model = load(folder).to(pick_device(device))
-    found = open_data(source, split, binary, size, channels, strict, **as_read_by(model), stride=stride)
+    found = open_for(model, folder, source, split, binary, size, channels, strict, stride=stride)
     check_fits(found, model.config)
     anneal = Annealing(ais, chains) if ais else None
     between = observation(noise) if noise else None
@@ -92,7 +96,7 @@ def score(
 
 def evaluate(
     folder: Folder,
-    source: Source,
+    source: OwnSource = None,
     n: Annotated[int, typer.Option("-n", min=50, help="Samples, and as many real items.")] = 2000,
     draws: Annotated[int | None, typer.Option(min=1, help="Importance samples an item, for the likelihood.")] = None,
     seed: Seed = 0,
@@ -100,6 +104,7 @@ def evaluate(
     binary: Binary = None,
     size: Size = None,
     channels: Channels = None,
+    protocol: Protocol = False,
     as_json: Json = False,
 ) -> None:
     """Distances between samples and held-out data, coverage, copies of the training set, and the likelihood."""
@@ -107,13 +112,18 @@ def evaluate(
     from triptych.verbs.evaluate import evaluate as measure
 
     model = load(folder).to(pick_device(device))
-    train = open_data(source, "train", binary, size, channels, False, **as_read_by(model))
-    test = open_data(source, "test", binary, size, channels, False, **as_read_by(model))
+    train = open_for(model, folder, source, "train", binary, size, channels)
+    test = open_for(model, folder, source, "test", binary, size, channels)
     result = measure(model, train, test, n=n, draws=draws, seed=seed)
     if as_json:
         output.dump(result.as_dict())
         return
-    output.table(f"{result.model} on {result.data}", ["measure", "value", "floor", "protocol"], result.rows())
+    columns, rows = ["measure", "value", "floor", "protocol"], result.rows()
+    if protocol or not output.looked_at():
+        output.table(f"{result.model} on {result.data}", columns, rows)
+        return
+    output.table(f"{result.model} on {result.data}", columns[:3], [row[:3] for row in rows])
+    output.say("floor: what real images get against other real images. --protocol says how each number was measured.")
 
 
 def compare(
@@ -123,18 +133,18 @@ def compare(
     limit: Annotated[int | None, typer.Option(min=1, help="Items to score for the likelihood; default all.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    overwrite: Overwrite = False,
+    protocol: Protocol = False,
     as_json: Json = False,
 ) -> None:
     """Runs side by side: likelihood with its kind, distances with their floor, pictures."""
     from triptych.verbs.compare import compare as measure
 
-    result = measure(folders, out=out, n=n, limit=limit, seed=seed, device=pick_device(device), say=output.note)
+    where = pick_device(device)
+    result = measure(folders, out=out, overwrite=overwrite, n=n, limit=limit, seed=seed, device=where, say=output.note)
     if as_json:
         output.dump(result.as_dict())
         return
-    columns, rows = result.table()
-    output.table("Comparison", columns, rows)
-    for line in result.notes():
-        output.say(line)
+    output.comparison("Comparison", result, protocol)
     if out:
         output.say(f"report: {out}")

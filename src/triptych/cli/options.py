@@ -1,5 +1,6 @@
 """Options that verbs share, and what they open by them."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,11 +9,27 @@ import typer
 from triptych.errors import UsageError
 
 if TYPE_CHECKING:
-    from triptych.core import Audio, Symbols
     from triptych.data import Served
 
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="A model or preset; `triptych models` lists them.")]
+
+def complete_model(incomplete: str) -> list[str]:
+    """The models whose names begin so, for the shell."""
+    from triptych.models import ready
+
+    return [name for name in ready() if name.startswith(incomplete)]
+
+
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A model or preset; `triptych models` lists them.", autocompletion=complete_model
+    ),
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder or a saved model.")]
+OwnSource = Annotated[
+    str | None,
+    typer.Option("--data", metavar="SOURCE", help="Default: the data that the run was trained on."),
+]
 Source = Annotated[
     str,
     typer.Option("--data", metavar="SOURCE", help="mnist, mnist-binary, ...; a folder, .txt, .npy, .npz, idx, zip."),
@@ -25,7 +42,24 @@ Binary = Annotated[
     Literal["dynamic", "fixed", "threshold"] | None,
     typer.Option(help="Make grey pixels 0 or 1: drawn anew each time, drawn once, or cut at one half."),
 ]
-Size = Annotated[int | None, typer.Option(min=1, help="Resize (shorter side) and crop images to this many pixels.")]
+
+
+def as_sides(text: str) -> Any:
+    """32 or 32x48: height and width."""
+    sides = [int(part) for part in text.lower().split("x") if part.isdecimal()]
+    if len(sides) != text.lower().count("x") + 1 or len(sides) > 2 or min(sides) < 1:
+        raise typer.BadParameter(f"{text!r} is no size: it is 32, or height and width as in 32x48")
+    return sides[0] if len(sides) == 1 else tuple(sides)
+
+
+Size = Annotated[
+    Any,
+    typer.Option(
+        parser=as_sides,
+        metavar="PIXELS",
+        help="Scale and crop images: a side, or height and width as 32x48.",
+    ),
+]
 Channels = Annotated[int | None, typer.Option(min=1, help="1: grey; 3: color. Default: what the files are.")]
 TokenOption = Annotated[
     str | None,
@@ -57,52 +91,9 @@ Condition = Annotated[
     typer.Option(help="Of a source that has both; default: what the model takes."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with any bad file, in place of skipping it.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there under this name, whoever made it.")]
+Protocol = Annotated[bool, typer.Option("--protocol", help="Say how each number was measured.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many items, evenly spaced.")]
-
-
-def open_data(
-    source: str,
-    split: str | None,
-    binary: Literal["dynamic", "fixed", "threshold"] | None,
-    size: int | None,
-    channels: int | None,
-    strict: bool,
-    *,
-    tokens: "str | int | Symbols | None" = None,
-    length: int | None = None,
-    stride: int | None = None,
-    sound: "Audio | None" = None,
-    noisy: str | None = None,
-    mutate: float = 0.0,
-    labels: int | None = None,
-    labels_seed: int = 0,
-    crop: int | None = None,
-    condition: Literal["label", "caption"] | None = None,
-) -> "Served":
-    """The data; what was wrong in it is logged, and so said on stderr.
-
-    Recordings are brought to `sound`, if that is a space of sound.
-    """
-    from triptych.data import data
-
-    return data(
-        source,
-        split=split,
-        binary=binary,
-        size=size,
-        channels=channels,
-        tokens=int(tokens) if isinstance(tokens, str) and tokens.isdecimal() else tokens,  # type: ignore[arg-type]
-        length=length,
-        stride=stride,
-        sound=sound,
-        noisy=noisy,
-        mutate=mutate,
-        labels=labels,
-        labels_seed=labels_seed,
-        crop=crop,
-        condition=condition,
-        strict=strict,
-    )
 
 
 def given(context: typer.Context, *but: str) -> list[str]:
@@ -111,14 +102,30 @@ def given(context: typer.Context, *but: str) -> list[str]:
     return [p.opts[-1] for p in typed if p.name and str(context.get_parameter_source(p.name)).endswith("COMMANDLINE")]
 
 
-def as_read_by(model: Any) -> dict[str, Any]:
-    """How to open text or recordings for a trained model: its own tokens and length, or its own kind of sound."""
-    from triptych.core import Audio
+def open_data(source: str, *, tokens: Any = None, **more: Any) -> "Served":
+    """The data; what was wrong in it is logged, and so said on stderr. `more` are other options of `data`."""
+    from triptych.data import data
 
-    x = model.config.x
-    if isinstance(x, Audio):
-        return {"sound": x}
-    return {"tokens": x.symbols, "length": x.length} if getattr(x, "symbols", None) is not None else {}
+    said: Any = int(tokens) if isinstance(tokens, str) and tokens.isdecimal() else tokens
+    return data(source, tokens=said, **more)
+
+
+def open_for(
+    model: Any,
+    run: Path,
+    source: str | None,
+    split: str | None,
+    binary: Literal["dynamic", "fixed", "threshold"] | None = None,
+    size: Any = None,
+    channels: int | None = None,
+    strict: bool = False,
+    **more: Any,
+) -> "Served":
+    """Data for a trained model: what is not said here, the model and its run say."""
+    from triptych.verbs.opening import open_for as opened
+
+    asked = {"binary": binary, "size": size, "channels": channels}
+    return opened(model, run, source, asked, split=split, strict=strict, **more)
 
 
 def pick_device(name: str) -> Any:
@@ -129,9 +136,24 @@ def pick_device(name: str) -> Any:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        near = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps", "apple": "mps"}.get(kind.lower())
+        near = near or next(iter(get_close_matches(kind.lower(), ("cpu", "cuda", "mps", "auto"), 1)), None)
+        hint = f"did you mean {near}?" if near else "it is cpu, cuda, cuda:1, mps or auto"
+        raise UsageError(f"--device {name}: there is no such kind of device; {hint}")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as e:
-        raise UsageError(f"--device {name}: not available here ({str(e).splitlines()[0]})") from e
+        here = ", ".join(devices())
+        raise UsageError(f"--device {name}: not available here ({str(e).splitlines()[0]}); there is {here}") from e
     return device
+
+
+def devices() -> list[str]:
+    """What this machine can compute on."""
+    import torch
+
+    found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return [*found, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]

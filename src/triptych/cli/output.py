@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -30,13 +31,17 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """A line beside the result (on stderr, so that results can be piped)."""
-    err.print(Text(text), soft_wrap=True)
+    """A line beside the result (on stderr, so that results can be piped). Nobody has to read it."""
+    try:
+        err.print(Text(text), soft_wrap=True)
+    except OSError:
+        return
 
 
 def dump(value: Any) -> None:
     """The result as JSON, for programs. What is not a number (NaN) becomes null."""
-    sys.stdout.write(json.dumps(clean(value), indent=2, ensure_ascii=False) + "\n")
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    sys.stdout.write(json.dumps(clean(value), indent=2, ensure_ascii=plain) + "\n")
 
 
 def clean(value: Any) -> Any:
@@ -61,6 +66,23 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     out.print(shown)
+
+
+def looked_at() -> bool:
+    """Whether a person sees the result as it comes, rather than a file or a program."""
+    return out.is_terminal
+
+
+def comparison(title: str, result: Any, protocol: bool) -> None:
+    """A table of runs; the protocol of its numbers below it where it is asked for, or where nobody is looking."""
+    columns, rows = result.table()
+    table(title, columns, rows)
+    if protocol or not looked_at():
+        for line in result.notes():
+            say(line)
+    else:
+        say("* best of its like. ≤: an upper bound. floor: what real images get against other real images.")
+        say("--protocol says how each number was measured.")
 
 
 class Tick(Protocol):
@@ -92,13 +114,26 @@ def progress() -> Iterator[Callable[[str, int], Tick]]:
 
 
 def lines(title: str, total: int) -> Tick:
-    """About ten lines from start to end."""
-    every, last = max(1, total // 10), -1
+    """About ten lines from start to end, each with the rate and the time that is left."""
+    every, last, began = max(1, total // 10), -1, (0, time.monotonic())
 
     def tick(step: int, text: str) -> None:
-        nonlocal last
+        nonlocal last, began
+        if last < 0:
+            began = (step, time.monotonic())
         if step // every > last // every or (step == total and last != total):
-            note(f"{title}: {step}/{total} {text}")
+            note(f"{title}: {step}/{total} {text}{pace(step - began[0], time.monotonic() - began[1], total - step)}")
         last = max(last, step)
 
     return tick
+
+
+def pace(steps: int, seconds: float, left: int) -> str:
+    """Steps a second, and how long those that are left will take."""
+    if steps < 1 or seconds <= 0:
+        return ""
+    rate, rest = steps / seconds, left * seconds / steps
+    minutes, whole = divmod(round(rest), 60)
+    hours, minutes = divmod(minutes, 60)
+    time_left = f"{hours} h {minutes} min" if hours else f"{minutes} min {whole} s" if minutes else f"{whole} s"
+    return f"  {rate:.3g} steps/s" + (f", {time_left} left" if left else "")

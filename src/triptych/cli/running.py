@@ -18,27 +18,43 @@ from triptych.cli.options import (
     LabelCount,
     LabelsSeed,
     Length,
-    ModelName,
     Noisy,
+    Overwrite,
+    Protocol,
     Seed,
     Size,
-    Source,
     Split,
     Strict,
     TokenOption,
+    complete_model,
     open_data,
     pick_device,
 )
+from triptych.errors import UsageError
 
 
 def train(
-    model: ModelName,
-    source: Source,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder: a new one.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="A model or preset; --resume knows its own.", autocompletion=complete_model
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Fields of the model: width=64 adam.lr=1e-4.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Rounds of training; default: the preset's.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="mnist, mnist-binary, ...; a folder, .txt, .npy, .npz, idx, zip; --resume knows its own.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Rounds of each stage (most models have one); default: the preset's.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Examples a step; default: the preset's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Decides every random draw; default 0.")] = None,
     device: Device = "auto",
@@ -55,6 +71,10 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     save_seconds: Annotated[float, typer.Option(min=0, help="Time from one checkpoint to the next.")] = 60,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Of samples, as training goes on; fewer where they would take long.")
+    ] = 8,
+    no_pictures: Annotated[bool, typer.Option("--no-pictures", help="As --pictures 0.")] = False,
     on_nan: Annotated[
         Literal["stop", "skip", "rollback"],
         typer.Option("--on-nan", help="Where a loss is not finite: stop, leave the step out, or go back."),
@@ -82,26 +102,39 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model, or for a task, into a run folder; --resume goes on with it, bit for bit."""
+    from triptych.io.outputs import check_apart
     from triptych.models import find_preset
     from triptych.tasks.task import posed
     from triptych.verbs import posing
     from triptych.verbs import train as verb
+    from triptych.verbs.opening import resumed
     from triptych.verbs.prepare import prepare
     from triptych.verbs.prepare import sound as sound_for
 
+    if model is not None and "=" in model:  # `train --resume --out DIR width=64`: the run knows its model
+        settings, model = [model, *(settings or [])], None
+    known = resumed(out) if resume else None
+    model = model or (known.model if known else None)
+    if model is None:
+        raise UsageError("which model? `triptych models` lists them: triptych train MODEL --data SOURCE --out DIR")
+    if source is None and not (known and known.opened):
+        raise UsageError("on what data? --data takes the name of a set, a folder or a file")
+    if known is None:
+        verb.check_begin(out)
+        if source is not None:
+            check_apart(out, source)
     verb.setup_ranks()
-    chosen = posing.choose(model, by, settings or [], out if resume else None)
-    model, settings = chosen.model, chosen.assignments
-    asked = {name: value for name, value in posing.opening(chosen).items() if value is not None}
-    crop, channels = crop or asked.get("crop"), channels or asked.get("channels")
+    plan = posing.choose(model, by, settings or [], out if resume else None)
+    model, settings = plan.model, plan.assignments
     preset = find_preset(model)[1]
     usual = preset.data if preset else {}
-    tokens, length = tokens or usual.get("tokens"), length or usual.get("length")
-    kind = sound_for(model, settings or [], out if resume else None)
-    opened: dict[str, Any] = {"tokens": tokens, "length": length, "sound": kind, "noisy": noisy, "mutate": mutate}
-    opened |= {"labels": labels or usual.get("labels"), "labels_seed": labels_seed, "condition": condition}
-    found: Any = open_data(source, split, binary, size, channels, strict, **opened, crop=crop)
-    found = found if chosen.task is None else posed(found, chosen.task)
+    asked: dict[str, Any] = {"tokens": tokens, "length": length, "noisy": noisy, "labels": labels, "split": split}
+    asked |= {"binary": binary, "size": size, "channels": channels, "mutate": mutate or None, "crop": crop}
+    asked |= {"labels_seed": labels_seed or None, "sound": sound_for(model, settings or [], out if resume else None)}
+    asked |= {"condition": condition}
+    before = known.opened if known and source is None else {"source": source, **usual, **posing.opening(plan)}
+    found: Any = open_data(strict=strict, **chosen({**before, **chosen(asked)}))
+    found = found if plan.task is None else posed(found, plan.task)
     given = {
         "steps": steps,
         "batch": batch,
@@ -111,13 +144,15 @@ def train(
         "accumulate": accumulate,
         "augment": augment.split(",") if augment else None,
     }
-    changed = {name: value for name, value in given.items() if value is not None}
+    changed = chosen(given)
     made, run = prepare(model, found, settings or [], changed, out if resume else None)
     made.to(pick_device(device))
     if resume:
         for change in verb.changes(out):
             output.note(f"resuming, but not bit for bit: {change}")
     total = sum(stage.rounds(run.steps) for stage in made.stages())
+    for line in verb.announce(made, run):
+        output.note(line)
     started, now = time.monotonic(), None
     with output.progress() as bar:
         tick = bar(model, total)
@@ -128,11 +163,12 @@ def train(
             out=out,
             resume=resume,
             save_seconds=save_seconds,
+            pictures=0 if no_pictures else pictures,
             held=found.held_out(),
             on_nan=on_nan,
             on_collapse=on_collapse,
         ):
-            tick(now.step, "  ".join(f"{k} {loss.value.item():.4g}" for k, loss in now.losses.items()))
+            tick(now.step, verb.told(now))
     seconds = time.monotonic() - started
     done = now.step if now else total
     if as_json:
@@ -144,6 +180,11 @@ def train(
         output.say(f"{made.name}: {done} steps, {seconds:.1f} s, in {out}")
 
 
+def chosen(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that were asked for."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def sample(
     folder: Folder,
     out: Annotated[
@@ -152,6 +193,7 @@ def sample(
             metavar="FILE", help=".png (a grid), .txt (text), .wav (sound), .npz (arrays), or a folder (a file each)."
         ),
     ],
+    overwrite: Overwrite = False,
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
     given: Annotated[
         str | None, typer.Option(help="The condition: a class by its name or number, or several in turn: cat,dog.")
@@ -169,17 +211,34 @@ def sample(
         float | None,
         typer.Option(help="BigGAN: latent numbers further than this from 0 are drawn again; inf: none are."),
     ] = None,
+    observation: Annotated[
+        Literal["drawn", "mean"] | None,
+        typer.Option(
+            help="VAEs: pixels drawn from p(x | z), or its mean; default: the mean in pictures, drawn in .npz.",
+        ),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Draw new samples from a trained model."""
     from triptych.verbs.create import load
-    from triptych.verbs.sample import conditions, steering, write
+    from triptych.verbs.sample import MEANS, check_out, conditions, ending, steering, to_look_at, write
     from triptych.verbs.sample import sample as draw
 
     model = load(folder).to(pick_device(device))
-    how = steering(model, temperature=temperature, top_k=top_k, top_p=top_p, truncation=truncation, text=text)
+    check_out(model.config.x, out, n, overwrite=overwrite)
+    if observation is None:
+        observation = "drawn" if ending(model.config.x, out) == ".npz" else to_look_at(model).observation
+    how = steering(
+        model,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        truncation=truncation,
+        text=text,
+        observation=observation,
+    )
     started = time.monotonic()
     x = draw(model, n, conditions(model, n, given), seed=seed, how=how)
     seconds = time.monotonic() - started
@@ -189,15 +248,16 @@ def sample(
         "top_k": top_k,
         "top_p": top_p,
         "truncation": truncation,
+        "observation": observation,
     }
     about |= {name: str(value) for name, value in chosen.items() if value is not None}
     files = write(model, x, out, about)
     if as_json:
-        output.dump(
-            {"model": model.name, "n": n, "seed": seed, "seconds": seconds, "out": str(out), "files": len(files)}
-        )
+        said = {"n": n, "seed": seed, "observation": observation, "seconds": seconds}
+        output.dump({"model": model.name, **said, "out": str(out), "files": len(files)})
     else:
-        output.say(f"{n} samples of {model.name} in {seconds:.2f} s: {out}")
+        means = f" ({MEANS}; --observation drawn shows it)" if observation == "mean" else ""
+        output.say(f"{n} samples of {model.name} in {seconds:.2f} s: {out}{means}")
 
 
 def demo(
@@ -205,6 +265,7 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="A few steps only, to see that everything works.")] = False,
     seed: Seed = 0,
     device: Device = "auto",
+    protocol: Protocol = False,
     as_json: Json = False,
 ) -> None:
     """Train one model of each panel on real MNIST, sample, score, compare, and write a report."""
@@ -214,8 +275,5 @@ def demo(
     if as_json:
         output.dump(result.as_dict())
         return
-    columns, rows = result.comparison.table()
-    output.table("Three families on real MNIST", columns, rows)
-    for line in result.comparison.notes():
-        output.say(line)
+    output.comparison("Three families on real MNIST", result.comparison, protocol)
     output.say(f"{result.seconds:.0f} s in all; report: {result.report}")

@@ -14,13 +14,13 @@ from triptych.cli.options import (
     Folder,
     Json,
     Limit,
+    Overwrite,
+    OwnSource,
     Seed,
     Size,
-    Source,
     Split,
     Strict,
-    as_read_by,
-    open_data,
+    open_for,
     pick_device,
 )
 from triptych.errors import UsageError
@@ -28,7 +28,7 @@ from triptych.errors import UsageError
 
 def classify(
     folder: Folder,
-    source: Source,
+    source: OwnSource = None,
     draws: Annotated[
         int | None, typer.Option(min=2, help="Importance samples an item and class, for models with latent variables.")
     ] = None,
@@ -54,7 +54,7 @@ def classify(
     from triptych.verbs.create import load
 
     model = load(folder).to(pick_device(device))
-    found = open_data(source, split, binary, size, channels, strict, **as_read_by(model))
+    found = open_for(model, folder, source, split, binary, size, channels, strict)
     check_fits(found, model.config)
     examples = found.training_part() if rival else None
     result = measure(
@@ -80,8 +80,10 @@ def classify(
 
 def anomaly(
     folder: Folder,
-    normal: Annotated[str, typer.Option(metavar="SOURCE", help="Data of the kind that the model was trained on.")],
     other: Annotated[str, typer.Option(metavar="SOURCE", help="Data of another kind, which is to be told from it.")],
+    normal: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Data of the model's kind; default: what it was trained on.")
+    ] = None,
     background: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="A run trained with --mutate, for the likelihood ratio."),
@@ -109,9 +111,7 @@ def anomaly(
     where = pick_device(device)
     model = load(folder).to(where)
     ground = load(background).to(where) if background else None
-    sources = [
-        open_data(source, split, binary, size, channels, strict, **as_read_by(model)) for source in (normal, other)
-    ]
+    sources = [open_for(model, folder, source, split, binary, size, channels, strict) for source in (normal, other)]
     for found in sources:
         for one in (model, ground) if ground else (model,):
             check_fits(found, one.config)
@@ -127,7 +127,7 @@ def anomaly(
 
 def impute(
     folder: Folder,
-    source: Source,
+    source: OwnSource = None,
     hide: Annotated[str, typer.Option(help="top, bottom, left, right, or a share of the places: 0.5.")] = "bottom",
     n: Annotated[int, typer.Option("-n", min=1, help="Items, evenly spaced.")] = 8,
     completions: Annotated[int, typer.Option(min=1, help="Of each item.")] = 4,
@@ -137,6 +137,7 @@ def impute(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A picture: truth, what was known, completions.")
     ] = None,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
     split: Split = "test",
@@ -154,8 +155,8 @@ def impute(
 
     model = load(folder).to(pick_device(device))
     if out:
-        check_picture(model.config.x, out)
-    found = open_data(source, split, binary, size, channels, strict, **as_read_by(model))
+        check_picture(model.config.x, out, overwrite=overwrite)
+    found = open_for(model, folder, source, split, binary, size, channels, strict)
     check_fits(found, model.config)
     result = fill(model, found, hide=hide, n=n, completions=completions, draws=draws, seed=seed)
     if out:
@@ -167,6 +168,8 @@ def impute(
     hidden = f"{result.completions} completions of {result.n} items of {result.data}, hidden: {result.hidden}"
     output.say(f"{result.model}: {hidden}; {way} ({result.how})")
     output.say(f"mean distance between a hidden value and the truth: {result.error:.4f}; seed {result.seed}")
+    if out:
+        output.say(f"{out}: " + ("filled in with means of p(x | z)" if result.means is not None else "as drawn"))
 
 
 def compress(
@@ -176,6 +179,7 @@ def compress(
         typer.Argument(metavar="SOURCE", help="A file or folder (all of it), or a built-in set: mnist-binary:test."),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The compressed file.")],
+    overwrite: Overwrite = False,
     limit: Limit = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Items coded together; default 256, or 1 for latent variable models.")
@@ -193,10 +197,12 @@ def compress(
     Items are kept in the order in which the data is served: training items first, what is held out after them.
     """
     from triptych.data import check_fits
+    from triptych.io import outputs
     from triptych.verbs.compress import compress as shrink
     from triptych.verbs.compress import from_data, from_text, is_text, write_compressed
     from triptych.verbs.create import load
 
+    outputs.check_file(out, overwrite=overwrite)
     model = load(folder)
     if is_text(model, source):
         if limit is not None:
@@ -204,7 +210,7 @@ def compress(
         items = from_text(model, Path(source))
     else:
         split = split or ("all" if Path(source).exists() else None)
-        found = open_data(source, split, binary, size, channels, strict, **as_read_by(model))
+        found = open_for(model, folder, source, split, binary, size, channels, strict)
         check_fits(found, model.config)
         items = from_data(model, found, limit=limit, seed=seed)
     started = time.monotonic()
@@ -233,14 +239,16 @@ def decompress(
         Path,
         typer.Option(metavar="FILE", help=".npz (x, and y if there are classes), .txt, .wav, or a folder of .png."),
     ],
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Get the data back, exactly; refuses, and writes nothing, if that cannot be done here."""
+    from triptych.verbs.compress import check_restored, write_restored
     from triptych.verbs.compress import decompress as restore
-    from triptych.verbs.compress import write_restored
     from triptych.verbs.create import load
 
     model = load(folder)
+    check_restored(model, out, overwrite=overwrite)
     started = time.monotonic()
     held = restore(model, file)
     files = write_restored(model, held, out)

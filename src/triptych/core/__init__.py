@@ -5,7 +5,7 @@ from triptych.core.data import Data
 from triptych.core.game import Adam, Clock, Loss, Player, Preset, RMSProp, Stage
 from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer, Vector
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
-from triptych.core.model import AnySize, Autoregressive, Generative, HasLikelihood, Truncatable, evaluating
+from triptych.core.model import AnySize, Autoregressive, Decoding, Generative, HasLikelihood, Truncatable, evaluating
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
 from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, from_levels, inverse_cdf, levels_of, prefix, to_levels
 from triptych.core.spaces import (
@@ -48,6 +48,7 @@ __all__ = [
     "Count",
     "Data",
     "DataError",
+    "Decoding",
     "Estimate",
     "Exact",
     "Fraction",

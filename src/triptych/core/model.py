@@ -65,11 +65,15 @@ class Generative(nn.Module, ABC, Generic[G]):
             raise UsageError(f"{self.name} is not autoregressive: it takes no temperature, limit or known values")
         if how.truncation is not None and not isinstance(self, Truncatable):
             raise UsageError(f"{self.name} has no latent that could be truncated")
+        if how.observation != "drawn" and not isinstance(self, Decoding):
+            raise UsageError(
+                f"{self.name} has no decoder whose noise could be left out; leave out observation={how.observation}"
+            )
         if seed is None:
             seed = int(torch.randint(2**62, ()).item())
         noise = ItemNoise(seed, range(first, first + n), self.device)
         with evaluating(self), torch.no_grad():
-            if isinstance(self, Autoregressive | Truncatable):
+            if isinstance(self, Autoregressive | Truncatable | Decoding):
                 return self.draw(noise, given, how)
             return self.draw(noise, given)
 
@@ -154,6 +158,44 @@ class AnySize(Generative[G]):
                 f"{self.name} takes sides that are multiples of {self.multiple}; the picture is {height} x {width}"
             )
         return replace(needs, height=height, width=width)
+
+
+class Observation(Protocol):
+    """p(x | z) as a decoder gives it: each value with noise of its own around what z says."""
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x | z], [n, *x.shape]. It need not lie on a level."""
+
+    @property
+    def uniforms(self) -> Sequence[int]:
+        """The shape of the uniform numbers that `icdf` takes for one x."""
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Uniform numbers [n, *uniforms] -> x."""
+
+
+class Decoding(Generative[G]):
+    """A model that decodes a latent into a distribution of x, as a VAE does.
+
+    The noise of that distribution is a part of the model, and of its likelihood; but it is independent from value to
+    value, and what a person wants to see of an image is most often what it was laid around.
+    """
+
+    @abstractmethod
+    def observe(self, noise: Noise, given: G) -> Observation:
+        """p(x | z) for a z drawn by each item of `noise`."""
+
+    @final
+    def draw(
+        self,
+        noise: Noise,
+        given: G = None,  # type: ignore[assignment]  # a model of p(x) is asked without
+        how: Sampling = FAITHFUL,
+    ) -> Shaped[Tensor, "n ..."]:
+        """One x for each item of `noise`: drawn from p(x | z), or its mean, as `how.observation` says."""
+        p = self.observe(noise, given)
+        return p.mean if how.observation == "mean" else p.icdf(noise.uniform(*p.uniforms))
 
 
 @contextmanager

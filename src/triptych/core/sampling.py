@@ -1,12 +1,12 @@
 """Options of sampling: how an autoregressive model picks the next value from its factor, and what it is told instead
-of picking; how far a latent may lie from its mean.
+of picking; how far a latent may lie from its mean; whether a decoder's noise is drawn.
 
 Every value spends one uniform number, by inverting its cumulative distribution. So the same numbers give the same
 samples whether the network is run naively, incrementally, or by fixed-point iteration (`nn.fixed_point`).
 """
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -32,7 +32,7 @@ def inverse_cdf(logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Te
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """Options of sampling, all but the last for autoregressive models. By default, samples follow the model.
+    """Options of sampling, all but the last two for autoregressive models. By default, samples follow the model.
 
     Raises UsageError for a temperature, a limit or a truncation that makes no sense.
     """
@@ -52,6 +52,9 @@ class Sampling:
 
     truncation: float | None = None
     """Latent numbers that lie further than this from 0 are drawn again, in models that allow for it (`Truncatable`)."""
+    observation: Literal["drawn", "mean"] = "drawn"
+    """Of a model that decodes a latent (`Decoding`): x drawn from p(x | z), or the mean of p(x | z), which shows what z
+    says without the noise that is drawn for each value by itself. The latent is the same."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -62,6 +65,8 @@ class Sampling:
             raise UsageError(f"top_p={self.top_p}: it must be above 0 and at most 1")
         if self.truncation is not None and not self.truncation > 0:
             raise UsageError(f"truncation={self.truncation}: it must be above 0; inf keeps all")
+        if self.observation not in ("drawn", "mean"):
+            raise UsageError(f"observation={self.observation!r}: it is drawn or mean")
 
     @property
     def faithful(self) -> bool:

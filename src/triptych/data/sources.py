@@ -120,7 +120,8 @@ def data(
     else:
         pack = cached(name_of(found, options), found.stamp, found.read, options, cache)
     report(pack, strict)
-    opened: dict[str, Any] = {"source": str(place), "size": size, "channels": channels, "binary": said}
+    where = str(place) if place in BUILTIN else str(Path(place).absolute())
+    opened: dict[str, Any] = {"source": where, "size": size, "channels": channels, "binary": said}
     if crop is not None:
         if binary or mutate or condition or labels is not None or length is not None or stride is not None:
             raise UsageError("crop= goes with size= and channels= only")

@@ -58,6 +58,9 @@ class Imputed:
     how: str
     effective: Float[Tensor, " n"] | None
     """The effective number of draws that one was chosen from, 1 / sum of the squared weights; None if exact."""
+    mean: Shaped[Tensor, "n ..."] | None = None
+    """The known values, and the mean of p(missing | z) of the z that x was drawn with: what there is to look at without
+    the noise that a decoder draws for each value by itself. None for a model without a decoder."""
 
 
 def impute(
@@ -95,23 +98,35 @@ def impute(
             filled = from_levels(space, one_by_one(model, space, level, ItemNoise(seed, items(x, first), x.device)))
             return Imputed(x=filled, exact=True, how="the known values come first in the ordering", effective=None)
         if not isinstance(model, Autoregressive | LatentVariable):
-            raise UsageError(f"{model.name} has neither factors nor an encoder: it cannot fill in what is missing")
-        rows, effective = [], []
+            raise UsageError(
+                f"{model.name} cannot fill in what is missing: that takes a model of one value after the other "
+                "(pixelcnn, gpt), or one whose encoder gives a distribution of latents (vae, miwae)"
+            )
+        rows, effective, means = list[Tensor](), list[Tensor](), list[Tensor]()
         for i in range(len(x)):
             part = slice(i, i + 1)
             some = None if given is None else given[part]
             number = first + i
+            z = None
             if isinstance(model, Autoregressive):
                 y, log_w = completions(model, level[part], some, draws, seed, number)
             else:
-                y, log_w = decoded(model, x[part], known[part], some, draws, mix(seed, number))
+                y, log_w, z = decoded(model, x[part], known[part], some, draws, mix(seed, number))
             u = ItemNoise(mix(seed, 1), [number], x.device).uniform()
-            rows.append(y[inverse_cdf(log_w[None], u.to(log_w.dtype))])
+            chosen = inverse_cdf(log_w[None], u.to(log_w.dtype))
+            rows.append(y[chosen])
+            if z is not None and isinstance(model, LatentVariable):
+                means.append(model.decode(z[chosen], some).mean[0])
             effective.append(1 / log_w.softmax(0).square().sum())
     how = f"importance resampling, 1 of {draws} draws"
     drawn = torch.cat(rows) if rows else x
-    drawn = torch.where(known, x, drawn.to(x.dtype))
-    return Imputed(x=drawn, exact=False, how=how, effective=torch.stack(effective) if rows else x.new_empty(0))
+    return Imputed(
+        x=torch.where(known, x, drawn.to(x.dtype)),
+        exact=False,
+        how=how,
+        effective=torch.stack(effective) if rows else x.new_empty(0),
+        mean=torch.where(known, x, torch.cat(means).to(x.dtype)) if means else None,
+    )
 
 
 def items(x: Tensor, first: int) -> range:
@@ -152,8 +167,8 @@ def completions(
 
 def decoded(
     model: LatentVariable[Any], x: Tensor, known: Bool[Tensor, "1 ..."], given: Any, draws: int, seed: int
-) -> tuple[Shaped[Tensor, "draws ..."], Float[Tensor, " draws"]]:
-    """x from latents that the encoder proposes for the known values of one example, and the latents' log weights.
+) -> tuple[Shaped[Tensor, "draws ..."], Float[Tensor, " draws"], Float[Tensor, "draws 1 ..."]]:
+    """x from latents that the encoder proposes for the known values of one example, the latents' log weights, and they.
 
     Raises UsageError if the decoder's values depend on each other: then p(known | z) is not at hand.
     """
@@ -166,4 +181,4 @@ def decoded(
         raise UsageError("imputation takes a decoder whose values are independent given z")
     of_known = (p.base_dist.log_prob(x.nan_to_num()) * known).flatten(2).sum(2)
     log_w = of_known + model.prior(given).log_prob(z) - q.log_prob(z)
-    return p.base_dist.sample()[:, 0], log_w[:, 0]
+    return p.base_dist.sample()[:, 0], log_w[:, 0], z

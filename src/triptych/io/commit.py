@@ -23,8 +23,10 @@ FORMAT = 1
 def commit(folder: Path, files: Mapping[str, bytes]) -> None:
     """Replaces the files of `folder` by `files`, atomically, and records their checksums in manifest.json.
 
-    Raises ResourceError if the disk is full; what was there before is then untouched.
+    Raises ResourceError if the disk is full, UsageError if a file of such a name is there that was not committed; what
+    was there before is then untouched.
     """
+    check_own(folder, files)
     manifest = {"format": FORMAT, "files": {name: checksum(data) for name, data in files.items()}}
     written = {**files, MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
     draft = folder / f".draft-{os.getpid()}"
@@ -42,6 +44,16 @@ def commit(folder: Path, files: Mapping[str, bytes]) -> None:
     except OSError as e:
         shutil.rmtree(draft, ignore_errors=True)
         raise explain(e, folder / MANIFEST) from e
+
+
+def check_own(folder: Path, names: Iterable[str]) -> None:
+    """Raises UsageError if a commit would replace a file that no commit wrote."""
+    own = {*committed(folder), MANIFEST} if raw(folder, MANIFEST) is not None else set[str]()
+    for name in names:
+        if name not in own and os.path.lexists(folder / name):
+            raise UsageError(
+                f"{folder / name} is not a file that Triptych saved: it is left alone; take another folder"
+            )
 
 
 def finish(folder: Path) -> None:

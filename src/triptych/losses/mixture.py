@@ -72,6 +72,11 @@ class LogisticMixture:
             means.append(mean)
         return (torch.stack(means, 1) * self.log_weight.exp()[:, None]).sum(-1).clamp(-1, 1)
 
+    @property
+    def uniforms(self) -> tuple[int, ...]:
+        """The shape of what `icdf` takes for one image."""
+        return self.channels + 1, *self.log_weight.shape[1:-1]
+
     def icdf(self, u: Float[Tensor, "n channels+1 *grid"]) -> Float[Tensor, "n channels *grid"]:
         """Uniforms -> pixels: the first of each chooses its component, the others the colors of it, in turn."""
         component = inverse_cdf(self.log_weight, u[:, 0])[..., None]

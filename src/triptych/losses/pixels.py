@@ -26,6 +26,11 @@ class Binary(Distribution):
     def mean(self) -> Tensor:
         return (self.logits / 2).tanh()
 
+    @property
+    def uniforms(self) -> Shape:
+        """Of one x: the first axis is the batch."""
+        return self.batch_shape[1:]
+
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), for values -1 and 1; broadcasts."""
         # the threshold leaves softplus exact in float64, too; torch's own (20) errs by 2e-9
@@ -60,6 +65,11 @@ class DiscretizedLogistic(Distribution):
         for k in range(self.levels - 1):
             below = below + (((2 * k + 1) * self.half - 1 - self.loc) * (-self.log_scale).exp()).sigmoid()
         return 1 - 2 * self.half * below
+
+    @property
+    def uniforms(self) -> Shape:
+        """Of one x: the first axis is the batch."""
+        return self.batch_shape[1:]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), for values on the levels; broadcasts.

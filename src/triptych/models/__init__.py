@@ -7,7 +7,7 @@ for, so that listing models does not load torch.
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from triptych.errors import UsageError
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from triptych.core.model import Generative
 
 Family = Literal["gan", "vae", "autoregressive", "translation"]
+Kind = Literal["images", "text", "sound", "points"]
+TAKES: dict[str, tuple[Kind, ...]] = {
+    **dict.fromkeys(("gan", "bigan", "ebgan", "lsgan", "wgan", "wgan-gp", "r3gan"), ("images", "points")),
+    **dict.fromkeys(("lstm", "gpt"), ("text",)),
+    "wavenet": ("sound",),
+}
+"""What models take; those that are not named here take images."""
 LikelihoodKind = Literal["exact", "lower bound", "none"]
 
 
@@ -40,6 +47,11 @@ class Entry:
     @property
     def ready(self) -> bool:
         return self.cls is not None
+
+    @property
+    def takes(self) -> tuple[Kind, ...]:
+        """The kinds of data that it models."""
+        return TAKES.get(self.name, ("images",))
 
     def module(self) -> Any:
         """The model's file. Raises UsageError while it is planned."""
@@ -287,6 +299,24 @@ MODELS: dict[str, Entry] = {entry.name: entry for entry in TABLE}
 def ready() -> list[str]:
     """The names of the models that are here."""
     return [entry.name for entry in TABLE if entry.ready]
+
+
+def takers(kind: str) -> tuple[Entry, ...]:
+    """The models that take a kind of data. Raises UsageError for a kind that there is not."""
+    if kind not in get_args(Kind):
+        near = get_close_matches(kind, get_args(Kind), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"takes={kind!r}: models take {', '.join(get_args(Kind))}{hint}")
+    return tuple(entry for entry in TABLE if kind in entry.takes)
+
+
+def instead(name: str, kind: Kind) -> str:
+    """Ready models that take a kind of data, the most like the one of this name first: "imagegpt, pixelcnn or made"."""
+    entry = MODELS[name]
+    found = [one for one in takers(kind) if one.ready]
+    found.sort(key=lambda one: (name not in one.name, one.family != entry.family))
+    names = [one.name for one in found[:3]]
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def find(name: str) -> Entry:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from triptych.core import UsageError
 from triptych.io.commit import write_atomic
+from triptych.io.outputs import MADE_BY
 
 Array = Tensor | NDArray[np.generic]
 Bytes = NDArray[np.uint8]
@@ -199,8 +200,9 @@ def png(image: Image.Image, text: Mapping[str, str] | None = None) -> bytes:
 
 
 def save_png(image: Image.Image, path: str | Path, text: Mapping[str, str] | None = None) -> Path:
-    """Writes a PNG atomically, `text` (seed, model, step, ...) within it. Raises as `png` and `write_atomic`."""
-    return write_atomic(path, png(image, text))
+    """Writes a PNG atomically, `text` (seed, model, step, ...) and who made it within. Raises as `png` and
+    `write_atomic`."""
+    return write_atomic(path, png(image, {"Software": MADE_BY, **(text or {})}))
 
 
 def to_data_uri(image: Image.Image) -> str:

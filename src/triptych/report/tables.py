@@ -16,7 +16,8 @@ from triptych.report import numbers
 NO_LIKELIHOOD = "none: a GAN has no likelihood"
 RANKING_RULE = (
     "Best values are marked only among values of the same kind, quantity, measure, data and number of examples; a "
-    "value within two standard errors of the best is marked with it."
+    "value within two standard errors of the best is marked with it. On pixels alone none is: to them speckle can be "
+    "nearer to the data than a picture."
 )
 BOUND_RULE = (
     'A lower bound on log p(x) is an upper bound on −log p(x), written "≤": against an exact value it says only that '
@@ -85,10 +86,14 @@ class Measurement:
     """"10,000 real, 10,000 generated"."""
     better: Literal["lower", "higher"] | None = None
     """None: nothing is marked."""
+    ranked: bool = True
+    """Whether the best is marked at all."""
     floor: float | None = None
     """The value that real data gets against other real data at the same n: nothing can be told below it."""
     stderr: float | None = None
     unit: Unit = ""
+    aside: str = ""
+    """Said with the protocol, and no reason not to rank: what of a model's own it was that was judged."""
 
     @property
     def key(self) -> Hashable:
@@ -188,7 +193,7 @@ def best_values(table: Table, group: str, name: str) -> set[int]:
     entries: list[tuple[Hashable, float, float | None]] = []
     for r in range(len(table.rows)):
         one = value_of(table, r, group, name)
-        if isinstance(one, Measurement) and one.better:
+        if isinstance(one, Measurement) and one.better and one.ranked:
             entries.append((one.key, one.value if one.better == "lower" else -one.value, one.stderr))
         else:
             entries.append((("none", r), math.nan, None))
@@ -241,7 +246,8 @@ def entries(table: Table, group: str) -> Iterator[tuple[str, str, str]]:
         for value in row.values:
             if group and value.group == group:
                 n = f"n: {value.n}" if value.n else ""
-                yield row.model, value.name, "; ".join(part for part in (value.protocol, value.data, n) if part)
+                aside = value.aside if isinstance(value, Measurement) else ""
+                yield row.model, value.name, "; ".join(part for part in (value.protocol, aside, value.data, n) if part)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ from triptych.core import (
 )
 from triptych.data import data as open_data
 from triptych.errors import TriptychError
-from triptych.io import configs
+from triptych.io import configs, outputs
 from triptych.io.commit import write_atomic
 from triptych.losses import adversarial
 from triptych.models.gan.autogan import Cell, Discriminator, Generator, initialize
@@ -352,9 +352,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         source, settings = open_data(args.data), configs.override(Search(), args.settings)
         searchable(source, settings)
+        outputs.check_files(args.out, WRITTEN)
         run(source, settings, Closeness(source) if args.reward == "closeness" else InceptionScore(), args.out)
     except TriptychError as e:
         parser.exit(e.exit_code, f"error: {e}\n")
+
+
+WRITTEN = ("search.json", "cells.json", "cells-random.json", "curve.svg")
 
 
 def run(source: Data, settings: Search, reward: Closeness | InceptionScore, out: Path) -> None:

@@ -1,15 +1,18 @@
 """The model card of a run folder."""
 
+import logging
 import shlex
 from pathlib import Path
 from typing import Any
 
 from triptych import models
 from triptych.core import Data, Generative, Labels, Leveled, PartialLabels, Space, Tokens
-from triptych.io import configs
+from triptych.io import configs, outputs
 from triptych.io.commit import write_atomic
 from triptych.report import Card, Fact, Link, model_card
 from triptych.training import Run
+
+log = logging.getLogger(__name__)
 
 
 def write_card(
@@ -45,7 +48,11 @@ def write_card(
         given=f"tt.Label(torch.arange({given.classes}))" if isinstance(given, Labels) else "",
         picture=picture,
     )
-    write_atomic(path / "README.md", model_card(card).encode())
+    file = path / "README.md"
+    if file.exists() and not outputs.ours(file):
+        log.warning("%s is not a model card that a run wrote: it is left as it is", file)
+    else:
+        write_atomic(file, model_card(card).encode())
 
 
 def described(x: Space) -> str:

@@ -10,19 +10,19 @@ import torch
 
 import triptych
 from triptych import models, report
-from triptych.core import Audio, Generative, HasLikelihood, Images, Tokens, UsageError
-from triptych.data import Served, data
+from triptych.core import Decoding, Generative, HasLikelihood, Images, UsageError
+from triptych.data import Served
 from triptych.inference.importance import LatentVariable
 from triptych.io import folder as folders_io
+from triptych.io import outputs
 from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
 from triptych.verbs.create import load
 from triptych.verbs.decoration import metrics, shots
-from triptych.verbs.evaluate import POOL, Evaluation, Judge, evaluate, machine, served
-from triptych.verbs.sample import in_turn, picture
+from triptych.verbs.evaluate import POOL, SHOWN, Evaluation, Judge, evaluate, machine, served
+from triptych.verbs.opening import own
+from triptych.verbs.sample import MEANS, in_turn, picture
 from triptych.verbs.walk import interpolate, reconstruct
 
-SHOWN = 64
-"""Samples on the page, of the evaluated ones: the first, not the best."""
 PAD, SCALE = 2, 2
 
 
@@ -63,6 +63,7 @@ def compare(
     limit: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    overwrite: bool = False,
     title: str = "Runs side by side",
     intro: str = "",
     command: str = "",
@@ -72,8 +73,10 @@ def compare(
 
     Raises UsageError if a folder holds no run, the data it was trained on is no longer there, or `out` is no page.
     """
-    if out and Path(out).suffix not in (".html", ".htm"):
-        raise UsageError(f"{out}: a report is one page; give it a name that ends in .html")
+    if out:
+        if Path(out).suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"{out}: a report is one page; give it a name that ends in .html")
+        outputs.check_file(Path(out), overwrite=overwrite)
     paths = tuple(Path(f) for f in folders)
     names = distinct(paths)
     judges: dict[str, Judge] = {}
@@ -81,7 +84,7 @@ def compare(
     started = time.monotonic()
     for path, name in zip(paths, names, strict=True):
         model = load(path).to(device)
-        train, test = data_of(path, model)
+        train, test = own(path, model, "train"), own(path, model, "test")
         say(f"measuring {name} on {test.name}")
         judge = judges.setdefault(test.fingerprint, Judge(train, test, n=n, pool=pool, seed=seed))
         one = evaluate(model, train, test, n=n, draws=draws, limit=limit, seed=seed, judge=judge)
@@ -112,24 +115,11 @@ def missing(path: Path) -> str:
     raise UsageError(f"there is no folder {path}")
 
 
-def data_of(path: Path, model: Generative[Any]) -> tuple[Served, Served]:
-    """The data a run was trained on, and its held-out part. Raises UsageError if the run does not say."""
-    opened = folders_io.about(path).get("data", {}).get("opened")
-    if not opened:
-        raise UsageError(f"{path} does not say what it was trained on; evaluate it with --data")
-    size = opened["size"]
-    options: dict[str, Any] = {**opened, "size": tuple(size) if isinstance(size, list) else size}
-    if isinstance(model.config.x, Tokens):
-        options["tokens"] = model.config.x.symbols
-    if "sound" in opened:
-        options["sound"] = Audio(**opened["sound"])
-    return data(**options, split="train"), data(**options, split="test")
-
-
 def section(path: Path, name: str, model: Generative[Any], test: Served, one: Evaluation, judge: Judge) -> ModelSection:
     """A run's part of the page."""
-    entry, about, x = models.find(model.name), folders_io.about(path), one.images
+    entry, about, x = models.find(model.name), folders_io.about(path), one.shown
     drawn = f"the first {min(SHOWN, len(x))} samples of seed {one.seed}, not chosen{in_turn(model)}"
+    drawn += f"; {MEANS}" if isinstance(model, Decoding) else ""
     doc = (entry.module().__doc__ or "").strip().splitlines()[0]
     made, run = about.get("made_with", {}), about.get("run", {})
     log = metrics(path)
@@ -153,7 +143,7 @@ def section(path: Path, name: str, model: Generative[Any], test: Served, one: Ev
         samples=Picture(
             image=picture(model.config.x, x[:SHOWN]),
             alt=f"{SHOWN} samples of {name}",
-            caption="Samples",
+            caption="Means of p(x | z)" if isinstance(model, Decoding) else "Samples",
             protocol=drawn,
         ),
         curves=charts(log),

@@ -1,13 +1,11 @@
 """Files that a model makes small, and back."""
 
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
@@ -20,7 +18,7 @@ from triptych.inference.compression import Compressed, Restored
 from triptych.inference.compression import compress as encode
 from triptych.inference.compression import decompress as decode
 from triptych.io import commit
-from triptych.verbs.sample import stored, write
+from triptych.verbs.sample import check_out, npz, stored, write
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def likelihood(model: Any, items: Items, batch: int = 100) -> tuple[float, Kind,
 
 
 def write_compressed(made: Compressed, out: Path) -> None:
-    """Raises ResourceError if the disk is full."""
+    """Raises ResourceError if the disk is full. Whether it may be written there is for `outputs.check_file` to say."""
     commit.write_atomic(out, made.data)
 
 
@@ -159,6 +157,16 @@ def decompress(model: Generative[Any], path: Path) -> Restored:
     return decode(model, data, what=str(path))
 
 
+def check_restored(model: Generative[Any], out: Path, *, overwrite: bool = False) -> None:
+    """Raises UsageError, before anything is decoded, unless what a file holds can be written to `out`."""
+    space, last = model.config.x, out.suffix.lower()
+    if isinstance(space, Tokens) and space.symbols is not None and last != ".txt":
+        raise UsageError(f"{out}: this is text; write .txt")
+    if getattr(model.config, "given", None) is not None and last != ".npz":
+        raise UsageError(f"{out}: the items have classes, which only .npz has a place for")
+    check_out(space, out, overwrite=overwrite)
+
+
 def write_restored(model: Generative[Any], held: Restored, out: Path) -> list[Path]:
     """Text as .txt, byte for byte; else .npz (x and, if there are classes, y), or what `triptych sample` writes.
 
@@ -166,17 +174,13 @@ def write_restored(model: Generative[Any], held: Restored, out: Path) -> list[Pa
     """
     space = model.config.x
     if isinstance(space, Tokens) and space.symbols is not None:
-        if out.suffix != ".txt":
+        if out.suffix.lower() != ".txt":
             raise UsageError(f"{out}: this is text; write .txt")
         tokens = held.x.flatten()
         return [commit.write_atomic(out, space.decode(tokens[: len(tokens) - held.absent]).encode())]
-    if out.suffix == ".npz":
-        arrays = {"x": stored(space, held.x).numpy()}
-        if held.given is not None:
-            arrays["y"] = held.given.y.numpy()
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-        return [commit.write_atomic(out, buffer.getvalue())]
+    if out.suffix.lower() == ".npz":
+        labels = {} if held.given is None else {"y": held.given.y}
+        return [commit.write_atomic(out, npz(x=stored(space, held.x), **labels))]
     if held.given is not None:
         raise UsageError(f"{out}: the items have classes, which only .npz has a place for")
     return write(model, held.x, out, {"model": model.name})

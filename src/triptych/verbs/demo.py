@@ -20,13 +20,15 @@ from triptych import models
 from triptych.core import TriptychError
 from triptych.data import data
 from triptych.errors import Interrupted
-from triptych.io import commit
+from triptych.io import commit, outputs
 from triptych.report import pictures
 from triptych.verbs.compare import Comparison, compare
 from triptych.verbs.decoration import metrics
 
 CAST = (("dcgan-mnist-demo", "mnist"), ("vae-mnist-demo", "mnist-binary"), ("pixelcnn-mnist-demo", "mnist-binary"))
 """Preset and data of each panel's model. DCGAN draws grey images; the two likelihoods are of the same binary ones."""
+
+REPORT, SHEET = "report.html", "samples.png"
 
 INTRO = """One model of each family of deep generative models, trained from nothing on real handwritten digits on the
 machine that you are sitting at. A GAN draws without ever saying how likely an image is; a VAE gives a lower bound on
@@ -69,9 +71,13 @@ def demo(
     A signal ends the trainings after a checkpoint each. Raises TriptychError if a training fails, Interrupted.
     """
     started, path, children = time.monotonic(), Path(out), Children()
+    folders = [path / models.find_preset(preset)[0].name for preset, _ in CAST]
+    outputs.check_files(path, [REPORT, SHEET])
+    for folder in folders:
+        if not commit.committed(folder):
+            outputs.check_run(folder)
     for source in {source for _, source in CAST}:
         data(source)  # packed before several processes want it
-    folders = [path / models.find_preset(preset)[0].name for preset, _ in CAST]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     lanes = min(len(CAST), cores)
     with progress() as bar, ThreadPoolExecutor(lanes) as executor:
@@ -94,7 +100,7 @@ def demo(
                 signal = e.exit_code - 128
                 raise Interrupted(signal, f"stopped; what was trained is in {path}: the same command goes on") from None
             raise
-    report = path / "report.html"
+    report = path / REPORT
     n, pool, limit = (100, 1000, 100) if quick else (2000, 10_000, None)
     comparison = compare(
         folders,
@@ -109,7 +115,7 @@ def demo(
         command="triptych demo --quick" if quick else "make demo",
         say=say,
     )
-    pictures.save_png(gallery(comparison), path / "samples.png", {"seed": str(seed)})
+    pictures.save_png(gallery(comparison), path / SHEET, {"seed": str(seed)})
     return Demo(comparison, report, time.monotonic() - started)
 
 
@@ -156,7 +162,7 @@ class Children:
 
 def gallery(comparison: Comparison, rows: int = 5, columns: int = 6) -> Image.Image:
     """The first samples of every model, side by side."""
-    sheets = [pictures.grid(e.images[: rows * columns], columns=columns, scale=2) for e in comparison.evaluations]
+    sheets = [pictures.grid(e.shown[: rows * columns], columns=columns, scale=2) for e in comparison.evaluations]
     gap = 24
     wide = Image.new("L", (sum(s.width + gap for s in sheets) - gap, sheets[0].height), 255)
     left = 0

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from triptych import metrics, models
 from triptych.core import (
+    FAITHFUL,
     Data,
+    Decoding,
     Generative,
+    Given,
     HasLikelihood,
     Images,
     ItemNoise,
@@ -23,9 +26,12 @@ from triptych.core import (
 from triptych.data import fitted
 from triptych.inference.importance import LatentVariable
 from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Measurement, Row
-from triptych.verbs.sample import examples, sample
+from triptych.verbs.sample import examples, sample, to_look_at
 from triptych.verbs.score import Score, score
 
+DRAWN = "samples drawn from p(x | z), with the decoder's noise"
+SHOWN = 64
+"""Samples to look at, of the judged ones: the first, not the best."""
 FEWEST = 10
 """Held-out examples without which no distance is worth its name."""
 POOL = 20_000
@@ -110,6 +116,8 @@ class Evaluation:
     seed: int
     images: Tensor
     """The samples that were judged, on the CPU."""
+    shown: Tensor
+    """The first SHOWN of them, to look at: of a model with a decoder, the means that they were drawn around."""
     scores: tuple[Score, ...]
     distances: tuple[metrics.Evaluation, ...]
     digits: metrics.DigitReport | None
@@ -118,6 +126,8 @@ class Evaluation:
     parameters: int
     seconds_per_sample: float
     machine: str
+    observation: str = ""
+    """Of a model with a decoder: what was judged, samples with its noise or their means."""
 
     def as_dict(self) -> dict[str, Any]:
         """All but the samples, as JSON values."""
@@ -134,6 +144,7 @@ class Evaluation:
             "parameters": self.parameters,
             "seconds_per_sample": self.seconds_per_sample,
             "machine": self.machine,
+            "observation": self.observation,
         }
 
     def row(self, name: str | None = None) -> Row:
@@ -153,7 +164,7 @@ class Evaluation:
         ]
         values: list[Measurement | Histogram] = []
         for d in self.distances:
-            values += distance_columns(d)
+            values += distance_columns(d, self.observation)
         if self.digits:
             values += digit_columns(self.digits, self.data)
         if self.purity:
@@ -187,20 +198,32 @@ class Evaluation:
             for one in row.likelihoods
         ] or [["-log p(x)", row.no_likelihood, "", ""]]
         for value in row.values:
-            floor = value.shown_floor() if isinstance(value, Measurement) else ""
-            out.append([value.name, value.shown(), floor, "; ".join(p for p in (value.protocol, value.n) if p)])
+            floor, aside = (value.shown_floor(), value.aside) if isinstance(value, Measurement) else ("", "")
+            out.append([value.name, value.shown(), floor, "; ".join(p for p in (value.protocol, aside, value.n) if p)])
         return out
 
 
-def distance_columns(d: metrics.Evaluation) -> list[Measurement | Histogram]:
-    """FD and KD with their floor; on the first named features also precision, recall, density and coverage."""
+def distance_columns(d: metrics.Evaluation, observation: str = "") -> list[Measurement | Histogram]:
+    """FD and KD with their floor; on the first named features also precision, recall, density and coverage.
+
+    On pixels alone nothing is called the best: to them speckle can look more like the data than a picture does.
+    `observation` is what the protocol says of how a decoder's samples were drawn.
+    """
     protocol = f"{d.extractor} features (sha256 {d.extractor_sha256[:8]}), no resizing, real sha256 {d.real_sha256[:8]}"
+    ranked = d.extractor != "pixels"
     n = f"{d.n_gen:,} generated, {d.n_real:,} held-out; floor: {d.n_floor:,} training images"
-    common: dict[str, Any] = {"data": d.data, "n": n}
+    common: dict[str, Any] = {"data": d.data, "n": n, "aside": observation}
     g, f = d.generated, d.floor
     out: list[Measurement | Histogram] = [
         Measurement(
-            name=d.names["fd"], value=g.fd, floor=f.fd, group="Distances", protocol=protocol, better="lower", **common
+            name=d.names["fd"],
+            value=g.fd,
+            floor=f.fd,
+            group="Distances",
+            protocol=protocol,
+            better="lower",
+            ranked=ranked,
+            **common,
         ),
         Measurement(
             name=d.names["kd"],
@@ -210,6 +233,7 @@ def distance_columns(d: metrics.Evaluation) -> list[Measurement | Histogram]:
             group="Distances",
             protocol=protocol,
             better="lower",
+            ranked=ranked,
             **common,
         ),
     ]
@@ -224,6 +248,7 @@ def distance_columns(d: metrics.Evaluation) -> list[Measurement | Histogram]:
                     group="Fidelity and coverage",
                     protocol=shares,
                     better="higher",
+                    ranked=ranked,
                     **common,
                 )
             )
@@ -335,6 +360,7 @@ def evaluate(
         n=n,
         seed=seed,
         images=x,
+        shown=to_show(model, x, given, seed),
         scores=tuple(scores),
         distances=tuple(metrics.evaluate(x, reference) for reference in judge.references),
         digits=metrics.judge_digits(x, given.y if isinstance(given, Label) else None) if is_mnist(test) else None,
@@ -343,7 +369,16 @@ def evaluate(
         parameters=sum(w.numel() for w in model.parameters() if w.requires_grad),
         seconds_per_sample=seconds,
         machine=machine(model),
+        observation=DRAWN if isinstance(model, Decoding) else "",
     )
+
+
+def to_show(model: Generative[Any], x: Tensor, given: Given | None, seed: int) -> Tensor:
+    """The first of the samples x, which were drawn of `given` by `seed`, as a person wants to see them."""
+    n, how = min(SHOWN, len(x)), to_look_at(model)
+    if how is FAITHFUL:
+        return x[:n]
+    return sample(model, n, None if given is None else given[slice(n)], seed=seed, how=how)
 
 
 def machine(model: Generative[Any]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from triptych.core import Data, Generative, Images, ItemNoise, Leveled, Space, UsageError, evaluating, mix, to_levels
 from triptych.data import fitted
 from triptych.inference import imputation
-from triptych.io import commit
+from triptych.io import outputs
 from triptych.report import pictures
 
 HALVES = ("top", "bottom", "left", "right")
@@ -38,6 +38,8 @@ class Imputations:
     x: Shaped[Tensor, "n ..."]
     known: Bool[Tensor, "n ..."]
     drawn: Shaped[Tensor, "completions n ..."]
+    means: Shaped[Tensor, "completions n ..."] | None
+    """Of a model with a decoder: each completion without the noise that is drawn for each value by itself."""
 
     def summary(self) -> dict[str, Any]:
         """All but the items, ready for JSON."""
@@ -101,6 +103,7 @@ def impute(
     drawn = torch.stack([one.x for one in found])
     off = (to_levels(space, drawn.flatten(0, 1)).view(drawn.shape) - to_levels(space, batch.x)).abs().double()
     off = off / (space.levels - 1) if isinstance(space, Leveled) else off.clamp(max=1)
+    means = [one.mean for one in found if one.mean is not None]
     effective = [one.effective.mean().item() for one in found if one.effective is not None]
     return Imputations(
         model=model.name,
@@ -116,20 +119,24 @@ def impute(
         x=batch.x.cpu(),
         known=known.cpu(),
         drawn=drawn.cpu(),
+        means=torch.stack(means).cpu() if means else None,
     )
 
 
-def check_picture(space: Space, out: Path) -> None:
+def check_picture(space: Space, out: Path, *, overwrite: bool = False) -> None:
     """Raises UsageError unless completions in this space can be written to this file: before they are drawn."""
-    if out.suffix != ".png" or not isinstance(space, Images):
+    if out.suffix.lower() != ".png" or not isinstance(space, Images):
         raise UsageError(f"{out}: only completions of images are written, as .png; this model is of {space}")
+    outputs.check_file(out, overwrite=overwrite)
 
 
 def write_picture(found: Imputations, out: Path) -> None:
-    """One column an item: what it was, what was known (hidden: grey), and the completions, one below the other.
+    """One column an item: what it was, what was known (hidden: grey), and the completions, one below the other; of a
+    model with a decoder, their means.
 
     Raises ResourceError if the disk is full.
     """
     shown: Float[Tensor, "n ..."] = torch.where(found.known, found.x, torch.zeros_like(found.x))
-    strip = pictures.strip([found.x, shown, *found.drawn], scale=2 if found.x.shape[-1] <= 64 else 1)
-    commit.write_atomic(out, pictures.png(strip))
+    filled = found.drawn if found.means is None else found.means
+    strip = pictures.strip([found.x, shown, *filled], scale=2 if found.x.shape[-1] <= 64 else 1)
+    pictures.save_png(strip, out, {"model": found.model, "seed": str(found.seed), "hidden": found.hidden})

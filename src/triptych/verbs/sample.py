@@ -1,8 +1,9 @@
 """Drawing samples, and showing or saving them."""
 
 import io
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from triptych.core import (
     FAITHFUL,
     Audio,
     Data,
+    Decoding,
     Generative,
     Given,
     ItemNoise,
@@ -29,10 +31,17 @@ from triptych.core import (
     prefix,
 )
 from triptych.core.spaces import listed
-from triptych.io import commit
+from triptych.io import commit, outputs
 from triptych.report import pictures, sound
 
 SHOWN_TEXTS = 6
+MEANS = "means of p(x | z), without the noise that the model draws for each value"
+"""What a picture of a model with a decoder shows if nothing else was asked for."""
+
+
+def to_look_at(model: Generative[Any]) -> Sampling:
+    """How to draw what a person looks at: a decoder's mean in place of its noise; else as ever."""
+    return Sampling(observation="mean") if isinstance(model, Decoding) else FAITHFUL
 
 
 def examples(model: Generative[Any], n: int, data: Data | None = None) -> Given | None:
@@ -99,6 +108,7 @@ def steering(
     top_p: float | None = None,
     truncation: float | None = None,
     text: str = "",
+    observation: Literal["drawn", "mean"] = "drawn",
 ) -> Sampling:
     """Options of sampling, with the text that every sample begins with.
 
@@ -111,9 +121,16 @@ def steering(
         if not isinstance(x, Tokens):
             raise UsageError(f"{model.name} models {x}: a sample of it does not begin with text; leave out --prefix")
         known = prefix(x, x.encode(text)[None])
-    if (temperature, top_k, top_p, known, truncation) == (1.0, None, None, None, None):
+    if (temperature, top_k, top_p, known, truncation, observation) == (1.0, None, None, None, None, "drawn"):
         return FAITHFUL
-    return Sampling(temperature=temperature, top_k=top_k, top_p=top_p, known=known, truncation=truncation)
+    return Sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        known=known,
+        truncation=truncation,
+        observation=observation,
+    )
 
 
 def sample(
@@ -153,48 +170,80 @@ def written(space: Tokens, x: Tensor) -> list[str]:
     return [space.decode(row) for row in x.cpu()]
 
 
+def ending(space: Space, out: Path) -> str:
+    """What samples are written as: ".png", ".npz", ".txt" or ".wav" for one file, "" for a folder of files.
+
+    Raises UsageError for another ending, and for what samples of this space cannot be.
+    """
+    last = out.suffix.lower()
+    if last == ".txt" and not isinstance(space, Tokens):
+        raise UsageError(f"{out}: the model is of {space}, which is no text; write .png or .npz")
+    if last == ".wav" and not isinstance(space, Audio):
+        raise UsageError(f"{out}: the model is of {space}, which is no sound; write .png or .npz")
+    if isinstance(space, Points) and (last != ".npz" if space.dims != 2 else last not in (".png", ".npz")):
+        raise UsageError(f"{out}: points are written as .npz, and those of a plane as .png, too")
+    if last in (".png", ".npz", ".txt", ".wav"):
+        return last
+    if last and not out.is_dir():
+        raise UsageError(
+            f"{out}: samples are written as .png, .npz, .txt (of text), .wav (of sound), or into a folder (a name "
+            "without an ending)"
+        )
+    return ""
+
+
+def one_each(space: Space) -> str:
+    """The ending of the files in a folder of samples."""
+    return ".txt" if isinstance(space, Tokens) else ".wav" if isinstance(space, Audio) else ".png"
+
+
+def check_out(space: Space, out: Path, n: int | None = None, *, overwrite: bool = False) -> None:
+    """Raises UsageError, before anything is drawn, unless n samples can be written to `out`; None: any number."""
+    if ending(space, out):
+        return outputs.check_file(out, overwrite=overwrite)
+    if n is None:
+        names = [name for name in (os.listdir(out) if out.is_dir() else ()) if name.endswith(one_each(space))]
+    else:
+        names = [f"{i:06d}{one_each(space)}" for i in range(n)]
+    outputs.check_files(out, names, overwrite=overwrite)
+
+
 def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -> list[Path]:
     """Saves samples: one picture (.png), text (.txt), arrays (.npz: levels of images as uint8, else x as it is), or a
-    file each.
+    file each. Whether they may be written there is for `check_out` to say first.
 
     Sound is written as .wav: one file of all clips, or a file each.
 
     Raises UsageError for another ending, and ResourceError if the disk is full.
     """
     space = model.config.x
-    if out.suffix == ".txt":
-        if not isinstance(space, Tokens):
-            raise UsageError(f"{out}: {model.name} models {space}, which is no text; write .png or .npz")
+    how = ending(space, out)
+    if how == ".txt":
         texts = written(space, x)
         lines = texts if len(texts) == 1 else [f"--- {i} ---\n{text}" for i, text in enumerate(texts)]
-        commit.write_atomic(out, ("\n".join(lines) + "\n").encode())
-        return [out]
-    if out.suffix == ".png":
-        pictures.save_png(picture(space, x), out, about)
-        return [out]
-    if out.suffix == ".npz":
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, x=stored(space, x).numpy())
-        commit.write_atomic(out, buffer.getvalue())
-        return [out]
-    if isinstance(space, Audio) and out.suffix == ".wav":
+        return [commit.write_atomic(out, ("\n".join(lines) + "\n").encode())]
+    if how == ".png":
+        return [pictures.save_png(picture(space, x), out, about)]
+    if how == ".npz":
+        return [commit.write_atomic(out, npz(x=stored(space, x)))]
+    if how == ".wav":
         return [commit.write_atomic(out, sound.wav(space, x))]
-    if out.suffix and not out.is_dir():
-        raise UsageError(
-            f"{out}: samples are written as .png, .npz, .txt (of text), .wav (of sound), or into a folder (a name "
-            "without an ending)"
-        )
-    if isinstance(space, Tokens):
-        files = [out / f"{i:06d}.txt" for i in range(len(x))]
-        for file, text in zip(files, written(space, x), strict=True):
-            commit.write_atomic(file, (text + "\n").encode())
-        return files
-    if isinstance(space, Audio):
-        return [commit.write_atomic(out / f"{i:06d}.wav", sound.wav(space, x[i : i + 1])) for i in range(len(x))]
-    files = [out / f"{i:06d}.png" for i in range(len(x))]
+    files = [out / f"{i:06d}{one_each(space)}" for i in range(len(x))]
     for i, file in enumerate(files):
-        pictures.save_png(pictures.grid(x[i : i + 1], pad=0), file, {**about, "item": str(i)})
+        if isinstance(space, Tokens):
+            commit.write_atomic(file, (written(space, x[i : i + 1])[0] + "\n").encode())
+        elif isinstance(space, Audio):
+            commit.write_atomic(file, sound.wav(space, x[i : i + 1]))
+        else:
+            pictures.save_png(pictures.grid(x[i : i + 1], pad=0), file, {**about, "item": str(i)})
     return files
+
+
+def npz(**arrays: Tensor) -> bytes:
+    """A file of arrays."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: array.numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
+    return buffer.getvalue()
 
 
 def stored(space: Space, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from triptych.data import fitted
 from triptych.inference.ais import Annealing, Sandwich, ais, bdmc
 from triptych.inference.generators import Observation
 from triptych.inference.importance import LatentVariable, importance_sampling
-from triptych.io import commit
+from triptych.io import commit, outputs
 
 SIMULATED = 10
 """Examples that a model makes itself, to measure what annealing misses."""
@@ -181,6 +181,13 @@ def of_the_last(fresh: int, model: Any, x: Tensor, given: Any) -> Exact:
     logits = model.logits(x, given)[:, -fresh:]
     nats = -F.cross_entropy(logits.transpose(1, 2), x[:, -fresh:], reduction="none").sum(1)
     return Exact(nats=nats, dims=fresh, measure="mass", how="chain rule")
+
+
+def check_items(path: Path, *, overwrite: bool = False) -> None:
+    """Raises UsageError, before anything is scored, unless items can be written to this file."""
+    if path.suffix.lower() != ".csv":
+        raise UsageError(f"{path}: a line an item is written as .csv")
+    outputs.check_file(path, overwrite=overwrite)
 
 
 def write_items(score: Score, path: Path) -> None:

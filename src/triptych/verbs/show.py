@@ -8,6 +8,11 @@ from triptych.io import configs, folder
 from triptych.verbs.create import initialize
 
 
+def first_line(loss: Any) -> str:
+    """What a loss is, in the first paragraph of its docstring."""
+    return " ".join((inspect.getdoc(loss) or "").split("\n\n")[0].split())
+
+
 def show(name: str) -> dict[str, Any]:
     """Everything `triptych show` prints, for a model (its default configuration) or a preset.
 
@@ -32,10 +37,12 @@ def show(name: str) -> dict[str, Any]:
             "every": f"{player.turns} every {player.every} rounds"
             if (player.turns, player.every) != (1, 1)
             else "1 a round",
+            "loss": first_line(player.loss),
         }
         for stage in model.stages()
         for player in stage.players
     ]
+    about["takes"] = list(entry.takes)
     about["presets"] = [
         {"name": n, "steps": p.steps, "batch": p.batch, "expect": p.expect, "config": configs.to_json(p.config)}
         for n, p in entry.presets().items()

@@ -18,14 +18,15 @@ from triptych import training
 from triptych.core import CollapseError, Data, Generative, HasLikelihood, ItemNoise, NonFiniteError, UsageError
 from triptych.data import check_fits, fitted
 from triptych.errors import Interrupted
-from triptych.io import commit, configs, folder
+from triptych.io import commit, configs, folder, outputs
 from triptych.report import pictures
 from triptych.tasks.task import Posed, to_json
 from triptych.training import Round, Run
 from triptych.verbs.card import write_card
 from triptych.verbs.decoration import METRICS, SAMPLES, animate, decorating, log_lines, shots_of
-from triptych.verbs.sample import evenly, examples, picture
+from triptych.verbs.sample import evenly, examples, picture, to_look_at
 from triptych.verbs.score import score
+from triptych.verbs.show import first_line
 from triptych.verbs.signals import Stop, catching
 from triptych.verbs.watch import Watch
 
@@ -48,7 +49,7 @@ def train(
     resume: bool = False,
     save_seconds: float = 60,
     keep: int = 2,
-    shots: int = 8,
+    pictures: int = 8,
     held: Data | None = None,
     on_nan: Literal["stop", "skip", "rollback"] = "stop",
     on_collapse: Literal["warn", "stop", "rollback"] = "warn",
@@ -56,7 +57,7 @@ def train(
     """Trains `model` on `data`, one round at a time; without `out`, that is all.
 
     With `out`, the folder gets the model and what resuming needs (every `save_seconds` and at the end, the `keep` last
-    also under checkpoints/), metrics.jsonl, and `shots` pictures of the same samples as they improve. With `held`,
+    also under checkpoints/), metrics.jsonl, and `pictures` pictures of the same samples as they improve. With `held`,
     examples that are not trained on, a model that has a likelihood is scored on `HELD` of them at each checkpoint, and
     the best so far is kept under checkpoints/ too. With `resume`, a run that was interrupted in any way goes on where
     its last checkpoint stands and ends with the same weights, bit for bit, as if nothing had happened. SIGINT and
@@ -82,11 +83,14 @@ def train(
     path = Path(out)
     state = reopen(model, data, run, path) if resume else None
     if state is None:
-        begin(path)
+        check_begin(path)
+        if leading():
+            outputs.begin_run(path)
     log = Log(path / METRICS, state["position"]["step"] if state else 0)
     total = sum(stage.rounds(run.steps) for stage in model.stages())
     spent, started, saved_at = state["seconds"] if state else 0.0, time.monotonic(), time.monotonic()
-    when = {round(total * (i / shots) ** 2) for i in range(1, shots + 1)}  # more pictures early, where more changes
+    # more pictures early, where more changes
+    when = {round(total * (i / pictures) ** 2) for i in range(1, pictures + 1)}
     now: Round | None = None
     unsaved = False
     best = state["best"] if state and state.get("best") is not None else math.inf
@@ -124,7 +128,7 @@ def train(
                 shown = [f"{SAMPLES}/{file.name}" for file in shots_of(path)[-1:]]
                 write_card(model, data, run, path, seconds(), environment(), "".join(shown))
 
-    if state is None and leading():
+    if state is None and pictures and leading():
         shoot(model, path, 0, held or data)
     with catching() as stop:
         try:
@@ -172,13 +176,12 @@ def train(
             raise Interrupted(stop.signal, f"interrupted at step {at} of {total}; saved in {path}: --resume continues")
 
 
-def begin(path: Path) -> None:
-    """A new run's folder. Raises UsageError if there already is something in it that a run would overwrite."""
+def check_begin(path: Path) -> None:
+    """Raises UsageError unless a run may begin in this folder: nothing in it is anybody else's."""
     if commit.committed(path):
         held = folder.about(path).get("model")
         raise UsageError(f"{path} already holds a {held}; --resume continues its run, another --out starts afresh")
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file; --out takes a folder")
+    outputs.check_run(path)
 
 
 def reopen(model: Generative[Any], data: Data, run: Run, path: Path) -> dict[str, Any]:
@@ -206,11 +209,43 @@ def about(data: Data, run: Run) -> dict[str, Any]:
             "fingerprint": data.fingerprint,
             "n": len(data),
             "opened": getattr(data, "opened", None),
+            "split": getattr(data, "split", None),
+            "mutate": getattr(data, "mutate", 0.0),
         },
         "run": configs.to_json(run),
         "made_with": environment(),
         **({"task": to_json(data.task)} if isinstance(data, Posed) else {}),
     }
+
+
+def announce(model: Generative[Any], run: Run) -> list[str]:
+    """What is said before a run begins: its stages, and what the numbers are that it logs."""
+    stages = model.stages()
+    lines = []
+    if len(stages) > 1:
+        each = ", ".join(f"{stage.name} ({stage.rounds(run.steps):,})" for stage in stages)
+        lines.append(f"{model.name} is trained in {len(stages)} stages, each of its own steps: {each}")
+    losses = {player.name: first_line(player.loss) for stage in stages for player in stage.players}
+    return lines + [f"loss of {name}: {what}" for name, what in losses.items() if what]
+
+
+def told(now: Round) -> str:
+    """A round's losses, and what was logged of them that has a unit, in a line."""
+    parts = []
+    for name, loss in now.losses.items():
+        parts.append(f"{name} {loss.value.item():.4g}")
+        parts += [f"{loss.logs[key].item():.4g} {unit}" for key, unit in UNITS.items() if key in loss.logs]
+    return "  ".join(parts)
+
+
+UNITS = {
+    "nats": "nats",
+    "bits_per_dim": "bits/dim",
+    "bits_per_token": "bits/token",
+    "distortion": "nats of distortion",
+    "rate": "nats of rate",
+}
+"""What losses log that has a unit."""
 
 
 def environment() -> dict[str, Any]:
@@ -230,14 +265,16 @@ def changes(path: Path) -> list[str]:
 
 
 def shoot(model: Generative[Any], path: Path, step: int, data: Data) -> None:
-    """A picture of the same samples as ever, as they are now; of a task, what was asked, the answers and the truth."""
-    file = path / SAMPLES / f"step-{step:08d}.png"
+    """A picture of the same samples as ever, as they are now; of a model with a decoder, its means; of a task, what was
+    asked, the answers and the truth."""
+    file, how = path / SAMPLES / f"step-{step:08d}.png", to_look_at(model)
     with decorating(file):
         if isinstance(data, Posed):
             shown = triptychs(model, data, 8)
         else:
-            shown = picture(model.config.x, model.sample(64, examples(model, 64, data), seed=0))
-        pictures.save_png(shown, file, {"model": model.name, "step": str(step), "seed": "0"})
+            shown = picture(model.config.x, model.sample(64, examples(model, 64, data), seed=0, how=how))
+        text = {"model": model.name, "step": str(step), "seed": "0", "observation": how.observation}
+        pictures.save_png(shown, file, text)
 
 
 def triptychs(model: Generative[Any], data: Posed, n: int) -> Image.Image:

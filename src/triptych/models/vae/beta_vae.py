@@ -21,7 +21,7 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
-    Generative,
+    Decoding,
     Images,
     Loss,
     LowerBound,
@@ -50,7 +50,7 @@ class BetaVAEConfig:
     adam: Adam = Adam(lr=1e-3, schedule="cosine")
 
 
-class BetaVAE(Generative[None]):
+class BetaVAE(Decoding[None]):
     name = "beta-vae"
     zero: Tensor
 
@@ -83,9 +83,8 @@ class BetaVAE(Generative[None]):
             return Binary(y)
         return DiscretizedLogistic(y, self.log_scale, self.config.x.levels)
 
-    def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
-        z = noise.normal(self.config.latent)
-        return self.pixels(z).icdf(noise.uniform(*self.config.x.shape))
+    def observe(self, noise: Noise, given: None = None) -> Binary | DiscretizedLogistic:
+        return self.pixels(noise.normal(self.config.latent))
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Equation 4, with one draw of z and the divergence in closed form; beside it minus the bound, in nats."""

@@ -23,7 +23,7 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
-    Generative,
+    Decoding,
     Images,
     Label,
     Labels,
@@ -53,7 +53,7 @@ class CVAEConfig:
     adam: Adam = Adam(lr=1e-3, schedule="cosine")
 
 
-class CVAE(Generative[Label]):
+class CVAE(Decoding[Label]):
     name = "cvae"
 
     def __init__(self, config: CVAEConfig) -> None:
@@ -90,10 +90,9 @@ class CVAE(Generative[Label]):
             return Binary(y)
         return DiscretizedLogistic(y, self.log_scale, self.config.x.levels)
 
-    def draw(self, noise: Noise, given: Label) -> Float[Tensor, "n c h w"]:
+    def observe(self, noise: Noise, given: Label) -> Binary | DiscretizedLogistic:
         p = self.prior(given)
-        z = p.mean + p.stddev * noise.normal(self.config.latent)
-        return self.pixels(z, given).icdf(noise.uniform(*self.config.x.shape))
+        return self.pixels(p.mean + p.stddev * noise.normal(self.config.latent), given)
 
     def loss(self, batch: Batch[Label], clock: Clock) -> Loss:
         """Minus the bound of Equation 4, in nats, with one draw of z and the divergence in closed form."""

@@ -24,7 +24,7 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
-    Generative,
+    Decoding,
     Images,
     Loss,
     LowerBound,
@@ -55,7 +55,7 @@ class IWAEConfig:
     adam: Adam = Adam(lr=1e-3, eps=1e-4, schedule="cosine")
 
 
-class IWAE(Generative[None]):
+class IWAE(Decoding[None]):
     name = "iwae"
     zero: Tensor
 
@@ -88,9 +88,8 @@ class IWAE(Generative[None]):
             return Binary(y)
         return DiscretizedLogistic(y, self.log_scale, self.config.x.levels)
 
-    def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
-        z = noise.normal(self.config.latent)
-        return self.pixels(z).icdf(noise.uniform(*self.config.x.shape))
+    def observe(self, noise: Noise, given: None = None) -> Binary | DiscretizedLogistic:
+        return self.pixels(noise.normal(self.config.latent))
 
     def log_weights(
         self, x: Float[Tensor, "n c h w"], z: Float[Tensor, "draws n latent"], q: Distribution

@@ -32,8 +32,8 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Decoding,
     Fraction,
-    Generative,
     Images,
     Loss,
     LowerBound,
@@ -105,7 +105,7 @@ def corrected(p: Distribution, heard: Distribution) -> Distribution:
     return Normal(gain * (heard.mean - p.mean) / p.stddev, (1 - gain).sqrt(), validate_args=False)
 
 
-class LadderVAE(Generative[None]):
+class LadderVAE(Decoding[None]):
     name = "ladder-vae"
     zero: Tensor
 
@@ -185,9 +185,9 @@ class LadderVAE(Generative[None]):
             return Binary(y)
         return DiscretizedLogistic(y, self.log_scale, self.config.x.levels)
 
-    def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
+    def observe(self, noise: Noise, given: None = None) -> Binary | DiscretizedLogistic:
         z1, _, _ = self.descend(self.known(noise.normal(sum(self.config.latent))))
-        return self.pixels(z1).icdf(noise.uniform(*self.config.x.shape))
+        return self.pixels(z1)
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Minus the bound in nats, but for the weight of the rate, which is 1 after the paper's warm-up.

@@ -26,8 +26,8 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Decoding,
     Fraction,
-    Generative,
     Images,
     ItemNoise,
     Loss,
@@ -62,7 +62,7 @@ class MIWAEConfig:
     adam: Adam = Adam(lr=1e-3, schedule="cosine")
 
 
-class MIWAE(Generative[None]):
+class MIWAE(Decoding[None]):
     name = "miwae"
     zero: Tensor
 
@@ -95,9 +95,8 @@ class MIWAE(Generative[None]):
             return Binary(y)
         return DiscretizedLogistic(y, self.log_scale, self.config.x.levels)
 
-    def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
-        z = noise.normal(self.config.latent)
-        return self.pixels(z).icdf(noise.uniform(*self.config.x.shape))
+    def observe(self, noise: Noise, given: None = None) -> Binary | DiscretizedLogistic:
+        return self.pixels(noise.normal(self.config.latent))
 
     def log_weights(
         self, x: Float[Tensor, "n c h w"], known: Bool[Tensor, "n c h w"], e: Float[Tensor, "k n latent"]

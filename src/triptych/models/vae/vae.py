@@ -16,7 +16,7 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
-    Generative,
+    Decoding,
     Images,
     Loss,
     LowerBound,
@@ -42,7 +42,7 @@ class VAEConfig:
     adam: Adam = Adam(lr=1e-3, schedule="cosine")
 
 
-class VAE(Generative[None]):
+class VAE(Decoding[None]):
     name = "vae"
     zero: Tensor
 
@@ -75,9 +75,8 @@ class VAE(Generative[None]):
             return Binary(y)
         return DiscretizedLogistic(y, self.log_scale, self.config.x.levels)
 
-    def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
-        z = noise.normal(self.config.latent)
-        return self.pixels(z).icdf(noise.uniform(*self.config.x.shape))
+    def observe(self, noise: Noise, given: None = None) -> Binary | DiscretizedLogistic:
+        return self.pixels(noise.normal(self.config.latent))
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Minus the bound of Equation 10, with one draw of z and the divergence in closed form (Appendix B)."""

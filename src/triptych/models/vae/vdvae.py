@@ -34,8 +34,8 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Decoding,
     Fraction,
-    Generative,
     Images,
     Loss,
     LowerBound,
@@ -221,7 +221,7 @@ class Network(nn.Module):
         self.decoder = Decoder(c, c.x.channels if binary else parameters_of(c.x.channels, c.components))
 
 
-class VDVAE(Generative[None]):
+class VDVAE(Decoding[None]):
     name = "vdvae"
 
     def __init__(self, config: VDVAEConfig) -> None:
@@ -266,12 +266,10 @@ class VDVAE(Generative[None]):
             return Independent(Binary(parameters), 3, validate_args=False)
         return MixedPixels(parameters, self.config.x)
 
-    def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
-        e, x = noise.normal(self.latents), self.config.x
-        parameters, _, _ = self.active.decoder(noise.n, self.known(e))
-        if x.levels == 2:
-            return Binary(parameters).icdf(noise.uniform(*x.shape))
-        return LogisticMixture(parameters, x.channels, x.levels).icdf(noise.uniform(x.channels + 1, x.height, x.width))
+    def observe(self, noise: Noise, given: None = None) -> Binary | LogisticMixture:
+        x = self.config.x
+        parameters, _, _ = self.active.decoder(noise.n, self.known(noise.normal(self.latents)))
+        return Binary(parameters) if x.levels == 2 else LogisticMixture(parameters, x.channels, x.levels)
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Minus the bound a dimension, in nats, with one draw of all latents and each divergence in closed form."""

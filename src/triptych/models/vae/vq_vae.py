@@ -26,8 +26,8 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Decoding,
     Fraction,
-    Generative,
     Images,
     Label,
     Labels,
@@ -180,7 +180,7 @@ class CodePrior(nn.Module):
         return torch.stack(codes, 1).view(u.shape)
 
 
-class VQVAE(Generative[Label | None]):
+class VQVAE(Decoding[Label | None]):
     """A bound on the likelihood of images, by class or not, samples from codes, and the codes of images."""
 
     name = "vq-vae"
@@ -214,9 +214,9 @@ class VQVAE(Generative[Label | None]):
         loc, log_scale = y.chunk(2, dim=-3)
         return DiscretizedLogistic(loc, log_scale.clamp(min=LEAST_LOG_SCALE), self.config.x.levels)
 
-    def draw(self, noise: Noise, given: Label | None = None) -> Float[Tensor, "n c h w"]:
+    def observe(self, noise: Noise, given: Label | None = None) -> Binary | DiscretizedLogistic:
         code = self.code_prior.draw(noise.uniform(*self.config.grid), given)
-        return self.pixels(self.codebook(code)).icdf(noise.uniform(*self.config.x.shape))
+        return self.pixels(self.codebook(code))
 
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """Equation 3, in nats, without its middle term: `follow` does what that would."""

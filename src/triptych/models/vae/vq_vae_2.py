@@ -27,8 +27,8 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Decoding,
     Fraction,
-    Generative,
     Images,
     Label,
     Labels,
@@ -218,7 +218,7 @@ class Above(nn.Module):
         return out
 
 
-class VQVAE2(Generative[Label | None]):
+class VQVAE2(Decoding[Label | None]):
     """A bound on the likelihood of images, by class or not, samples from codes, and the codes of images."""
 
     name = "vq-vae-2"
@@ -274,11 +274,10 @@ class VQVAE2(Generative[Label | None]):
         loc, log_scale = y.chunk(2, dim=-3)
         return DiscretizedLogistic(loc, log_scale.clamp(min=LEAST_LOG_SCALE), self.config.x.levels)
 
-    def draw(self, noise: Noise, given: Label | None = None) -> Float[Tensor, "n c h w"]:
+    def observe(self, noise: Noise, given: Label | None = None) -> Binary | DiscretizedLogistic:
         top = self.top_prior.draw(noise.uniform(*self.config.top), given, None)
         bottom = self.bottom_prior.draw(noise.uniform(*self.config.bottom), given, self.above(top))
-        p = self.pixels(self.top_codebook(top), self.bottom_codebook(bottom))
-        return p.icdf(noise.uniform(*self.config.x.shape))
+        return self.pixels(self.top_codebook(top), self.bottom_codebook(bottom))
 
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """Equation 2, in nats, without its middle term: `follow` does what that would."""

@@ -1,0 +1,138 @@
+"""Data for a model that is there already: what the model and its run know of them is not asked again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from triptych.core import Audio, Generative, Images, Tokens, UsageError
+from triptych.data import Served, data
+from triptych.data.builtin import BUILTIN
+from triptych.io import commit, folder
+from triptych.tasks.task import Task, posed
+from triptych.verbs.posing import saved_task
+
+KEPT = frozenset("source size channels binary noisy tokens length labels labels_seed sound crop condition".split())
+"""What a run says of how its data were opened."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a run that is to go on says of itself."""
+
+    model: str
+    """Or its task."""
+    opened: Mapping[str, Any]
+    """Its data, as options of `data`; empty if it does not say."""
+
+
+def resumed(run: str | Path) -> Known | None:
+    """What a run knows of its model and its data; None if there is none yet."""
+    if not commit.committed(Path(run)):
+        return None
+    about, opened = folder.about(run), saved(run)
+    data = about.get("data")
+    if opened and isinstance(data, dict):
+        opened |= {name: data[name] for name in ("split", "mutate") if data.get(name)}
+    task = saved_task(Path(run))
+    return Known(task.name if task else str(about.get("model")), opened)
+
+
+def saved(run: str | Path) -> dict[str, Any]:
+    """How the data of a run were opened, as options of `data`; empty if it does not say."""
+    if not commit.committed(Path(run)):
+        return {}
+    about = folder.about(run).get("data")
+    opened = about.get("opened") if isinstance(about, dict) else None
+    if not isinstance(opened, dict) or not isinstance(opened.get("source"), str):
+        return {}
+    found = {name: value for name, value in opened.items() if name in KEPT and value is not None}
+    if isinstance(found.get("size"), list):
+        found["size"] = tuple(found["size"])
+    if "sound" in found:
+        found["sound"] = Audio(**found["sound"])
+    return found
+
+
+def own(run: str | Path, model: Generative[Any], split: str) -> Served:
+    """A split of what a run was trained on. Raises UsageError if the run does not say, or it is no longer there."""
+    return open_for(model, run, None, split=split)
+
+
+def open_for(
+    model: Generative[Any],
+    run: str | Path | None,
+    source: str | None,
+    asked: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Any:
+    """Opens `source`, or else what the run was trained on, as the model takes it.
+
+    `asked` are options that a person gave: they come before what the model and its run say, unless they are None.
+    `more` are other options of `data`.
+
+    Data of a run that was trained for a task are posed as they were. Raises UsageError if nothing says what to open,
+    and as `data` does.
+    """
+    task = saved_task(Path(run)) if run is not None else None
+    found = opened(model, run, source, asked, task, **more)
+    return found if task is None else posed(found, task)
+
+
+def opened(
+    model: Generative[Any],
+    run: str | Path | None,
+    source: str | None,
+    asked: Mapping[str, Any] | None,
+    task: Task | None,
+    **more: Any,
+) -> Served:
+    known = saved(run) if run is not None else {}
+    if source is None and "source" not in known:
+        raise UsageError(f"{run} does not say what it was trained on; name the data: data=")
+    said = {name: value for name, value in (asked or {}).items() if value is not None}
+    if source is None or same(source, known.get("source")):
+        return data(**{**known, **reading(model), **said, **more})
+    options = {**binary(model, known), **reading(model), **said}
+    if task is not None:
+        return data(source, **{**task.opens(model.config.x), **options}, **more)
+    x = model.config.x
+    if not isinstance(x, Images):
+        return data(source, **options, **more)
+    shape: dict[str, Any] = {"size": (x.height, x.width)} | ({"channels": x.channels} if x.channels in (1, 3) else {})
+    if pictures(source):
+        return data(source, **{**shape, **options}, **more)
+    found = data(source, **options, **more)
+    if not isinstance(found.x, Images) or found.x.shape == x.shape:
+        return found
+    return data(source, **{**shape, **options}, **more)
+
+
+def reading(model: Generative[Any]) -> dict[str, Any]:
+    """How text and sound are read for a model: as its own tokens and length, or its own kind of sound."""
+    x = model.config.x
+    if isinstance(x, Audio):
+        return {"sound": x}
+    return {"tokens": x.symbols, "length": x.length} if isinstance(x, Tokens) and x.symbols is not None else {}
+
+
+def binary(model: Generative[Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """How images become two levels for a model of two: as its own data did, or else drawn."""
+    x = model.config.x
+    if not isinstance(x, Images) or x.levels != 2:
+        return {}
+    return {"binary": known.get("binary", "dynamic")}
+
+
+def same(source: str, other: Any) -> bool:
+    """Whether two names are of one source."""
+    if not isinstance(other, str):
+        return False
+    return source == other or (Path(source).exists() and Path(source).absolute() == Path(other).absolute())
+
+
+def pictures(source: str) -> bool:
+    """Whether a source may be files of pictures of any size, which only become one set when a size is given."""
+    path = Path(source.rpartition(":")[0]) if not Path(source).exists() and ":" in source else Path(source)
+    packed = (path / "meta.json").is_file()
+    return str(path) not in BUILTIN and (path.suffix.lower() == ".zip" or (path.is_dir() and not packed))
