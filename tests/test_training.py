@@ -499,13 +499,17 @@ def test_a_process_that_is_asked_to_stop_says_so(number: int, code: int, tmp_pat
 
 # Ranks
 
-TINY = ("vae-tiny", "pixelcnn-tiny")
+TINY = {"vae-tiny": 60, "pixelcnn-tiny": 60}
+"""Models, and steps after which two ranks have learned what one process does."""
+TIED = dict.fromkeys(("dcgan-tiny", "sagan-tiny", "sgan-tiny", "ebgan-tiny", "progan-tiny", "vq-vae-tiny"), 3)
+"""Those whose items are tied together: by batch statistics, minibatch deviation, features, labels, a codebook."""
 
 
 def play_all(path: Path) -> None:
-    for name in TINY:
-        model = small(name)
-        for _ in train(model, Examples(model.config.x), Run(steps=60, batch=8), out=path / name, pictures=2):
+    for name, steps in {**TINY, **TIED}.items():
+        model = create(name, seed=1 + int(os.environ.get("RANK", 0)))  # rank 0's weights are what counts
+        data = Examples(model.config.x, getattr(model.config, "given", None))
+        for _ in train(model, data, Run(steps=steps, batch=8), out=path / name, pictures=2):
             pass
 
 
@@ -535,12 +539,18 @@ def test_two_ranks_learn_what_one_does(tmp_path) -> None:
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    for name in TINY:
+    for name, steps in {**TINY, **TIED}.items():
         one, two = (tmp_path / str(ranks) / name for ranks in (1, 2))
         a, b = copied(load(one)), copied(load(two))
-        assert max((a[k] - b[k]).abs().max().item() for k in a) <= 1e-6
+        worst, where = max(((a[k] - b[k]).abs().max().item(), k) for k in a)
+        # a bias that batch normalization takes out again has no gradient but rounding, of which Adam makes steps
+        assert worst <= (1e-6 if name in TINY else 2e-3), f"{name}: {where}"
+        for line, other in zip(metrics(one), metrics(two), strict=True):
+            figures = {k: v for k, v in line.items() if k not in ("seconds", "health/diversity")}
+            assert {k: other[k] for k in figures} == pytest.approx(figures, rel=1e-3, abs=1e-4), name
         assert sorted(p.relative_to(one) for p in one.rglob("*")) == sorted(p.relative_to(two) for p in two.rglob("*"))
-        assert [line["step"] for line in metrics(two)] == list(range(1, 61)), "one rank writes the log"
+        total = load(one).stages()
+        assert [line["step"] for line in metrics(two)] == list(range(1, len(total) * steps + 1)), "one rank writes"
 
 
 def test_a_batch_is_split_evenly_or_not_at_all(monkeypatch, data) -> None:

@@ -122,8 +122,11 @@ class Player:
     """Rounds from one turn to the next (lazy regularization in StyleGAN2)."""
     clip: float | None = None
     """Largest gradient norm; a larger gradient is scaled down to it."""
-    project: Callable[[], None] | None = None
-    """Run after each update, without gradients (weight clipping in WGAN, moving averages)."""
+    project: Callable[[], Mapping[str, Tensor] | None] | None = None
+    """Run after each update, without gradients (weight clipping in WGAN, moving averages). What it returns is logged:
+    numbers that are the whole batch's, and not the mean of its parts'."""
+    together: str | None = None
+    """What its loss makes of all the items at once, and so of each part's where a batch is worked on in parts."""
 
 
 @dataclass(frozen=True, kw_only=True)

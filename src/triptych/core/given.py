@@ -80,3 +80,5 @@ class Batch(Generic[G]):
     x: Float[Tensor, "batch ..."]
     given: G
     noise: Noise
+    known: Float[Tensor, ""] | None = None
+    """Where this is one of several parts of a batch whose labels may be unknown: how many are known, a part."""

@@ -6,11 +6,11 @@ van den Oord, Vinyals and Kavukcuoglu, 2017. Neural Discrete Representation Lear
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from triptych.core import Noise
+from triptych.nn import ranks
 
 EPSILON = 1e-5
 
@@ -35,8 +35,9 @@ class Codebook(nn.Module):
 
         N_k <- decay N_k + (1 - decay) n_k,   m_k <- decay m_k + (1 - decay) sum of the n_k vectors,   e_k = m_k / N_k
 
-    No gradient reaches them. After each batch call `observe`, then (after the optimizer's update) `follow`. All that
-    they depend on is in the buffers, so that it is saved and resumed.
+    No gradient reaches them. For each batch call `observe`, once or for one part after the other, on one rank or on
+    several, and then (after the optimizer's update) `follow`: n_k and the rest are the whole batch's. All that they
+    depend on is in the buffers, so that it is saved and resumed.
 
     So that all of the codebook comes into use, and stays in it, a code whose N_k (in vectors a batch) is below `revive`
     is moved to a random vector of the batch, with N_k = revive: with so little past it soon finds its place, and if it
@@ -49,6 +50,8 @@ class Codebook(nn.Module):
     seen_counts: Tensor
     seen_sums: Tensor
     candidates: Tensor
+    keys: Tensor
+    open: Tensor
 
     def __init__(self, size: int, width: int, decay: float, revive: float) -> None:
         super().__init__()
@@ -60,6 +63,8 @@ class Codebook(nn.Module):
         self.register_buffer("seen_counts", torch.zeros(size), persistent=False)
         self.register_buffer("seen_sums", torch.zeros(size, width), persistent=False)
         self.register_buffer("candidates", torch.zeros(size, width), persistent=False)
+        self.register_buffer("keys", torch.full((size,), torch.inf), persistent=False)
+        self.register_buffer("open", torch.zeros((), dtype=torch.bool), persistent=False)
 
     @torch.no_grad()
     def nearest(self, z: Float[Tensor, "*n width"]) -> Int[Tensor, "*n"]:
@@ -86,31 +91,45 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def observe(self, z: Float[Tensor, "n *grid width"], code: Int[Tensor, "n *grid"], noise: Noise) -> None:
-        """Remembers which vectors a batch had, for `follow`. Spends noise.uniform(*grid)."""
-        order = noise.uniform(*code.shape[1:]).flatten().argsort()
+        """Remembers which vectors a batch, or a part of it, had, for `follow`. Spends noise.uniform(*grid)."""
+        keys = noise.uniform(*code.shape[1:]).flatten().to(self.keys.dtype)
         z, code = z.flatten(0, -2).to(self.codes.dtype), code.flatten()
-        size = len(self.codes)
-        self.seen_counts = torch.bincount(code, minlength=size).to(z.dtype)
-        self.seen_sums = torch.zeros_like(self.sums).index_add_(0, code, z)
-        self.candidates = z[order[torch.arange(size, device=z.device) % len(order)]]
+        counts = torch.bincount(code, minlength=len(self.codes)).to(z.dtype)
+        sums = torch.zeros_like(self.sums).index_add_(0, code, z)
+        self.seen_counts = counts + torch.where(self.open, self.seen_counts, 0)  # of earlier parts, if there are any
+        self.seen_sums = sums + torch.where(self.open, self.seen_sums, 0)
+        earlier = torch.where(self.open, self.keys, torch.inf)
+        self.draw(torch.cat([self.candidates, z]), torch.cat([earlier, keys]))
+        self.open = torch.ones_like(self.open)
+
+    def draw(self, z: Float[Tensor, "n width"], keys: Float[Tensor, " n"]) -> None:
+        """The candidates: K vectors at random, which are those of the lowest keys, of however many parts they come."""
+        order = keys.argsort(stable=True)[: len(self.codes)]
+        self.candidates, self.keys = z[order], keys[order]
 
     @torch.no_grad()
-    def follow(self) -> None:
-        """Moves the codes to their vectors' averages, and those out of use to where there are vectors."""
-        if dist.is_initialized():
-            dist.all_reduce(self.seen_counts)
-            dist.all_reduce(self.seen_sums)
-            dist.broadcast(self.candidates, 0)
+    def follow(self) -> dict[str, Tensor]:
+        """Moves the codes to their vectors' averages, and those out of use to where there are vectors.
+
+        Returns what `use` says of the batch.
+        """
         size = len(self.codes)
+        if ranks.world() > 1:
+            self.seen_counts, self.seen_sums = ranks.total(self.seen_counts), ranks.total(self.seen_sums)
+            self.draw(ranks.whole(self.candidates), ranks.whole(self.keys))
+        there = self.keys.isfinite().sum().clamp(min=1)
+        candidates = self.candidates[torch.arange(size, device=there.device) % there]
+        self.open = torch.zeros_like(self.open)
         counts = self.counts.lerp(self.seen_counts, 1 - self.decay)
         sums = self.sums.lerp(self.seen_sums, 1 - self.decay)
         dead = counts < self.revive
         self.counts = torch.where(dead, self.revive, counts)
-        self.sums = torch.where(dead[:, None], self.revive * self.candidates, sums)
+        self.sums = torch.where(dead[:, None], self.revive * candidates, sums)
         # Laplace smoothing: no division by a count that has faded away
         total = self.counts.sum()
         smooth = (self.counts + EPSILON) / (total + size * EPSILON) * total
         self.codes = self.sums / smooth[:, None]
+        return self.use()
 
     def use(self) -> dict[str, Tensor]:
         """Of the batch observed last: the share of codes that it used, and the perplexity, exp of their entropy.

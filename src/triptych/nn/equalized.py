@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
+from triptych.nn import ranks
+
 HE = 2**0.5
 """The gain of layers that a ReLU follows (He et al., 2015)."""
 
@@ -54,7 +56,8 @@ class MinibatchDeviation(nn.Module):
     """Adds a plane that says how much the examples around differ (Section 3): collapsed samples give themselves away.
 
     Of groups of `size` examples, the deviation of every feature at every place, averaged over features and places. A
-    batch that `size` does not divide is split into groups of the greatest number below it that does.
+    batch that `size` does not divide is split into groups of the greatest number below it that does. In training,
+    groups are of the batch of all ranks together.
     """
 
     def __init__(self, size: int = 4) -> None:
@@ -62,8 +65,11 @@ class MinibatchDeviation(nn.Module):
         self.size = size
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c+1 h w"]:
-        n, _, h, w = x.shape
+        every = ranks.whole(x) if self.training else x
+        n, _, h, w = every.shape
         size = next(k for k in range(min(self.size, n), 0, -1) if n % k == 0)
-        groups = x.view(size, n // size, *x.shape[1:])  # item i is in group i mod (n / size)
-        deviation = (groups.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
-        return torch.cat([x, deviation.repeat(size)[:, None, None, None].expand(n, 1, h, w)], 1)
+        groups = every.view(size, n // size, *x.shape[1:])  # item i is in group i mod (n / size)
+        deviation = (groups.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3)).repeat(size)
+        own = ranks.rank() * len(x) if self.training else 0
+        plane = deviation[own : own + len(x), None, None, None].expand(-1, 1, h, w)
+        return torch.cat([x, plane], 1)

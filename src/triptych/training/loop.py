@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import torch
 import torch.distributed as dist
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from triptych.core import (
@@ -25,7 +26,9 @@ from triptych.core import (
     config,
     mix,
 )
+from triptych.nn import ranks
 from triptych.nn.augment import Augmentation
+from triptych.nn.equalized import MinibatchDeviation
 from triptych.training.augmenting import augmenting
 from triptych.training.turn import turn
 
@@ -53,8 +56,8 @@ class Run:
     channels_last: bool = False
     """Channels innermost in images and convolution weights: faster convolutions, equal up to rounding."""
     accumulate: Count = 1
-    """Parts that each batch is worked on in, one after the other, for a share of the memory. What is normalized over a
-    batch is normalized over each part."""
+    """Parts that each batch is worked on in, one after the other, for a share of the memory. Losses, gradients,
+    codebooks and logs are the whole batch's; what is normalized over a batch is normalized over each part."""
     augment: tuple[Augmentation, ...] = ()
     """What is done to every image, real or generated, that a GAN's discriminator is trained on (DiffAugment); for data
     of a few thousand images or fewer."""
@@ -109,7 +112,7 @@ def rows(n: int, batch: int, seed: int, drawn: int) -> Tensor:
 
 def check_batches(model: Generative[Any], data: Data, run: Run) -> None:
     """Raises UsageError unless every stage's batch can be filled from the data and split evenly over the ranks."""
-    world = dist.get_world_size() if dist.is_initialized() else 1
+    world = ranks.world()
     for size in {stage.batch or run.batch for stage in model.stages()}:
         if size > len(data):
             raise UsageError(
@@ -136,13 +139,19 @@ def train(
 
     With `skip`, a turn whose loss or gradient is not finite is left out, unless the next ones are no better.
 
-    Under torch.distributed every rank calls this with the same arguments and works on its part of each batch.
+    Under torch.distributed every rank calls this with the same arguments and works on its part of each batch. All begin
+    with the weights of the first. What a batch is normalized by, compared with or counted in is the batch of all ranks
+    together; masks of dropout and augmentations are each rank's own.
 
     Raises NonFiniteError when a loss or a gradient is NaN or infinite; UsageError when the data has fewer examples
     than a batch, a batch cannot be split evenly over the ranks, or there is no discriminator to augment images for.
     """
     check_batches(model, data, run)
     model.train()
+    same_start(model)
+    for line in peculiarities(model, run):
+        if ranks.rank() == 0:
+            log.warning("%s", line)
     if run.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     at = resume["position"] if resume else {"step": 0, "stage": 0, "stage_step": 0, "drawn": 0}
@@ -181,6 +190,37 @@ def train(
             yield Round(step, s, stage.name, k + 1, steps, drawn, losses, optimizers, retry)
 
 
+def same_start(model: nn.Module) -> None:
+    """Every rank takes the weights and buffers of the first: each may have drawn its own."""
+    if ranks.world() > 1:
+        for value in model.state_dict().values():
+            dist.broadcast(value, 0)
+
+
+def peculiarities(model: Generative[Any], run: Run) -> list[str]:
+    """What a run in parts, or on several ranks, does otherwise than one of whole batches does in one process."""
+    modules, out = list(model.modules()), []
+    if run.accumulate > 1:
+        kinds = {"batch normalization": _BatchNorm, "the minibatch deviation": MinibatchDeviation}
+        ties = [name for name, kind in kinds.items() if any(isinstance(m, kind) for m in modules)]
+        players = [(stage, player) for stage in model.stages() for player in stage.players]
+        ties += [f"{player.together} ({player.name})" for _, player in players if player.together]
+        sizes = {(stage.batch or run.batch) // ranks.world() // run.accumulate for stage, _ in players}
+        size = " or ".join(map(str, sorted(sizes)))
+        if ties:
+            each = f"accumulate={run.accumulate}: of each part of {size} examples, not of the whole batch"
+            out.append(f"{each}: {', '.join(dict.fromkeys(ties))}. All else is as for the whole batch")
+    if ranks.world() > 1:
+        masks = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in modules)
+        own = ["dropout's masks"] * masks + ["augmentations"] * bool(run.augment)
+        if own:
+            out.append(
+                f"{ranks.world()} ranks: {' and '.join(own)} are drawn by each rank itself: training is as good as in "
+                f"one process, but not the same"
+            )
+    return out
+
+
 def play(
     model: Generative[Any],
     data: Data,
@@ -193,7 +233,7 @@ def play(
     drawn: int,
 ) -> Loss:
     """Draws batch number `drawn` and gives it to the player."""
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, world = ranks.rank(), ranks.world()
     torch.manual_seed(mix(seed, drawn, 1 + rank))  # dropout, augmentation; all else draws from the batch
     batch_rows, each = rows(len(data), size, seed, drawn), size // world // run.accumulate
     batches = []
@@ -211,7 +251,7 @@ def play(
         items = ", ".join(map(str, batch_rows[rank * size // world :][:8].tolist()))
         raise NonFiniteError(
             f"{e} in round {clock.step + 1}, on a batch with items {items}, ...; "
-            f"no weight was changed by it. Lower the learning rate, or look at the data"
+            f"no weight or buffer was changed by it. Lower the learning rate, or look at the data"
         ) from None
 
 

@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from triptych.core import Batch, Clock, Loss, NonFiniteError, Player
+from triptych.core import Batch, Clock, Loss, NonFiniteError, PartialLabel, Player
+from triptych.nn import ranks
+from triptych.training.buffers import Buffers
+from triptych.training.normalizing import over_ranks
 
 
 @contextmanager
@@ -38,42 +40,101 @@ def turn(
 ) -> Loss:
     """One update of `player` on `batch`: freeze the others, loss, gradient, clip, step, project.
 
-    A batch in equal parts is worked on part by part: the gradient is the mean of theirs, and so are the loss and what
-    it logs. Under torch.distributed, `batch` is this rank's part and the gradient is the mean over ranks. The returned
-    loss carries no graph and has the gradient's norm in its logs.
+    A batch in equal parts is worked on part by part: the gradient is the mean of theirs, and so are the loss, what it
+    logs and how the model's buffers move (see `Buffers`). Under torch.distributed, `batch` is this rank's part, and all
+    of that is the mean over ranks, too; batch normalization is over the ranks together. The returned loss carries no
+    graph and has the gradient's norm in its logs.
 
-    Raises NonFiniteError before any weight moves if the loss or a gradient is NaN or infinite.
+    Raises NonFiniteError, and leaves every weight and buffer as it was, if the loss, a gradient or a buffer becomes NaN
+    or infinite.
     """
     parts = [batch] if isinstance(batch, Batch) else batch
     if getattr(getattr(model, "config", None), "given", None) is None:
         parts = [replace(part, given=None) for part in parts]  # the data may have labels that the model does not take
+    if len(parts) * ranks.world() > 1:
+        parts = counted(parts)
     for group in optimizer.param_groups:
         group.update(player.optimizer.settings(clock.progress))
     optimizer.zero_grad(set_to_none=True)
+    buffers = Buffers(model)
+    try:
+        loss, norm = gradient(model, player, parts, clock, buffers, autocast)
+    except BaseException:
+        buffers.restore()
+        raise
+    if player.clip is not None:
+        torch.nn.utils.clip_grads_with_norm_(player.owns.parameters(), player.clip, norm)
+    optimizer.step()
+    found = None
+    if player.project:
+        with torch.no_grad():
+            found = player.project()
+    return Loss(loss.value, {**loss.logs, **(found or {}), "gradient_norm": norm})
+
+
+def counted(parts: Sequence[Batch[Any]]) -> list[Batch[Any]]:
+    """Parts that know how many labels of a part are known, over all parts and ranks: see `Batch.known`."""
+    if not all(isinstance(part.given, PartialLabel) for part in parts):
+        return list(parts)
+    known = torch.stack([(part.given.y >= 0).sum() for part in parts]).float().mean()
+    known = ranks.total(known) / ranks.world()
+    return [replace(part, known=known) for part in parts]
+
+
+def gradient(
+    model: nn.Module,
+    player: Player,
+    parts: Sequence[Batch[Any]],
+    clock: Clock,
+    buffers: Buffers,
+    autocast: torch.dtype | None,
+) -> tuple[Loss, Tensor]:
+    """Works on the parts: the loss, and the norm of its gradient, which is in the player's weights then."""
     losses = []
-    with only(player, model):
-        for part in parts:
+    with only(player, model), over_ranks():
+        for i, part in enumerate(parts):
+            if i:
+                buffers.begin_part()
             with torch.autocast(part.x.device.type, dtype=autocast, enabled=autocast is not None):
                 loss = player.loss(part, clock)
             (loss.value / len(parts)).backward()  # type: ignore[no-untyped-call]
             losses.append(Loss(loss.value.detach(), {k: v.detach() for k, v in loss.logs.items()}))
+            if len(parts) * ranks.world() > 1:
+                buffers.end_part()
     loss = losses[0] if len(losses) == 1 else mean(losses)
-    named = [(k, w.grad) for k, w in player.owns.named_parameters() if w.grad is not None]
-    gradients = [g for _, g in named]
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        average(gradients)
+    gradients = [w.grad for w in player.owns.parameters() if w.grad is not None]
+    if len(parts) * ranks.world() > 1:
+        moved = [total / len(parts) for total in buffers.moved]
+        loss = average(loss, gradients, moved)
+        buffers.settle(moved)
     norm = torch.nn.utils.get_total_norm(gradients)
-    if not (loss.value.isfinite() and norm.isfinite()):
-        bad = [k for k, g in named if not g.isfinite().all()]
-        where = f"the gradient of {bad[0]}" if bad else "the loss"
-        raise NonFiniteError(f"player {player.name}: {where} is not finite (loss {loss.value.item():g})")
-    if player.clip is not None:
-        torch.nn.utils.clip_grads_with_norm_(player.owns.parameters(), player.clip, norm)
-    optimizer.step()
-    if player.project:
-        with torch.no_grad():
-            player.project()
-    return Loss(loss.value, loss.logs | {"gradient_norm": norm})
+    seen = [v.float().reshape(()) for v in (loss.value, norm, buffers.peak())]
+    if not torch.stack(seen).isfinite().all():
+        wrong = culprit(model, player, loss, norm, buffers)
+        if wrong is not None:
+            raise NonFiniteError(f"player {player.name}: {wrong}")
+    return loss, norm
+
+
+def culprit(model: nn.Module, player: Player, loss: Loss, norm: Tensor, buffers: Buffers) -> str | None:
+    """What is not finite, and by its name: the first cause that can be told."""
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            return f"the weight {name} is not finite: an earlier update has been too large for it"
+    if not loss.value.isfinite():
+        parts = "".join(f", {k} {v.item():g}" for k, v in loss.logs.items() if not v.isfinite())
+        return f"the loss is not finite ({loss.value.item():g}{parts})"
+    owned = {id(w) for w in player.owns.parameters()}
+    found = {k: w.grad for k, w in model.named_parameters() if id(w) in owned and w.grad is not None}
+    for name, slope in found.items():
+        if not slope.isfinite().all():
+            return f"the gradient of {name} is not finite (the loss is: {loss.value.item():g})"
+    if not norm.isfinite():
+        name, peak = max(((k, g.abs().max().item()) for k, g in found.items()), key=lambda one: one[1])
+        return f"the gradient is too large for its norm to be finite, of {name} up to {peak:.3g}"
+    for name in buffers.broken():
+        return f"the buffer {name} (a statistic of batches, say) is not finite, though the loss is"
+    return None
 
 
 def mean(losses: Sequence[Loss]) -> Loss:
@@ -82,11 +143,15 @@ def mean(losses: Sequence[Loss]) -> Loss:
     return Loss(torch.stack([loss.value for loss in losses]).mean(), logs)
 
 
-def average(gradients: list[Tensor]) -> None:
-    """Replaces each gradient by its mean over ranks, in one all-reduce."""
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    sizes = [g.numel() for g in gradients]
-    for g, part in zip(gradients, torch.split(flat, sizes), strict=True):
-        g.copy_(part.view_as(g))
+def average(loss: Loss, gradients: Sequence[Tensor], moved: Sequence[Tensor]) -> Loss:
+    """The mean loss over ranks, in one all-reduce; replaces each gradient and each move by its own."""
+    if ranks.world() == 1:
+        return loss
+    tensors = [*gradients, *moved]
+    figures = torch.stack([loss.value, *loss.logs.values()]).to(torch.float32)
+    flat = torch.cat([figures, *(t.flatten() for t in tensors)])
+    flat = ranks.total(flat) / ranks.world()
+    figures, *found = torch.split(flat, [len(figures), *(t.numel() for t in tensors)])
+    for t, value in zip(tensors, found, strict=True):
+        t.copy_(value.view_as(t))
+    return Loss(figures[0], dict(zip(loss.logs, figures[1:], strict=True)))

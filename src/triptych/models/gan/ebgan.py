@@ -34,6 +34,7 @@ from triptych.core import (
     Stage,
     config,
 )
+from triptych.nn.ranks import whole
 
 Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 
@@ -133,14 +134,20 @@ class EBGAN(Generative[None]):
         """Equation 2, D(G(z)), with the pulling-away term, which is for the generator alone (Section 2.4)."""
         fake = self.draw(batch.noise)
         codes, reconstruction = self.discriminator(fake)
-        energy, pull = (reconstruction - fake).square().mean(), pulling_away(codes)
+        energy, pull = (reconstruction - fake).square().mean(), pulling_away(whole(codes))
         return Loss(energy + self.config.pull * pull, {"energy": energy, "pulling_away": pull})
 
     def stages(self) -> Sequence[Stage]:
         adam = self.config.adam
         players = [
             Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam),
-            Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=adam),
+            Player(
+                name="generator",
+                owns=self.generator,
+                loss=self.generator_loss,
+                optimizer=adam,
+                together="the pulling-away term",
+            ),
         ]
         return [Stage(name="train", players=players)]
 

@@ -39,6 +39,7 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.nn.ranks import whole
 
 Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 
@@ -112,9 +113,15 @@ def noisy(h: Float[Tensor, "n d"], deviation: float, noise: Noise | None) -> Flo
     return h if noise is None else h + deviation * noise.normal(h.shape[1])
 
 
-def supervised(logits: Float[Tensor, "n classes"], y: Int[Tensor, " n"]) -> Float[Tensor, ""]:
-    """-log p(y | x), averaged over the examples whose class is known (y >= 0); 0 if none is."""
-    return cross_entropy(logits, y, ignore_index=-1, reduction="sum") / (y >= 0).sum().clamp(min=1)
+def supervised(
+    logits: Float[Tensor, "n classes"], y: Int[Tensor, " n"], known: Float[Tensor, ""] | None = None
+) -> Float[Tensor, ""]:
+    """-log p(y | x), averaged over the examples whose class is known (y >= 0); 0 if none is.
+
+    known: how many are, a part, where these are one of several parts of a batch: the mean of the parts' is the batch's.
+    """
+    count = (y >= 0).sum() if known is None else known
+    return cross_entropy(logits, y, ignore_index=-1, reduction="sum") / torch.where(count > 0, count, 1)
 
 
 def unsupervised(real: Float[Tensor, "n classes"], fake: Float[Tensor, "n classes"]) -> Float[Tensor, ""]:
@@ -160,7 +167,7 @@ class SGAN(Generative[PartialLabel | None]):
     def classifier_loss(self, batch: Batch[PartialLabel], clock: Clock) -> Loss:
         fake = self.classifier(self.draw(batch.noise), batch.noise)
         real, y = self.classifier(batch.x, batch.noise), batch.given.y
-        told, game = supervised(real, y), unsupervised(real, fake)
+        told, game = supervised(real, y, batch.known), unsupervised(real, fake)
         logs = {"supervised": told, "unsupervised": game, "labels": (y >= 0).float().mean()}
         logs |= {"D(real)": real.logsumexp(1).sigmoid().mean(), "D(fake)": fake.logsumexp(1).sigmoid().mean()}
         return Loss(told + game, logs)
@@ -168,13 +175,19 @@ class SGAN(Generative[PartialLabel | None]):
     def generator_loss(self, batch: Batch[PartialLabel], clock: Clock) -> Loss:
         features = self.classifier.features
         fake = features(self.draw(batch.noise), batch.noise)
-        return Loss(feature_matching(features(batch.x, batch.noise), fake))
+        return Loss(feature_matching(whole(features(batch.x, batch.noise)), whole(fake)))
 
     def stages(self) -> Sequence[Stage]:
         adam = self.config.adam
         players = [
             Player(name="classifier", owns=self.classifier, loss=self.classifier_loss, optimizer=adam),
-            Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=adam),
+            Player(
+                name="generator",
+                owns=self.generator,
+                loss=self.generator_loss,
+                optimizer=adam,
+                together="the mean features that it matches",
+            ),
         ]
         return [Stage(name="train", players=players)]
 

@@ -226,7 +226,7 @@ class VQVAE(Decoding[Label | None]):
         e, distance = self.codebook.pass_through(z, code)
         p: Distribution = Independent(self.pixels(e), 3, validate_args=False)
         distortion, commitment = -p.log_prob(batch.x).mean(), distance.flatten(1).sum(1).mean()
-        logs = {"distortion": distortion, "commitment": commitment, **self.codebook.use()}
+        logs = {"distortion": distortion, "commitment": commitment}
         return Loss(distortion + self.config.commitment * commitment, logs)
 
     def prior_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:

@@ -294,13 +294,11 @@ class VQVAE2(Decoding[Label | None]):
         distortion = -p.log_prob(batch.x).mean()
         commitment = (far_top.flatten(1).sum(1) + far_bottom.flatten(1).sum(1)).mean()
         logs = {"distortion": distortion, "commitment": commitment}
-        for name, book in (("top", self.top_codebook), ("bottom", self.bottom_codebook)):
-            logs |= {f"{name}_{k}": v for k, v in book.use().items()}
         return Loss(distortion + self.config.commitment * commitment, logs)
 
-    def follow(self) -> None:
-        self.top_codebook.follow()
-        self.bottom_codebook.follow()
+    def follow(self) -> dict[str, Tensor]:
+        books = {"top": self.top_codebook, "bottom": self.bottom_codebook}
+        return {f"{name}_{k}": v for name, book in books.items() for k, v in book.follow().items()}
 
     def top_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """-log p(top | y) a code, in nats."""
