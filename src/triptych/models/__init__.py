@@ -286,6 +286,15 @@ TABLE: tuple[Entry, ...] = (
           "https://proceedings.mlr.press/v119/chen20s.html", "none or label", "exact",
           "autoregressive.image_gpt.ImageGPT"),
     # from pictures to pictures
+    Entry("srgan", "SRGAN", "translation", 2016,
+          "Christian Ledig, Lucas Theis, Ferenc Huszár, Jose Caballero, Andrew Cunningham, Alejandro Acosta, "
+          "Andrew Aitken, Alykhan Tejani, Johannes Totz, Zehan Wang, Wenzhe Shi",
+          "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network",
+          arxiv("1609.04802"), "picture", "none", "translation.srgan.SRGAN"),
+    Entry("deepfill", "DeepFill v2", "translation", 2018,
+          "Jiahui Yu, Zhe Lin, Jimei Yang, Xiaohui Shen, Xin Lu, Thomas Huang",
+          "Free-Form Image Inpainting with Gated Convolution",
+          arxiv("1806.03589"), "picture", "none", "translation.deepfill.DeepFill"),
     Entry("sr-compact", "SR-Compact", "translation", 2021,
           "Xintao Wang, Liangbin Xie, Chao Dong, Ying Shan",
           "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pixel_shuffle
 
 from triptych.core import Images
+from triptych.nn.reach import reach
 
 SLOPE = 0.25
 """Of PReLU below zero, at first."""
@@ -55,7 +56,7 @@ class Compact(nn.Module):
     @property
     def reach(self) -> int:
         """How far around a pixel of the picture given the network looks: one pixel further with each convolution."""
-        return sum(isinstance(layer, nn.Conv2d) for layer in self.body)
+        return reach(self.body)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
         light = (x + 1) / 2

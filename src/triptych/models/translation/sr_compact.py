@@ -92,21 +92,21 @@ QUICK = SRCompactConfig()
 PRESETS = {
     "sr-compact-x2": Preset(
         config=replace(QUICK, x=Images(3, 64, 64)),
-        steps=6500,
+        steps=6000,
         batch=16,
-        expect="Photographs, half an hour of one CPU core (.25 s a step); not trained by us yet.",
+        expect="Photographs, half an hour of one CPU core (.28 s a step); not trained by us yet.",
     ),
     "sr-compact-x3": Preset(
         config=replace(QUICK, x=Images(3, 96, 96)),
-        steps=6500,
+        steps=6000,
         batch=16,
-        expect="Photographs, half an hour of one CPU core (.25 s a step); not trained by us yet.",
+        expect="Photographs, half an hour of one CPU core (.28 s a step); not trained by us yet.",
     ),
     "sr-compact-x4": Preset(
         config=QUICK,
-        steps=6500,
+        steps=6000,
         batch=16,
-        expect="Photographs, half an hour of one CPU core (.25 s a step); not trained by us yet.",
+        expect="Photographs, half an hour of one CPU core (.28 s a step); not trained by us yet.",
     ),
     "sr-compact-paper": Preset(
         config=SRCompactConfig(

@@ -1,0 +1,17 @@
+"""How far apart two batches of pictures are by what a network sees in them."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+Features = Sequence[Float[Tensor, "n c ..."]]
+
+
+def matching(real: Features, fake: Features) -> Float[Tensor, ""]:
+    """1/T sum_i E |D_i(x) - D_i(G(c))|, over the features D_i of each of T layers of a discriminator.
+
+    High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs. Wang et al., 2018.
+    https://arxiv.org/abs/1711.11585, Equation 4, but for the mean over the layers, where it has the sum.
+    """
+    return sum(((a - b).abs().mean() for a, b in zip(real, fake, strict=True)), real[0].new_zeros(())) / len(real)

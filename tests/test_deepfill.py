@@ -1,0 +1,167 @@
+"""DeepFill: gates, holes, how far it looks, and who learns when."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+from torch.nn.functional import elu
+
+from triptych.core import Batch, Clock, Images, Picture, StepNoise, UsageError
+from triptych.losses import adversarial
+from triptych.models.translation.deepfill import PRESETS, DeepFill, DeepFillConfig, Gated, doubled, same
+from triptych.nn.reach import reach
+from triptych.training.turn import only
+
+TINY = PRESETS["deepfill-tiny"].config
+NOW = Clock(0, 0.0)
+
+
+def holed(n, channels, height, width):
+    """Pictures with a hole each, as a condition."""
+    x = 2 * torch.rand(n, channels, height, width) - 1
+    mask = -torch.ones(n, 1, height, width)
+    mask[:, :, height // 4 : height // 2, width // 4 : width // 2] = 1
+    return x, Picture(torch.cat([torch.where(mask > 0, torch.zeros(()), x), mask], 1))
+
+
+def batch(n=4):
+    x, given = holed(n, 1, 8, 8)
+    return Batch(x, given, StepNoise(0, n, slice(None)))
+
+
+def test_a_gate_of_zero_is_half_open_and_one_far_below_is_shut():
+    layer = same(2, 3)
+    features, gates = layer.conv.weight.data.chunk(2)
+    gates.zero_()
+    x = torch.randn(2, 2, 5, 5)
+    assert torch.allclose(layer(x), elu(nn.functional.conv2d(x, features, padding=1)) / 2, atol=1e-6)
+    layer.conv.bias.data[3:] = -200
+    assert not layer(x).any()
+
+
+def test_a_doubling_layer_is_gated_too():
+    layer = doubled(2, 3)
+    plain = nn.Conv2d(2, 6, 3, padding=1)
+    plain.load_state_dict(layer.conv.state_dict())
+    x = torch.randn(1, 2, 4, 5)
+    wanted = Gated(nn.Conv2d(2, 6, 3, padding=1))
+    wanted.conv.load_state_dict(plain.state_dict())
+    assert torch.allclose(layer(x), wanted(x.repeat_interleave(2, 2).repeat_interleave(2, 3)), atol=1e-5)
+
+
+def test_signals_keep_about_their_size():
+    model = DeepFill(replace(PRESETS["deepfill-64"].config, width=32))
+    h = model.generator[:-2](holed(2, 3, 64, 64)[1].grid)
+    assert 0.1 < h.square().mean().sqrt() < 3
+
+
+def test_known_pixels_come_back_exactly():
+    model = DeepFill(TINY)
+    x, given = holed(3, 1, 12, 16)
+    hole = given.grid[:, -1:] > 0
+    for found in (model.sample(3, given, seed=0), model.train().draw(StepNoise(0, 3, slice(None)), given)):
+        assert torch.equal(found[~hole], x[~hole])
+        assert (found[hole] != 0).all() and found.abs().max() <= 1
+
+
+def test_without_a_hole_the_picture_comes_back():
+    x = 2 * torch.rand(2, 1, 8, 8) - 1
+    assert torch.equal(DeepFill(TINY).sample(2, Picture(torch.cat([x, -torch.ones_like(x)], 1))), x)
+
+
+@pytest.mark.parametrize("dilations", [(1,), (2,), (2, 3)])
+def test_reach_is_exact(dilations):
+    model = DeepFill(replace(TINY, dilations=dilations)).double()
+    net, far = model.average.module, model.reach
+    side = 4 * (2 * far // 4 + 4)
+    grid = torch.randn(1, 2, 4, side, dtype=torch.float64)
+    seen = []
+    for place in range(far // 4 * 4 + 4, far // 4 * 4 + 8):
+        grid.requires_grad_()
+        (slope,) = torch.autograd.grad(net(grid)[0, 0, :, place].sum(), grid)
+        where = slope.abs().amax((0, 1, 2)).nonzero().flatten()
+        seen += [place - where.min().item(), where.max().item() - place]
+    assert max(seen) == far
+
+
+def test_reach_of_plain_convolutions():
+    conv = nn.Conv2d
+    assert reach(nn.Sequential(conv(1, 1, 1), nn.ReLU())) == 0
+    assert reach(nn.Sequential(conv(1, 1, 3, padding=1), conv(1, 1, 5, padding=2))) == 3
+    assert reach(nn.Sequential(conv(1, 1, 3, padding=4, dilation=4))) == 4
+
+
+def test_tiles_that_overlap_by_the_reach_are_the_whole():
+    model = DeepFill(replace(TINY, dilations=(1,)))
+    side, far = 120, -(-model.reach // 4) * 4  # tiles begin at multiples of 4
+    _, given = holed(1, 1, 8, side)
+    given.grid[:, -1:] = 1  # all of it is found by the network
+    whole = model.sample(1, given)
+    pieces = []
+    for left in range(0, side, 40):
+        begin = max(left - far, 0)
+        tile = model.sample(1, Picture(given.grid[..., begin : left + 40 + far]))
+        pieces.append(tile[..., left - begin :][..., :40])
+    assert torch.allclose(torch.cat(pieces, -1), whole, atol=1e-5)
+
+
+def test_the_discriminator_has_a_spectral_norm_of_one():
+    model = DeepFill(TINY).train()
+    for _ in range(100):
+        model.judge(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8))
+    model.eval()
+    convolutions = [m for m in model.discriminator if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == TINY.halvings
+    for conv in convolutions:
+        largest = torch.linalg.svdvals(conv.weight.flatten(1).detach())[0]
+        assert largest.item() == pytest.approx(1, abs=1e-2)
+
+
+def test_every_patch_and_channel_has_a_score():
+    model = DeepFill(PRESETS["deepfill-64"].config)
+    scores = model.judge(torch.zeros(2, 3, 64, 64), torch.zeros(2, 1, 64, 64))
+    assert scores.shape == (2, 128, 4, 4)
+    assert scores.min() < 0 < scores.max()  # nothing cuts them off
+
+
+def test_the_loss_is_the_distance_over_the_whole_and_the_scores_of_what_is_filled():
+    model = DeepFill(replace(TINY, pixel=2.0, adversarial=3.0)).train()
+    b = batch()
+    found = model.generator(b.given.grid)
+    z = torch.where(b.given.grid[:, -1:] > 0, found, b.given.grid[:, :1])
+    model.eval()  # no step of power iteration
+    loss = model.generator_loss(b, NOW)
+    wanted = 2 * (b.x - found).abs().mean() + 3 * adversarial.hinge_generator(model.judge(z, b.given.grid[:, -1:]))
+    assert loss.value.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert loss.logs["pixel"].item() == pytest.approx((b.x - found).abs().mean().item(), rel=1e-5)
+
+
+def test_each_player_learns_alone():
+    model = DeepFill(TINY).train()
+    for player in model.stages()[0].players:
+        model.zero_grad(set_to_none=True)
+        with only(player, model):
+            player.loss(batch(), NOW).value.backward()
+        mine = {id(w) for w in player.owns.parameters()}
+        for name, w in model.named_parameters():
+            assert (w.grad is not None) == (id(w) in mine), name
+
+
+@pytest.mark.parametrize(
+    ("x", "given", "words"),
+    [
+        (Images(3, 64, 64), Images(3, 64, 64), r"it has 4 of the same size"),
+        (Images(3, 64, 64), Images(4, 64, 32), r"it has 4 of the same size"),
+        (Images(1, 10, 8), Images(2, 10, 8), r"10 x 8: both sides must be multiples of 4"),
+    ],
+)
+def test_conditions_that_do_not_fit_are_refused(x, given, words):
+    with pytest.raises(ValidationError, match=words):
+        DeepFillConfig(x=x, given=given)
+
+
+def test_a_picture_that_cannot_be_halved_twice_is_refused():
+    with pytest.raises(UsageError, match="multiples of 4; the picture is 10 x 8"):
+        DeepFill(TINY).sample(1, holed(1, 1, 10, 8)[1])
