@@ -51,6 +51,7 @@ from triptych.data import data as open_data
 from triptych.errors import TriptychError
 from triptych.io import configs
 from triptych.io.commit import write_atomic
+from triptych.io.lock import writing
 from triptych.losses import adversarial
 from triptych.models.gan.autogan import Cell, Discriminator, Generator, initialize
 from triptych.nn.residual import spectral
@@ -352,7 +353,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         source, settings = open_data(args.data), configs.override(Search(), args.settings)
         searchable(source, settings)
-        run(source, settings, Closeness(source) if args.reward == "closeness" else InceptionScore(), args.out)
+        with writing(args.out):
+            run(source, settings, Closeness(source) if args.reward == "closeness" else InceptionScore(), args.out)
     except TriptychError as e:
         parser.exit(e.exit_code, f"error: {e}\n")
 
