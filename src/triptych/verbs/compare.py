@@ -10,11 +10,14 @@ import torch
 
 import triptych
 from triptych import models, report
-from triptych.core import Audio, Generative, HasLikelihood, Images, Tokens, UsageError
+from triptych.core import Generative, HasLikelihood, Images, Tokens, UsageError
 from triptych.data import Served, data
+from triptych.data.sources import opened_again
 from triptych.inference.importance import LatentVariable
+from triptych.io import configs
 from triptych.io import folder as folders_io
 from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
+from triptych.training import Run
 from triptych.verbs.create import load
 from triptych.verbs.decoration import metrics, shots
 from triptych.verbs.evaluate import POOL, Evaluation, Judge, evaluate, machine, served
@@ -104,7 +107,7 @@ def compare(
 
 def distinct(paths: Sequence[Path]) -> list[str]:
     """What to call the runs: the model's name, and the folder's where two are of one model."""
-    names = [str(folders_io.about(p).get("model")) if p.is_dir() else missing(p) for p in paths]
+    names = [folders_io.about(p)["model"] if p.is_dir() else missing(p) for p in paths]
     return [n if names.count(n) == 1 else f"{n} ({p.name})" for n, p in zip(names, paths, strict=True)]
 
 
@@ -117,12 +120,9 @@ def data_of(path: Path, model: Generative[Any]) -> tuple[Served, Served]:
     opened = folders_io.about(path).get("data", {}).get("opened")
     if not opened:
         raise UsageError(f"{path} does not say what it was trained on; evaluate it with --data")
-    size = opened["size"]
-    options: dict[str, Any] = {**opened, "size": tuple(size) if isinstance(size, list) else size}
+    options = opened_again(opened, f"{path / folders_io.CONFIG}: data: opened")
     if isinstance(model.config.x, Tokens):
         options["tokens"] = model.config.x.symbols
-    if "sound" in opened:
-        options["sound"] = Audio(**opened["sound"])
     return data(**options, split="train"), data(**options, split="test")
 
 
@@ -131,13 +131,11 @@ def section(path: Path, name: str, model: Generative[Any], test: Served, one: Ev
     entry, about, x = models.find(model.name), folders_io.about(path), one.images
     drawn = f"the first {min(SHOWN, len(x))} samples of seed {one.seed}, not chosen{in_turn(model)}"
     doc = (entry.module().__doc__ or "").strip().splitlines()[0]
-    made, run = about.get("made_with", {}), about.get("run", {})
+    made, run = about.get("made_with", {}), configs.from_json(Run, about.get("run", {}), str(path / folders_io.CONFIG))
     log = metrics(path)
     facts = [
         Fact("trained on", f"{about['data']['name']}, {about['data']['n']:,} examples"),
-        Fact(
-            "run", f"{run.get('steps'):,} steps of {run.get('batch')}, seed {run.get('seed')}, {run.get('precision')}"
-        ),
+        Fact("run", f"{run.steps:,} steps of {run.batch}, seed {run.seed}, {run.precision}"),
         Fact("time", f"{log[-1]['seconds']:.0f} s on {made.get('device')}, {made.get('threads')} threads")
         if log
         else Fact("time", "not logged"),
