@@ -30,11 +30,11 @@ PIL = {"Image", "ImageDraw", "ImageFont", "ImageOps", "PngImagePlugin", "Unident
 """What of Pillow is used. No other: plugins and parsers open files by what they hold, and some start programs."""
 OPENERS = {"imageio", "cv2", "skimage", "torchvision", "matplotlib", "av", "webbrowser"}
 """Not to be imported: they open pictures past `open_picture`, or pages."""
-DOOR = ("data/images.py", "open_picture")
+DOOR = ("media/images.py", "open_picture")
 """The one function that may call `Image.open`."""
 STARTERS = {"verbs/demo.py", "data/library/packages.py"}
 """Where processes are started: of our own command line, and the clients of package registries."""
-IMPORTERS = {"__init__.py", "models/__init__.py"}
+IMPORTERS = {"__init__.py", "models/__init__.py", "tasks/__init__.py"}
 """Where import_module is called: on names of our own tables."""
 TRAINING = {"detach", "no_grad", "inference_mode", "zero_grad", "backward", "step", "cuda", "cpu", "requires_grad_"}
 """What the loop does, and models do not. Nor do they move to another device: `.to` takes a dtype there."""

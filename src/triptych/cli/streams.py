@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Why a disk does not take more."""
@@ -38,4 +39,5 @@ def finish(code: int, tell: Callable[[str], None]) -> int:
 
 def silence() -> None:
     """Leads what is still to be written to nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError, ValueError):  # it may be no file at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

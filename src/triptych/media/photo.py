@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageFile, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 from torch import Tensor
 
+from triptych.core.reading import read_file
 from triptych.errors import UsageError
 from triptych.io.commit import write_atomic
 from triptych.media.images import BITS_PER_SAMPLE, BadImage, grey_or_rgb, open_picture
@@ -128,7 +129,7 @@ def read_photo(source: "Path | str | bytes | Image.Image | np.ndarray") -> Photo
         return of_image(source, source, "the picture")
     name = "the picture" if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        data = source if isinstance(source, bytes) else read_file(Path(source))
         with open_picture(data) as image:
             return of_deep_color(data, image, name) or of_image(image, image, name)
     except BadImage as e:
@@ -175,19 +176,20 @@ def of_deep_color(data: bytes, image: Image.Image, name: str) -> Photo | None:
     Pillow keeps the high byte of each number. Told that the bytes lie the other way round, it keeps the low one: so
     both are had by decoding twice.
     """
-    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.format not in ("PNG", "TIFF"):
+    tiles: list[Any] = getattr(image, "tile", [])
+    if len(tiles) != 1 or image.format not in ("PNG", "TIFF"):
         return None
-    codec, extents, offset, args = image.tile[0]
+    codec, extents, offset, args = tiles[0]
     first = args[0] if isinstance(args, tuple) and args else args
     mode, _, kind = str(first).partition(";")
-    if len(image.tile) != 1 or mode not in ("RGB", "RGBA", "LA") or kind not in ("16B", "16L", "16N"):
+    if mode not in ("RGB", "RGBA", "LA") or kind not in ("16B", "16L", "16N"):
         return None
 
     def told(raw: str) -> np.ndarray:
         """The picture, had its bytes been laid out like this."""
         with open_picture(data) as again:
-            assert isinstance(again, ImageFile.ImageFile)
-            again.tile = [(codec, extents, offset, (raw, *args[1:]) if isinstance(args, tuple) else raw)]  # type: ignore[list-item]
+            reader: Any = again
+            reader.tile = [(codec, extents, offset, (raw, *args[1:]) if isinstance(args, tuple) else raw)]
             again.load()
             return np.asarray(ImageOps.exif_transpose(again)).astype(np.uint16)
 

@@ -8,12 +8,10 @@ from typing import Any
 from triptych.core import Audio, Generative, Images, Tokens, UsageError
 from triptych.data import Served, data
 from triptych.data.builtin import BUILTIN
+from triptych.data.sources import opened_again
 from triptych.io import commit, folder
 from triptych.tasks.task import Task, posed
 from triptych.verbs.posing import saved_task
-
-KEPT = frozenset("source size channels binary noisy tokens length labels labels_seed sound crop condition".split())
-"""What a run says of how its data were opened."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +44,8 @@ def saved(run: str | Path) -> dict[str, Any]:
     opened = about.get("opened") if isinstance(about, dict) else None
     if not isinstance(opened, dict) or not isinstance(opened.get("source"), str):
         return {}
-    found = {name: value for name, value in opened.items() if name in KEPT and value is not None}
-    if isinstance(found.get("size"), list):
-        found["size"] = tuple(found["size"])
-    if "sound" in found:
-        found["sound"] = Audio(**found["sound"])
-    return found
+    said = opened_again(opened, f"{Path(run) / folder.CONFIG}: data: opened")
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def own(run: str | Path, model: Generative[Any], split: str) -> Served:

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +17,11 @@ from PIL import Image
 import triptych
 from triptych import training
 from triptych.core import CollapseError, Data, Generative, HasLikelihood, ItemNoise, NonFiniteError, UsageError
+from triptych.core.reading import expect
 from triptych.data import check_fits, fitted
 from triptych.errors import Interrupted
 from triptych.io import commit, configs, folder, outputs
+from triptych.io.lock import writing
 from triptych.report import pictures
 from triptych.tasks.task import Posed, to_json
 from triptych.training import Round, Run
@@ -68,8 +71,8 @@ def train(
     checkpoint its samples are looked at (see `Watch`), and nothing is saved of one that is to stop or go back.
 
     Raises UsageError if the data does not fit the model, `out` already holds a run, the run to be resumed is another
-    one, or several ranks are to go back; Interrupted after a signal; CollapseError; NonFiniteError and ResourceError as
-    the loop and the disk do.
+    one, several ranks are to go back, or another process writes into `out`; Interrupted after a signal;
+    CollapseError; NonFiniteError and ResourceError as the loop and the disk do.
     """
     check_fits(data, model.config, training=True)
     data = fitted(data, model.config, training=True)
@@ -81,6 +84,24 @@ def train(
         yield from training.train(model, data, run, skip=on_nan == "skip")
         return
     path = Path(out)
+    with writing(path) if leading() else nullcontext():
+        yield from recorded(model, data, run, path, resume, save_seconds, keep, pictures, held, on_nan, on_collapse)
+
+
+def recorded(
+    model: Generative[Any],
+    data: Data,
+    run: Run,
+    path: Path,
+    resume: bool,
+    save_seconds: float,
+    keep: int,
+    pictures: int,
+    held: Data | None,
+    on_nan: Literal["stop", "skip", "rollback"],
+    on_collapse: Literal["warn", "stop", "rollback"],
+) -> Iterator[Round]:
+    """`train` into a folder that nobody else writes to."""
     state = reopen(model, data, run, path) if resume else None
     if state is None:
         check_begin(path)
@@ -186,19 +207,30 @@ def check_begin(path: Path) -> None:
 
 def reopen(model: Generative[Any], data: Data, run: Run, path: Path) -> dict[str, Any]:
     """The saved state of a run, its weights already in `model`. Raises UsageError if it is not this run's."""
-    state: dict[str, Any] = folder.resume(model, path)
+    state = folder.resume(model, path)
+    expect(state, STATE, str(path / folder.STATE))
     saved = folder.about(path)
+    expect(saved, {"data": dict, "run": dict}, str(path / folder.CONFIG))
     if saved["data"]["fingerprint"] != data.fingerprint:
         raise UsageError(
             f"{path} was trained on {saved['data']['name']}; {data.name} is not the same data, or it has changed since"
         )
-    now, then = configs.to_json(run), saved["run"]
+    now, then = configs.to_json(run), configs.to_json(configs.from_json(Run, saved["run"], str(path / folder.CONFIG)))
     for name in now:
         if name != "steps" and now[name] != then.get(name):
             raise UsageError(
                 f"{path} was trained with {name}={then.get(name)}, not {now[name]}; a run keeps its settings"
             )
     return state
+
+
+STATE = {
+    "position": {"step": int, "stage": int, "stage_step": int, "drawn": int, "retry?": int},
+    "optimizers": dict,
+    "seconds": (int, float),
+    "best?": (int, float, type(None)),
+}
+"""What state.json says of a run."""
 
 
 def about(data: Data, run: Run) -> dict[str, Any]:
