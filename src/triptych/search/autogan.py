@@ -51,6 +51,7 @@ from triptych.data import data as open_data
 from triptych.errors import TriptychError
 from triptych.io import configs, outputs
 from triptych.io.commit import write_atomic
+from triptych.io.lock import writing
 from triptych.losses import adversarial
 from triptych.models.gan.autogan import Cell, Discriminator, Generator, initialize
 from triptych.nn.residual import spectral
@@ -353,7 +354,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         source, settings = open_data(args.data), configs.override(Search(), args.settings)
         searchable(source, settings)
         outputs.check_files(args.out, WRITTEN)
-        run(source, settings, Closeness(source) if args.reward == "closeness" else InceptionScore(), args.out)
+        with writing(args.out):
+            run(source, settings, Closeness(source) if args.reward == "closeness" else InceptionScore(), args.out)
     except TriptychError as e:
         parser.exit(e.exit_code, f"error: {e}\n")
 

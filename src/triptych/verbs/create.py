@@ -10,6 +10,7 @@ from triptych import models
 from triptych.core import Data, Generative, Labels, PartialLabels, Space, Tokens, UsageError, mix
 from triptych.data.fits import serving, taken
 from triptych.io import configs, folder
+from triptych.io.lock import writing
 from triptych.tasks.task import Posed
 
 
@@ -80,8 +81,12 @@ def load(path: str | Path) -> Generative[Any]:
 
 
 def save_pretrained(model: Generative[Any], path: str | Path) -> None:
-    """Writes config.json and model.safetensors, with checksums: what `from_pretrained` reads."""
-    folder.save(model, path)
+    """Writes config.json and model.safetensors, with checksums: what `from_pretrained` reads.
+
+    Raises UsageError if the folder cannot be written, or a process writes there already (see `io.lock`).
+    """
+    with writing(path):
+        folder.save(model, path)
 
 
 def from_pretrained(name: str | Path) -> Generative[Any]:

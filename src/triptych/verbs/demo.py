@@ -21,6 +21,7 @@ from triptych.core import TriptychError
 from triptych.data import data
 from triptych.errors import Interrupted
 from triptych.io import commit, outputs
+from triptych.io.lock import writing
 from triptych.report import pictures
 from triptych.verbs.compare import Comparison, compare
 from triptych.verbs.decoration import metrics
@@ -80,7 +81,7 @@ def demo(
         data(source)  # packed before several processes want it
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     lanes = min(len(CAST), cores)
-    with progress() as bar, ThreadPoolExecutor(lanes) as executor:
+    with writing(path), progress() as bar, ThreadPoolExecutor(lanes) as executor:
         jobs = []
         try:
             for (preset, source), folder in zip(reversed(CAST), reversed(folders), strict=True):  # the longest first

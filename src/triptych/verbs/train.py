@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from triptych.core import CollapseError, Data, Generative, HasLikelihood, ItemNo
 from triptych.data import check_fits, fitted
 from triptych.errors import Interrupted
 from triptych.io import commit, configs, folder, outputs
+from triptych.io.lock import writing
 from triptych.report import pictures
 from triptych.tasks.task import Posed, to_json
 from triptych.training import Round, Run
@@ -68,8 +70,8 @@ def train(
     checkpoint its samples are looked at (see `Watch`), and nothing is saved of one that is to stop or go back.
 
     Raises UsageError if the data does not fit the model, `out` already holds a run, the run to be resumed is another
-    one, or several ranks are to go back; Interrupted after a signal; CollapseError; NonFiniteError and ResourceError as
-    the loop and the disk do.
+    one, several ranks are to go back, or another process writes into `out`; Interrupted after a signal;
+    CollapseError; NonFiniteError and ResourceError as the loop and the disk do.
     """
     check_fits(data, model.config, training=True)
     data = fitted(data, model.config, training=True)
@@ -81,6 +83,24 @@ def train(
         yield from training.train(model, data, run, skip=on_nan == "skip")
         return
     path = Path(out)
+    with writing(path) if leading() else nullcontext():
+        yield from recorded(model, data, run, path, resume, save_seconds, keep, shots, held, on_nan, on_collapse)
+
+
+def recorded(
+    model: Generative[Any],
+    data: Data,
+    run: Run,
+    path: Path,
+    resume: bool,
+    save_seconds: float,
+    keep: int,
+    shots: int,
+    held: Data | None,
+    on_nan: Literal["stop", "skip", "rollback"],
+    on_collapse: Literal["warn", "stop", "rollback"],
+) -> Iterator[Round]:
+    """`train` into a folder that nobody else writes to."""
     state = reopen(model, data, run, path) if resume else None
     if state is None:
         check_begin(path)
