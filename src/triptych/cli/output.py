@@ -1,4 +1,7 @@
-"""What people see: tables and progress bars on a terminal, plain lines when piped, JSON when asked."""
+"""What people see: tables and progress bars on a terminal, plain lines when piped, JSON when asked.
+
+All of it passes `printable`: names, captions and the like come from files, and could steer a terminal.
+"""
 
 import json
 import sys
@@ -21,19 +24,21 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from triptych.errors import UNSAFE, printable
+
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
 def say(text: str = "") -> None:
     """A line of the result."""
-    out.print(Text(text), soft_wrap=True)
+    out.print(Text(printable(text)), soft_wrap=True)
 
 
 def note(text: str) -> None:
     """A line beside the result (on stderr, so that results can be piped). Nobody has to read it."""
     try:
-        err.print(Text(text), soft_wrap=True)
+        err.print(Text(printable(text)), soft_wrap=True)
     except OSError:
         return
 
@@ -41,7 +46,8 @@ def note(text: str) -> None:
 def dump(value: Any) -> None:
     """The result as JSON, for programs. What is not a number (NaN) becomes null."""
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    sys.stdout.write(json.dumps(clean(value), indent=2, ensure_ascii=plain) + "\n")
+    text = json.dumps(clean(value), indent=2, ensure_ascii=plain)
+    sys.stdout.write(UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n")
 
 
 def clean(value: Any) -> Any:
@@ -58,13 +64,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     """A table; tab-separated lines where nobody is looking."""
     if not out.is_terminal:
         for row in [columns, *rows]:
-            sys.stdout.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
+            sys.stdout.write("\t".join(printable(" ".join(cell.split())) for cell in row) + "\n")
         return
-    shown = Table(title=title, title_justify="left", header_style="bold")
+    shown = Table(title=printable(title), title_justify="left", header_style="bold")
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(Text(printable(cell)) for cell in row))
     out.print(shown)
 
 
@@ -102,13 +108,19 @@ def progress() -> Iterator[Callable[[str, int], Tick]]:
     if not err.is_terminal:
         yield lines
         return
-    done = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn())
-    left = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+    done = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeElapsedColumn(),
+    )
+    left = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[text]}", markup=False))
     with Progress(*done, *left, console=err) as bars:
 
         def add(title: str, total: int) -> Tick:
-            task = bars.add_task(title, total=total, text="")
-            return lambda step, text: bars.update(task, completed=step, text=text)
+            task = bars.add_task(printable(title), total=total, text="")
+            return lambda step, text: bars.update(task, completed=step, text=printable(text))
 
         yield add
 

@@ -7,6 +7,7 @@ and so is what cannot be read.
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,19 +87,18 @@ def shots_of(path: Path) -> list[Path]:
 
 
 def shots(path: Path) -> list[tuple[int, Image.Image]]:
-    """Those pictures, each with its step. One that cannot be read, or has another size, is named and left out."""
-    found = list[tuple[int, Image.Image]]()
+    """Those pictures, each with its step. One that cannot be read, or differs in size from most, is left out."""
+    found = dict[Path, Image.Image]()
     for file in shots_of(path):
         try:
             with open_picture(read_file(file, MOST_JSON)) as image:
-                picture = image.convert("RGB")
-            if found and picture.size != found[0][1].size:
-                raise BadImage(f"it is {picture.size}, where others are {found[0][1].size}")
+                found[file] = image.convert("RGB")
         except (OSError, BadImage) as e:
             log.warning("%s is left out: %s", file, reason_of(e) if isinstance(e, OSError) else e)
-            continue
-        found.append((int(file.stem.removeprefix("step-")), picture))
-    return found
+    sizes = Counter(image.size for image in found.values()).most_common(1)
+    for file in [file for file, image in found.items() if image.size != sizes[0][0]]:
+        log.warning("%s is left out: it is %s, where most are %s", file, found.pop(file).size, sizes[0][0])
+    return [(int(file.stem.removeprefix("step-")), image) for file, image in found.items()]
 
 
 def animate(path: Path) -> None:
