@@ -34,13 +34,15 @@ def cache_folder(cache: str | Path | None) -> Path:
 def cached(name: str, stamp: str, read: Reader, options: Options, cache: str | Path | None) -> Pack:
     """The pack of a source from the cache, made now if it is not there or is damaged.
 
-    If the cache cannot be written, the pack is made in memory and a warning is logged.
+    Once in a process every byte of a cached pack is compared with its sha256 (see `Pack.verify`): what was damaged on
+    the disk, or by somebody, would be trained on without a word. If the cache cannot be written, the pack is made in
+    memory and a warning is logged.
     """
     key = sha256_of(str(FORMAT), str(READING), stamp, str(options))[:32]
     folder = cache_folder(cache) / "data" / f"{''.join(c if c.isalnum() else '-' for c in name)[:40]}-{key}"
     if (folder / "meta.json").exists():
         try:
-            return open_pack(folder)
+            return trusted(folder)
         except IntegrityError as e:
             log.warning("%s; packing it again", e)
     try:
@@ -50,8 +52,24 @@ def cached(name: str, stamp: str, read: Reader, options: Options, cache: str | P
         return build(name, read, options, None)
 
 
+VERIFIED = set[tuple[Path, tuple[tuple[int, int, int], ...]]]()
+"""Packs that this process has read whole, as they were then."""
+
+
+def trusted(folder: Path) -> Pack:
+    """The pack in a folder, verified if this process has not done so yet. Raises IntegrityError."""
+    pack = open_pack(folder)
+    stats = [(folder / name).stat() for name in pack.meta.files]
+    seen = (folder, tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in stats))
+    if seen not in VERIFIED:
+        pack.verify()
+        VERIFIED.add(seen)
+    return pack
+
+
 def install(folder: Path, name: str, read: Reader, options: Options) -> Pack:
     """Builds a pack beside `folder` and renames it there, over what may be there already. Raises CannotWrite."""
+    log.info("packing %s, once; then it is read from %s", name, shown(folder.parent))
     with writing():
         folder.parent.mkdir(parents=True, exist_ok=True)
         sweep(folder.parent)
@@ -77,7 +95,7 @@ def install(folder: Path, name: str, read: Reader, options: Options) -> Pack:
 
 def intact(folder: Path) -> bool:
     try:
-        open_pack(folder)
+        trusted(folder)
     except IntegrityError:
         return False
     return True

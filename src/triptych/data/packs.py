@@ -15,6 +15,7 @@ all.
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,11 +27,16 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from triptych.core import Audio, Images, IntegrityError, Points, Tokens, config
+from triptych.core.reading import MOST_JSON, expect, parse_json, read_file
 from triptych.data.controlled import Mixture
-from triptych.data.files import Problem, sha256_file, sha256_of, shown
+from triptych.data.files import Problem, reason_of, sha256_file, sha256_of, shown
 from triptych.data.sink import Options, Reader, Sink, writing
 from triptych.data.text import Tokenizer
 
+log = logging.getLogger(__name__)
+
+LARGE = 2_000_000_000
+"""Bytes of a pack that take long enough to read for a word to be said."""
 FORMAT = 1
 """Of the folder: changes when an earlier version's packs cannot be read."""
 READING = 2
@@ -102,7 +108,11 @@ class Pack:
     @cached_property
     def captions(self) -> list[str] | None:
         if self.spoken is None and self.folder and "captions.json" in self.meta.files:
-            captions: list[str] = json.loads((self.folder / "captions.json").read_bytes())
+            file = self.folder / "captions.json"
+            captions: list[str] = parse_json(read_file(file), shown(file))
+            texts = isinstance(captions, list) and all(type(caption) is str for caption in captions)
+            if not texts or len(captions) != len(self):
+                raise IntegrityError(f"{shown(file)} does not hold a caption for each of {len(self):,} items")
             return captions
         return self.spoken
 
@@ -114,7 +124,13 @@ class Pack:
         return sha256_of(*files, str(self.meta.x) + symbols, str(self.meta.splits), str(self.meta.classes))
 
     def verify(self) -> None:
-        """Reads every file and compares it with its sha256. Raises IntegrityError naming the first that differs."""
+        """Reads every file and compares it with its sha256: a second or two a gigabyte, once a process.
+
+        Raises IntegrityError naming the first that differs.
+        """
+        total = sum(file.bytes for file in self.meta.files.values())
+        if total >= LARGE:
+            log.info("checking %s: %.1f GB", self.meta.name, total / 1e9)
         for name, file in self.meta.files.items():
             if self.folder and sha256_file(self.folder / name) != file.sha256:
                 raise IntegrityError(f"{shown(self.folder / name)} is damaged: its sha256 is not what meta.json says")
@@ -203,25 +219,27 @@ def is_pack(folder: Path) -> bool:
 
 
 def open_pack(folder: Path) -> Pack:
-    """Opens a packed folder, checking meta.json whole and the others by their size (`Pack.verify` reads them).
+    """Opens a packed folder, checking meta.json whole, the others by size and shape (`Pack.verify` reads them).
 
     Raises IntegrityError naming the file that is not as it was written.
     """
     where = shown(folder)
     try:
-        sealed = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        about = sealed["meta"]
-        intact = sealed["sha256"] == seal(about)
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise IntegrityError(f"{where}/meta.json is damaged: {e}") from e
-    if not intact:
-        raise IntegrityError(f"{where}/meta.json is damaged: its sha256 is not what it says itself")
+        sealed = parse_json(read_file(folder / "meta.json", MOST_JSON), f"{where}/meta.json")
+    except OSError as e:
+        raise IntegrityError(f"{where}/meta.json is damaged: {reason_of(e)}") from e
+    expect(sealed, {"meta": {"format?": int}, "sha256": str}, f"{where}/meta.json")
+    about = sealed["meta"]
     if about.get("format") != FORMAT:
         raise IntegrityError(f"{where} has format {about.get('format')}; this version reads {FORMAT}: pack it again")
+    if sealed["sha256"] != seal(about):
+        raise IntegrityError(f"{where}/meta.json is damaged: its sha256 is not what it says itself")
     try:
         meta: Meta = TypeAdapter(Meta).validate_python(about)
     except ValidationError as e:
-        raise IntegrityError(f"{where}/meta.json is not what this version writes: {e}") from e
+        first = e.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise IntegrityError(f"{where}/meta.json is not what this version writes: {field}: {first['msg']}") from e
     for name, file in meta.files.items():
         path = folder / name
         if name not in ("x.npy", "sizes.npy", "y.npy", "tokens.npy", "captions.json"):
@@ -229,14 +247,37 @@ def open_pack(folder: Path) -> Pack:
         size = path.stat().st_size if path.is_file() else None
         if size != file.bytes:
             raise IntegrityError(f"{shown(path)} has {size or 'no'} bytes where meta.json says {file.bytes}")
-    x = mapped(folder, "x.npy", meta)
-    sizes = mapped(folder, "sizes.npy", meta)
+    x, sizes = mapped(folder, "x.npy", meta), mapped(folder, "sizes.npy", meta)
     if x is None or x.shape[1:] != (() if meta.whole else meta.x.shape) or (sizes is None) == meta.whole:
         raise IntegrityError(f"{where}/x.npy does not hold {meta.x}")
-    if sizes is not None and (sizes.ndim != 2 or sizes.shape[1] != 3 or int(sizes.prod(1).sum()) != len(x)):
-        raise IntegrityError(f"{where}/sizes.npy does not say where the pictures of x.npy end")
-    y, tokens = mapped(folder, "y.npy", meta), mapped(folder, "tokens.npy", meta)
-    return Pack(meta, x, y, tokens, folder, None, sizes)
+    pack = Pack(meta, x, mapped(folder, "y.npy", meta), mapped(folder, "tokens.npy", meta), folder, None, sizes)
+    check(pack, where)
+    return pack
+
+
+DTYPES = {Images: ("uint8",), Audio: ("uint8", "int32"), Points: ("float32",), Tokens: ("uint8", "int16", "int32")}
+
+
+def check(pack: Pack, where: str) -> None:
+    """Raises IntegrityError, naming the file, unless the arrays of a pack are what its meta.json speaks of."""
+    meta, y, tokens, sizes = pack.meta, pack.y, pack.tokens, pack.sizes
+    if pack.x.dtype.name not in DTYPES[type(meta.x)]:
+        raise IntegrityError(f"{where}/x.npy holds {pack.x.dtype}, not {meta.x}")
+    if sizes is not None:
+        plain = sizes.ndim == 2 and sizes.shape[1] == 3 and sizes.dtype.kind in "iu"
+        if not plain or (sizes < 1).any() or (sizes >= 2**20).any() or int(sizes.prod(1).sum()) != len(pack.x):
+            raise IntegrityError(f"{where}/sizes.npy does not say where the pictures of x.npy end")
+    n = len(pack)
+    if not meta.splits or not all(0 <= start <= stop <= n for start, stop in meta.splits.values()):
+        raise IntegrityError(f"{where}/meta.json: splits are not rows of the {n:,} that there are")
+    classes = len(meta.classes or ())
+    if y is not None and (y.dtype != np.int64 or y.shape != (n,) or (n and not -1 <= y.min() <= y.max() < classes)):
+        raise IntegrityError(f"{where}/y.npy does not hold one of {classes} classes for each of {n:,} items")
+    if tokens is not None:
+        words, length = (len(meta.tokenizer.words), meta.tokenizer.length) if meta.tokenizer else (0, 0)
+        fits = tokens.dtype == np.int32 and tokens.shape == (n, length)
+        if not fits or (n and not 0 <= tokens.min() <= tokens.max() < words):
+            raise IntegrityError(f"{where}/tokens.npy does not hold a caption of {length} tokens for each item")
 
 
 def mapped(folder: Path, name: str, meta: Meta) -> np.ndarray | None:
@@ -244,6 +285,9 @@ def mapped(folder: Path, name: str, meta: Meta) -> np.ndarray | None:
         return None
     try:
         # "c": a private, writable view; torch warns of arrays that it may not write to
-        return np.load(folder / name, mmap_mode="c", allow_pickle=False)
-    except (ValueError, OSError) as e:
+        array = np.load(folder / name, mmap_mode="c", allow_pickle=False)
+    except (ValueError, TypeError, OverflowError, OSError, EOFError, SyntaxError, RecursionError, MemoryError) as e:
         raise IntegrityError(f"{shown(folder / name)} is damaged: {e}") from e
+    if not isinstance(array, np.ndarray):  # an archive of arrays
+        raise IntegrityError(f"{shown(folder / name)} is damaged: it holds no array")
+    return array

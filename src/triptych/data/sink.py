@@ -1,6 +1,8 @@
 """Where a source puts its x, a few rows at a time, to be converted and kept."""
 
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,10 +19,14 @@ from triptych.data.noisy import Corruption
 from triptych.data.text import Tokenizer
 from triptych.media.images import fit_array
 
+log = logging.getLogger(__name__)
+
 UNKNOWN = -1
 """The class of a row of which it is not known."""
 FIXED_SEED = 1
 """Of binary="fixed": row after row, in the order of the pack."""
+TELL = 5.0
+"""Seconds of packing after which a line says how far it is."""
 CHUNK = 4096
 """Rows that are read, converted and written at a time."""
 
@@ -74,7 +80,7 @@ class Sink:
     """Takes x a few rows at a time, converts them as the options say, and keeps them in a file or in memory."""
 
     def __init__(self, path: Path | None, options: Options):
-        self.path, self.options = path, options
+        self.path, self.options, self.told = path, options, time.monotonic()
         self.restart()
 
     def restart(self) -> None:
@@ -126,6 +132,9 @@ class Sink:
             if self.path:
                 self.write(self.header(0))
         self.n += len(rows)
+        if time.monotonic() - self.told > TELL:
+            self.told = time.monotonic()
+            log.info("packing: %s %s so far", f"{self.n:,}", "tokens" if self.symbols else "items")
         if self.path:
             self.write(np.ascontiguousarray(rows).data)
         else:
