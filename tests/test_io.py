@@ -284,10 +284,10 @@ def test_weights_of_another_model(saved: Path) -> None:
     [
         ({"model": "os.system"}, UsageError, "there is no model 'os.system'"),
         ({"model": "pixelcn"}, UsageError, "did you mean pixelcnn"),
-        ({"model": None}, UsageError, "there is no model"),
+        ({"model": None}, IntegrityError, r"config\.json: model is damaged"),
         ({"config": {"latentt": 3}}, UsageError, "did you mean latent"),
-        ({"config": None}, UsageError, r"config\.json"),
-        ({"config": "import os"}, UsageError, r"config\.json"),
+        ({"config": None}, IntegrityError, r"config\.json: config is damaged"),
+        ({"config": "import os"}, IntegrityError, r"config\.json: config is damaged"),
     ],
     ids=str,
 )

@@ -426,7 +426,7 @@ def test_from_a_text_to_samples(file: Path, tmp_path: Path, monkeypatch: pytest.
         assert code == 0, said
         return said
 
-    about = json.loads(run("data", file, "--tokens", "290", "--length", 30, "--json"))
+    about, _ = json.JSONDecoder().raw_decode(run("data", file, "--tokens", "290", "--length", 30, "--json"))
     assert about["x"] == "Tokens(vocabulary=290, length=30)"
     short = ["--length", 24, "--steps", 3, "--batch", 4, "width=8", "layers=1", "heads=2"]
     train = ["train", "gpt-char", "--data", file, "--out", tmp_path / "run", *short]

@@ -1,6 +1,6 @@
 """The vocabulary: space, given, likelihood, model, game."""
 
-from triptych.core.config import Count, Fraction, NonNegative, Positive, config
+from triptych.core.config import Count, Doublings, Fraction, NonNegative, Positive, config
 from triptych.core.data import Data
 from triptych.core.game import Adam, Clock, Loss, Player, Preset, RMSProp, Stage
 from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer, Vector
@@ -49,6 +49,7 @@ __all__ = [
     "Data",
     "DataError",
     "Decoding",
+    "Doublings",
     "Estimate",
     "Exact",
     "Fraction",

@@ -8,8 +8,10 @@ from pydantic.dataclasses import dataclass
 
 T = TypeVar("T")
 
-Count = Annotated[int, Field(ge=1)]
-"""A whole number, one or more."""
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+"""A whole number, one or more; and not so large that sizes made of it could overflow."""
+Doublings = Annotated[int, Field(ge=1, le=24)]
+"""How often something doubles or halves, one or more times: no size that is worked on is doubled more often."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A number above zero."""
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

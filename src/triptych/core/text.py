@@ -23,6 +23,10 @@ WORD = re.compile(r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+")
 """Pairs are joined within these only: a word with the space before it, punctuation, what is left of white space."""
 
 
+LONGEST = 4096
+"""Bytes of the longest token."""
+
+
 @config
 class Characters:
     """A token for each character of an alphabet."""
@@ -85,6 +89,11 @@ class BytePairs:
                 raise UsageError(f"merges[{i}]={pair}: token {256 + i} must join two of those before it")
         if len(set(self.merges)) < len(self.merges):
             raise UsageError("merges: no pair comes twice")
+        sizes = [1] * 256
+        for i, (a, b) in enumerate(self.merges):
+            sizes.append(sizes[a] + sizes[b])
+            if sizes[-1] > LONGEST:  # merges that double would make 2^n bytes of n pairs
+                raise UsageError(f"merges[{i}] makes a token of {sizes[-1]:,} bytes; at most {LONGEST:,} are taken")
 
     def __len__(self) -> int:
         return 256 + len(self.merges)

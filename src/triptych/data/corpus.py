@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from triptych.core import BytePairs, Characters, DataError, Symbols, UsageError
-from triptych.core.text import WORD, Pair, joined
+from triptych.core.text import LONGEST, WORD, Pair, joined
 from triptych.data.encodings import BadText, decode_pieces, encoding_of
 from triptych.data.files import MANY_BYTES, Problem, Tree, reason_of, shown
 from triptych.data.sink import Content, Sink
@@ -229,11 +229,15 @@ def fit_pairs(pieces: Iterable[str], most: int) -> BytePairs:
 
     for i in range(len(words)):
         tell(i, 1, set.add)
-    merges: list[Pair] = []
+    merges, sizes = list[Pair](), [1] * 256
     while len(merges) < most and pairs:
         best, count = min(pairs.items(), key=lambda item: (-item[1], item[0]))
         if count < 2:
             break
+        if sizes[best[0]] + sizes[best[1]] > LONGEST:
+            del pairs[best]
+            continue
+        sizes.append(sizes[best[0]] + sizes[best[1]])
         for i in list(where[best]):
             tell(i, -1, set.discard)
             words[i] = joined(words[i], best, 256 + len(merges))

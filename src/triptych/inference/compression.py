@@ -190,9 +190,9 @@ def parse(data: bytes, what: str) -> Held:
     try:
         mark, items, batch, absent, initial, length = HEADER.unpack_from(body)
         about, rest = body[HEADER.size : HEADER.size + length].decode(), body[HEADER.size + length :]
-        count = len(batches(items, CHECKED))
-        if not items or not batch:
-            raise ValueError(f"{items} items, {batch} at a time")
+        if not 0 < batch <= items <= len(rest):  # there is a byte an item
+            raise ValueError(f"{items} items, {batch} at a time, in {len(rest)} bytes")
+        count = -(-items // CHECKED)
         sums = struct.unpack_from(f"<{count}I", rest, items)
         words = np.frombuffer(rest, "<u4", offset=items + 4 * count).astype(np.uint32)
     except (struct.error, ValueError) as e:

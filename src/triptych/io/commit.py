@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from triptych.core import IntegrityError, ResourceError, UsageError
+from triptych.core.reading import MOST_JSON, expect, parse_json, read_file
 
 MANIFEST = "manifest.json"
 NEXT = ".next"
@@ -61,6 +62,8 @@ def finish(folder: Path) -> None:
     following = folder / NEXT
     if not following.is_dir():
         return
+    if following.is_symlink():  # what it leads to would be moved here
+        raise IntegrityError(f"{following} is a link, which no commit leaves behind: remove it")
     for path in sorted(following.iterdir(), key=lambda p: p.name == MANIFEST):
         path.replace(folder / path.name)
     sync_folder(folder)
@@ -85,14 +88,15 @@ def read(folder: Path, names: Iterable[str] = ()) -> dict[str, bytes]:
 def checked(folder: Path, manifest: bytes | None, names: list[str]) -> dict[str, bytes]:
     if manifest is None:
         raise UsageError(f"{folder} holds no saved model or run: there is no {MANIFEST}")
+    where = str(folder / MANIFEST)
     try:
-        about = json.loads(manifest)
-        wanted: dict[str, str] = {str(k): str(v) for k, v in about["files"].items()}
-        version = about["format"]
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise IntegrityError(f"{folder / MANIFEST} is damaged; restore it from a copy") from e
-    if version != FORMAT:
-        raise UsageError(f"{folder} has format {version}; this version of triptych reads format {FORMAT}: upgrade it")
+        about = parse_json(manifest, where)
+        expect(about, {"format": int}, where)
+        check_format(about["format"], where)
+        expect(about, {"files": dict}, where)
+    except IntegrityError as e:
+        raise IntegrityError(f"{where} is damaged, restore it from a copy ({e})") from e
+    wanted = {name: str(sha256) for name, sha256 in about["files"].items()}
     out = {}
     for name in names or wanted:
         if name not in wanted:
@@ -106,6 +110,12 @@ def checked(folder: Path, manifest: bytes | None, names: list[str]) -> dict[str,
     return out
 
 
+def check_format(version: object, where: str) -> None:
+    """Raises UsageError for another format than this version's."""
+    if version != FORMAT:
+        raise UsageError(f"{where} has format {version}; this version of triptych reads format {FORMAT}: upgrade it")
+
+
 def committed(folder: Path) -> list[str]:
     """The names of the committed files; empty if there are none."""
     manifest = raw(folder, MANIFEST)
@@ -117,7 +127,7 @@ def raw(folder: Path, name: str) -> bytes | None:
         raise IntegrityError(f"{folder / MANIFEST} names {name!r}, which is not a file of this folder")
     for path in (folder / NEXT / name, folder / name):
         try:
-            return path.read_bytes()
+            return read_file(path, MOST_JSON if name.endswith(".json") else None)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as e:

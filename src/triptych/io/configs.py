@@ -12,6 +12,9 @@ from triptych.core import UsageError
 
 T = TypeVar("T")
 
+MOST_PROBLEMS = 5
+"""Wrong fields that are told of at once."""
+
 
 def to_json(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON values."""
@@ -24,7 +27,9 @@ def from_json(kind: type[T], value: Any, where: str = "") -> T:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as e:
-        raise UsageError(f"{where or kind.__name__}: " + "; ".join(problems(e, kind))) from e
+        found = problems(e, kind)
+        more = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
+        raise UsageError(f"{where or kind.__name__}: " + "; ".join(found[:MOST_PROBLEMS] + more)) from None
 
 
 def problems(e: ValidationError, kind: Any) -> list[str]:
@@ -40,9 +45,14 @@ def problems(e: ValidationError, kind: Any) -> list[str]:
         elif problem["type"] == "value_error" and not path:
             text = str(problem["ctx"]["error"]) if "ctx" in problem else problem["msg"]
         else:
-            text = f"{'.'.join(path)}={problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+            text = f"{'.'.join(path)}={shortened(problem['input'])}: {problem['msg'].removeprefix('Value error, ')}"
         out.setdefault(".".join(path), text)
     return list(out.values())
+
+
+def shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}..."
 
 
 def at(kind: Any, path: Sequence[str]) -> Any:

@@ -3,16 +3,41 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from triptych.core import Generative, IntegrityError, UsageError
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.modules import module as registry
+from torch.overrides import TorchFunctionMode
+
+from triptych.core import Generative, IntegrityError, TriptychError, UsageError
+from triptych.core.reading import expect, parse_json
 from triptych.io import commit, tensors
 from triptych.io.configs import from_json, to_json
 
 CONFIG, WEIGHTS, STATE, STATE_TENSORS = "config.json", "model.safetensors", "state.json", "state.safetensors"
 CHECKPOINTS = "checkpoints"
+
+DATA = {"name": str, "fingerprint": str, "n": int, "opened?": (dict, type(None))}
+MADE_WITH = {"triptych?": str, "torch?": str, "threads?": int, "device?": str}
+ABOUT = {"model": str, "config": dict, "data?": DATA, "run?": dict, "made_with?": MADE_WITH}
+"""What config.json says. Fields beside these are left to those who know them."""
+LONGEST_NAME = 200
+MOST_NUMBERS = 1 << 28
+"""Of an item of data, in a configuration that is read from a file."""
+MANY, SPARE = 8, 64
+"""A model may register so many times as many modules, weights and buffers as were saved, with as many to spare."""
+REGISTRATIONS: tuple[Callable[..., Any], ...] = (
+    registry.register_module_module_registration_hook,
+    registry.register_module_parameter_registration_hook,
+    registry.register_module_buffer_registration_hook,
+)
 
 
 def save(model: Generative[Any], folder: Path | str, *, about: dict[str, Any] | None = None, state: Any = None) -> None:
@@ -39,16 +64,82 @@ def load(folder: Path | str, find: Callable[[str], type[Generative[Any]]]) -> Ge
     path = Path(folder)
     files = commit.read(path, [CONFIG, WEIGHTS])
     about = parse(files[CONFIG], path / CONFIG)
-    model = build(find(str(about.get("model"))), about.get("config"), str(path / CONFIG))
-    tensors.load_weights(model, files[WEIGHTS], str(path / WEIGHTS))
+    kind, where = find(about["model"]), str(path / CONFIG)
+    weights = tensors.unpack(files[WEIGHTS], str(path / WEIGHTS))
+    model = build(kind, from_json(config_class(kind), about["config"], where), where, weights)
+    tensors.load_weights(model, weights, str(path / WEIGHTS))
     return model
 
 
-def build(kind: type[Generative[Any]], config: Any, where: str) -> Generative[Any]:
-    """A model of this kind from its configuration in JSON."""
+def rebuild(folder: Path | str, kind: type[Generative[Any]]) -> Generative[Any]:
+    """A new model of the configuration that a folder holds, which must be of this kind: `resume` fills it."""
+    path = Path(folder)
+    files = commit.read(path, [CONFIG, WEIGHTS])
+    config = from_json(config_class(kind), parse(files[CONFIG], path / CONFIG)["config"], str(path / CONFIG))
+    return build(kind, config, str(path / CONFIG), tensors.unpack(files[WEIGHTS], str(path / WEIGHTS)))
+
+
+def build(kind: type[Generative[Any]], config: Any, where: str, weights: Mapping[str, Tensor]) -> Generative[Any]:
+    """A model of a configuration that came from a file, to hold these weights.
+
+    It is first built without memory, on the meta device, and compared with the weights: what a forged configuration
+    describes (layers by the million, sizes of 10^18) is refused before anything is allocated. Raises IntegrityError
+    where the two do not fit, UsageError for a configuration that no model can be built of.
+    """
     make: Any = kind
-    model: Generative[Any] = make(from_json(config_class(kind), config, where))
-    return model
+    check_size(config, where)
+    try:
+        with bounded(len(weights), where), torch.device("meta"), Sketching():
+            sketch: Generative[Any] = make(config)
+        tensors.check_fit(sketch, weights, where)
+        model: Generative[Any] = make(config)
+        return model
+    except TriptychError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        said = (str(e).splitlines() or [""])[0] or type(e).__name__
+        raise UsageError(f"{where} describes a model that cannot be built: {said}") from e
+
+
+class Sketching(TorchFunctionMode):
+    """Leaves out what initial values take time for: on the meta device they are none."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.mv and len(args) == 2:
+            return args[0].select(1, 0)
+        if func in (F.normalize, Tensor.normal_, Tensor.uniform_) and args:
+            out = (kwargs or {}).get("out")
+            return args[0] if out is None else out
+        return func(*args, **(kwargs or {}))
+
+
+def check_size(config: Any, where: str) -> None:
+    """Raises UsageError where an element of the model's spaces is larger than anything that is worked on here."""
+    for name in ("x", "given"):
+        shape = getattr(getattr(config, name, None), "shape", ())
+        if prod(shape) > MOST_NUMBERS:
+            raise UsageError(f"{where}: {name} of {list(shape)} is more than {MOST_NUMBERS:,} numbers an item")
+
+
+@contextmanager
+def bounded(held: int, where: str) -> Iterator[None]:
+    """Within, modules that register many more tensors or modules than the `held` that were saved are given up."""
+    most, so_far, here = MANY * (held + SPARE), 0, threading.get_ident()
+
+    def count(module: Any, name: str, value: Any) -> None:
+        nonlocal so_far
+        so_far += threading.get_ident() == here
+        if so_far > most:
+            raise IntegrityError(f"{where} describes a model of far more than the {held:,} tensors saved beside it")
+
+    hooks = [register(count) for register in REGISTRATIONS]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def config_class(kind: type[Generative[Any]]) -> type[Any]:
@@ -64,13 +155,15 @@ def about(folder: Path | str) -> dict[str, Any]:
 
 
 def parse(data: bytes, path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except ValueError as e:
-        raise IntegrityError(f"{path} is not JSON: {e}") from e
-    if not isinstance(value, dict):
-        raise IntegrityError(f"{path} does not describe a model")
-    return value
+    """config.json. Raises IntegrityError, naming the field, for what it cannot say; UsageError for another format."""
+    value = parse_json(data, str(path))
+    expect(value, {"format": (int, str, float, type(None))}, str(path))
+    commit.check_format(value["format"], str(path))
+    expect(value, ABOUT, str(path))
+    if len(value["model"]) > LONGEST_NAME:
+        raise IntegrityError(f"{path} is damaged: its model's name is {len(value['model']):,} characters long")
+    about: dict[str, Any] = value
+    return about
 
 
 def resume(model: Generative[Any], folder: Path | str) -> Any:
@@ -85,18 +178,19 @@ def resume(model: Generative[Any], folder: Path | str) -> Any:
         raise UsageError(f"{path} holds {what}: it cannot be resumed; without --resume, a run starts from nothing")
     files = commit.read(path, [CONFIG, WEIGHTS, STATE, STATE_TENSORS])
     saved = parse(files[CONFIG], path / CONFIG)
-    if saved.get("model") != model.name:
-        raise UsageError(f"{path} holds a run of {saved.get('model')}, not of {model.name}")
-    then = from_json(config_class(type(model)), saved.get("config"), str(path / CONFIG))
+    if saved["model"] != model.name:
+        raise UsageError(f"{path} holds a run of {saved['model']}, not of {model.name}")
+    then = from_json(config_class(type(model)), saved["config"], str(path / CONFIG))
     if then != model.config:
-        raise UsageError(f"{path} was trained with another configuration: {differences(then, model)}")
+        raise UsageError(f"{path} was trained with another configuration: {differences(then, model.config)}")
     state = tensors.unpack_tree(files[STATE], files[STATE_TENSORS], str(path / STATE_TENSORS))
-    tensors.load_weights(model, files[WEIGHTS], str(path / WEIGHTS))
+    tensors.load_weights(model, tensors.unpack(files[WEIGHTS], str(path / WEIGHTS)), str(path / WEIGHTS))
     return state
 
 
-def differences(saved: Any, model: Generative[Any]) -> str:
-    now = flat(to_json(model.config))
+def differences(saved: Any, config: Any) -> str:
+    """The fields in which two configurations differ."""
+    now = flat(to_json(config))
     then = flat(to_json(saved))
     changed = [k for k in {**then, **now} if then.get(k) != now.get(k)]
     return ", ".join(f"{k}={then.get(k)!r} (now {now.get(k)!r})" for k in changed[:4])

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from triptych.core import UsageError
+from triptych.core import IntegrityError, UsageError
 from triptych.io.commit import explain
 
 log = logging.getLogger(__name__)
 
 NAME = ".lock"
 UNKNOWN = "another process"
+NO_LINKS = (".next", "checkpoints", "samples", "metrics.jsonl")
+"""What a run writes into, or moves files from: in a folder that somebody else made, these could lead anywhere."""
 TAKEN = (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN)
 
 
@@ -30,11 +32,14 @@ def writing(folder: str | Path) -> Iterator[None]:
     disks), or Python none (Windows), a warning says so and nothing keeps two writers apart.
 
     Raises UsageError naming the process that writes there already (it may be this one), or if the folder cannot be
-    written.
+    written; IntegrityError if links in it lead elsewhere.
     """
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file; --out takes a folder")
+    for name in NO_LINKS:
+        if (path / name).is_symlink():
+            raise IntegrityError(f"{path / name} is a link: what is written there would go elsewhere; remove it")
     made = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from triptych.core import IntegrityError, NonFiniteError
+from triptych.core.reading import parse_json
 
 TENSOR = "\0tensor"
 """Marks the place of a tensor in JSON; no key of a state begins with a null character."""
+MOST_BESIDE = 1 << 28
+"""Numbers in buffers that are not saved: masks, tables of positions."""
 
 
 def pack(tensors: Mapping[str, Tensor], about: dict[str, str] | None = None) -> bytes:
@@ -30,7 +33,7 @@ def unpack(data: bytes, what: str) -> dict[str, Tensor]:
     """The inverse of `pack`. Raises IntegrityError if `data` is not a safetensors file (a pickle, say)."""
     try:
         return safetensors.torch.load(data)
-    except (SafetensorError, ValueError, KeyError) as e:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as e:
         raise IntegrityError(f"{what} is not a safetensors file: {e}") from e
 
 
@@ -78,12 +81,31 @@ def pack_tree(tree: Any) -> tuple[bytes, bytes]:
 
 
 def unpack_tree(plain: bytes, tensors: bytes, what: str) -> Any:
-    return join(json.loads(plain), unpack(tensors, what))
-
-
-def load_weights(model: torch.nn.Module, data: bytes, what: str) -> None:
-    """Fills `model` from bytes made by `pack`. Raises IntegrityError when names or shapes are not the model's."""
+    """Raises IntegrityError, naming `what`, unless these are such a tree and its tensors."""
     try:
-        model.load_state_dict(unpack(data, what))
+        return join(parse_json(plain, what), unpack(tensors, what))
+    except (KeyError, TypeError) as e:
+        raise IntegrityError(f"{what} does not hold the tensors that the state beside it names") from e
+
+
+def check_fit(model: torch.nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
+    """Raises IntegrityError unless the model's tensors have the names and shapes of the weights, and no other tensor
+    is much larger than all of them."""
+    wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    found = {name: tuple(t.shape) for name, t in weights.items()}
+    for name in sorted({**wanted, **found}):
+        if wanted.get(name) != found.get(name):
+            of, there = wanted.get(name, "nothing"), found.get(name, "nothing")
+            said = f"does not hold this model's weights: {name} would be {of}, not {there}"
+            raise IntegrityError(f"{what}: the file beside it {said}")
+    beside = sum(b.numel() for name, b in model.named_buffers() if name not in wanted)
+    if beside > MOST_BESIDE:
+        raise IntegrityError(f"{what} describes a model that computes {beside:,} numbers beside its weights: too many")
+
+
+def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
+    """Fills `model`. Raises IntegrityError when names or shapes are not the model's."""
+    try:
+        model.load_state_dict(weights)
     except RuntimeError as e:
         raise IntegrityError(f"{what} does not hold this model's weights: {str(e).splitlines()[-1].strip()}") from e

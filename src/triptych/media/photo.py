@@ -19,6 +19,7 @@ from jaxtyping import Float
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 from torch import Tensor
 
+from triptych.core.reading import read_file
 from triptych.errors import UsageError
 from triptych.io.commit import write_atomic
 from triptych.media.images import BITS_PER_SAMPLE, BadImage, grey_or_rgb, open_picture
@@ -128,7 +129,7 @@ def read_photo(source: "Path | str | bytes | Image.Image | np.ndarray") -> Photo
         return of_image(source, source, "the picture")
     name = "the picture" if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        data = source if isinstance(source, bytes) else read_file(Path(source))
         with open_picture(data) as image:
             return of_deep_color(data, image, name) or of_image(image, image, name)
     except BadImage as e:

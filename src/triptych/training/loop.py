@@ -1,6 +1,7 @@
 """The training loop, as an iterator: what happens between rounds is the caller's own code."""
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,6 +19,7 @@ from triptych.core import (
     Count,
     Data,
     Generative,
+    IntegrityError,
     Loss,
     NonFiniteError,
     Player,
@@ -264,9 +266,32 @@ def channels_last(x: Tensor) -> Tensor:
     return torch.empty_strided(x.shape, (h * w * c, 1, w * c, c), dtype=x.dtype, device=x.device).copy_(x)
 
 
+def check_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Raises an error of some kind unless the groups and slots have the names, types and shapes of this optimizer's."""
+    for group, then in zip(optimizer.param_groups, saved["param_groups"], strict=True):
+        for name in group.keys() - {"params"}:
+            was, now = (list(v) if isinstance(v, list | tuple) else [v] for v in (then[name], group[name]))
+            for value, usual in zip(was, now, strict=True):
+                kinds = (int, float) if type(usual) in (int, float) else (bool, type(None), type(usual))
+                if type(value) not in kinds or (type(value) is float and not math.isfinite(value)):
+                    raise ValueError(f"{name} is {value!r:.100}")
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for key, slots in saved["state"].items():
+        for name, value in slots.items():
+            if not isinstance(value, Tensor) or (value.dim() and value.shape != weights[int(key)].shape):
+                raise ValueError(f"{name} of weight {key} is no tensor of its shape")
+
+
 def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Loads a saved state, each tensor in its weight's own memory layout (fused kernels walk both as flat memory)."""
-    optimizer.load_state_dict({**saved, "state": {int(k): v for k, v in saved["state"].items()}})
+    """Loads a saved state, each tensor in its weight's own memory layout (fused kernels walk both as flat memory).
+
+    Raises IntegrityError for what is no state of this optimizer: it may come from anybody's file.
+    """
+    try:
+        check_state(optimizer, saved)
+        optimizer.load_state_dict({**saved, "state": {int(k): v for k, v in saved["state"].items()}})
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise IntegrityError(f"the saved state of an optimizer is not one of this run: {e}") from e
     for weight, slots in optimizer.state.items():
         for name, value in slots.items():
             if isinstance(value, Tensor) and value.shape == weight.shape:

@@ -13,9 +13,11 @@ from triptych import models, report
 from triptych.core import Decoding, Generative, HasLikelihood, Images, UsageError
 from triptych.data import Served
 from triptych.inference.importance import LatentVariable
+from triptych.io import configs
 from triptych.io import folder as folders_io
 from triptych.io import outputs
 from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
+from triptych.training import Run
 from triptych.verbs.create import load
 from triptych.verbs.decoration import metrics, shots
 from triptych.verbs.evaluate import POOL, SHOWN, Evaluation, Judge, evaluate, machine, served
@@ -107,7 +109,7 @@ def compare(
 
 def distinct(paths: Sequence[Path]) -> list[str]:
     """What to call the runs: the model's name, and the folder's where two are of one model."""
-    names = [str(folders_io.about(p).get("model")) if p.is_dir() else missing(p) for p in paths]
+    names = [folders_io.about(p)["model"] if p.is_dir() else missing(p) for p in paths]
     return [n if names.count(n) == 1 else f"{n} ({p.name})" for n, p in zip(names, paths, strict=True)]
 
 
@@ -121,13 +123,11 @@ def section(path: Path, name: str, model: Generative[Any], test: Served, one: Ev
     drawn = f"the first {min(SHOWN, len(x))} samples of seed {one.seed}, not chosen{in_turn(model)}"
     drawn += f"; {MEANS}" if isinstance(model, Decoding) else ""
     doc = (entry.module().__doc__ or "").strip().splitlines()[0]
-    made, run = about.get("made_with", {}), about.get("run", {})
+    made, run = about.get("made_with", {}), configs.from_json(Run, about.get("run", {}), str(path / folders_io.CONFIG))
     log = metrics(path)
     facts = [
         Fact("trained on", f"{about['data']['name']}, {about['data']['n']:,} examples"),
-        Fact(
-            "run", f"{run.get('steps'):,} steps of {run.get('batch')}, seed {run.get('seed')}, {run.get('precision')}"
-        ),
+        Fact("run", f"{run.steps:,} steps of {run.batch}, seed {run.seed}, {run.precision}"),
         Fact("time", f"{log[-1]['seconds']:.0f} s on {made.get('device')}, {made.get('threads')} threads")
         if log
         else Fact("time", "not logged"),

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from triptych.core import Data, Generative, ItemNoise, Label, Tokens, UsageError, evaluating, mix
 from triptych.core.likelihood import Kind
+from triptych.core.reading import read_file
 from triptych.data import fitted
 from triptych.inference.compression import Compressed, Restored
 from triptych.inference.compression import compress as encode
@@ -151,7 +152,7 @@ def write_compressed(made: Compressed, out: Path) -> None:
 def decompress(model: Generative[Any], path: Path) -> Restored:
     """What a file holds. Raises UsageError if it cannot be read, and as `inference.compression.decompress`."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as e:
         raise UsageError(f"{path} cannot be read: {e.strerror or e}") from e
     return decode(model, data, what=str(path))

@@ -17,7 +17,7 @@ def sound(name: str, assignments: list[str], resume: Path | None) -> Audio | Non
     entry, preset = models.find_preset(name)
     kind = folder.config_class(entry.load())
     config = preset.config if preset else kind()
-    if resume is not None and commit.committed(resume) and folder.about(resume).get("model") == entry.name:
+    if resume is not None and commit.committed(resume) and folder.about(resume)["model"] == entry.name:
         config = configs.from_json(kind, folder.about(resume)["config"], str(resume))
     if not isinstance(config.x, Audio):
         return None
@@ -41,9 +41,12 @@ def prepare(
     if not commit.committed(resume):
         raise UsageError(f"{resume} holds no checkpoint of a run: start it without --resume")
     saved = folder.about(resume)
-    if saved.get("model") != entry.name:
-        raise UsageError(f"{resume} holds a run of {saved.get('model')}, not of {entry.name}")
+    if saved["model"] != entry.name:
+        raise UsageError(f"{resume} holds a run of {saved['model']}, not of {entry.name}")
     run = configs.from_json(Run, {**saved.get("run", {}), **changes}, "run")
-    config = configs.from_json(folder.config_class(entry.load()), saved["config"], str(resume))
-    make: Any = entry.load()
-    return make(configs.override(config, assignments)), run
+    kind = entry.load()
+    config = configs.from_json(folder.config_class(kind), saved["config"], str(resume))
+    asked = configs.override(config, assignments)
+    if asked != config:
+        raise UsageError(f"{resume} was trained with another configuration: {folder.differences(config, asked)}")
+    return folder.rebuild(resume, kind), run

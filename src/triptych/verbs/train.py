@@ -17,6 +17,7 @@ from PIL import Image
 import triptych
 from triptych import training
 from triptych.core import CollapseError, Data, Generative, HasLikelihood, ItemNoise, NonFiniteError, UsageError
+from triptych.core.reading import expect
 from triptych.data import check_fits, fitted
 from triptych.errors import Interrupted
 from triptych.io import commit, configs, folder, outputs
@@ -206,19 +207,30 @@ def check_begin(path: Path) -> None:
 
 def reopen(model: Generative[Any], data: Data, run: Run, path: Path) -> dict[str, Any]:
     """The saved state of a run, its weights already in `model`. Raises UsageError if it is not this run's."""
-    state: dict[str, Any] = folder.resume(model, path)
+    state = folder.resume(model, path)
+    expect(state, STATE, str(path / folder.STATE))
     saved = folder.about(path)
+    expect(saved, {"data": dict, "run": dict}, str(path / folder.CONFIG))
     if saved["data"]["fingerprint"] != data.fingerprint:
         raise UsageError(
             f"{path} was trained on {saved['data']['name']}; {data.name} is not the same data, or it has changed since"
         )
-    now, then = configs.to_json(run), saved["run"]
+    now, then = configs.to_json(run), configs.to_json(configs.from_json(Run, saved["run"], str(path / folder.CONFIG)))
     for name in now:
         if name != "steps" and now[name] != then.get(name):
             raise UsageError(
                 f"{path} was trained with {name}={then.get(name)}, not {now[name]}; a run keeps its settings"
             )
     return state
+
+
+STATE = {
+    "position": {"step": int, "stage": int, "stage_step": int, "drawn": int, "retry?": int},
+    "optimizers": dict,
+    "seconds": (int, float),
+    "best?": (int, float, type(None)),
+}
+"""What state.json says of a run."""
 
 
 def about(data: Data, run: Run) -> dict[str, Any]:

@@ -14,10 +14,12 @@ connectivity-agnostic training): then one network is as many models, whose mixtu
 from collections.abc import Sequence
 from itertools import pairwise
 from math import log
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Bernoulli
 from torch.nn import functional as F
@@ -42,6 +44,9 @@ from triptych.core import (
 )
 from triptych.core.sampling import from_sequence, to_sequence
 
+MOST_DEGREES = 1 << 26
+"""Numbers in all masks together: half a gigabyte."""
+
 
 @config
 class MADEConfig:
@@ -51,7 +56,7 @@ class MADEConfig:
     """Units of each hidden layer."""
     direct: bool = False
     """Whether outputs also see the inputs before them directly."""
-    masks: Count = 1
+    masks: Annotated[int, Field(ge=1, le=4096)] = 1
     """Orderings, each with degrees of its own, that training cycles through. The first ordering is raster order."""
     adam: Adam = Adam(lr=1e-3, schedule="cosine")
 
@@ -61,6 +66,8 @@ class MADEConfig:
                 f"x.levels={self.x.levels}: MADE models pixels of two levels; binarize the images, "
                 "or take pixelcnn, which models any number of levels"
             )
+        if self.masks * (self.x.dims + sum(self.hidden)) > MOST_DEGREES:
+            raise UsageError(f"masks={self.masks} of {list(self.hidden)} units are more than {MOST_DEGREES:,} degrees")
 
 
 def degrees(inputs: int, hidden: Sequence[int], number: int) -> list[Int[Tensor, " units"]]:

@@ -59,7 +59,7 @@ class PixelCNNPPConfig:
     """Feature maps of either stream."""
     blocks: Count = 2
     """Gated residual blocks at each resolution, down and up again: 5 in the paper."""
-    halvings: Annotated[int, Field(ge=0)] = 2
+    halvings: Annotated[int, Field(ge=0, le=24)] = 2
     """How often the resolution is halved."""
     components: Count = 5
     """Logistics a mixture."""

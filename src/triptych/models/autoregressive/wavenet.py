@@ -26,6 +26,7 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Doublings,
     Exact,
     Label,
     Labels,
@@ -53,7 +54,7 @@ class WaveNetConfig:
     """Feature maps of the residual stream, and of each gate."""
     skip: Count = 128
     """Feature maps that the layers add up to, and of the 1 x 1 layer that follows."""
-    layers: Count = 10
+    layers: Doublings = 10
     """Layers in a cycle, whose dilations are 1, 2, 4, ..., 2^(layers - 1)."""
     cycles: Count = 2
     """Cycles of layers, one after the other."""

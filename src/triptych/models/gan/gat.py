@@ -34,6 +34,7 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Doublings,
     Fraction,
     Generative,
     Images,
@@ -70,7 +71,7 @@ class GATConfig:
     """What is modeled."""
     given: Labels | None = None
     """The classes, if samples are to be of one that is asked for."""
-    halvings: Count = 3
+    halvings: Doublings = 3
     """How often the autoencoder halves each side on the way from the image to its latents."""
     channels: Count = 4
     """Numbers at each place of the latents."""

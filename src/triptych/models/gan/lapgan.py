@@ -51,7 +51,7 @@ class LAPGANConfig:
     """What is modeled."""
     given: Labels | None = None
     """The classes, if samples are to be of one that is asked for."""
-    levels: Annotated[int, Field(ge=2)] = 3
+    levels: Annotated[int, Field(ge=2, le=24)] = 3
     """I_0 to I_K: K = levels - 1 halvings."""
     latent: Count = 100
     """Dimensions of z ~ U(-1, 1) of the coarsest level; the others draw a plane of noise."""

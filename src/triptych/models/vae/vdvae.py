@@ -55,7 +55,7 @@ from triptych.nn.ema import EMA
 Shape = torch.Size | list[int] | tuple[int, ...]
 Choose = Callable[[int, Distribution], Tensor]
 """What standardized latents to take in a block, given their distribution."""
-Blocks = Annotated[tuple[Count, ...], Field(min_length=1)]
+Blocks = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
 
 
 @config

@@ -27,6 +27,7 @@ from triptych.core import (
     Clock,
     Count,
     Decoding,
+    Doublings,
     Fraction,
     Images,
     Label,
@@ -60,7 +61,7 @@ class VQVAEConfig:
     """K, how many codes there are."""
     code_width: Count = 64
     """Numbers that a code stands for."""
-    halvings: Count = 2
+    halvings: Doublings = 2
     """How often each side is halved on the way from the image to the grid of codes."""
     width: Count = 256
     """Feature maps of the encoder and the decoder."""

@@ -28,6 +28,7 @@ from triptych.core import (
     Clock,
     Count,
     Decoding,
+    Doublings,
     Fraction,
     Images,
     Label,
@@ -64,7 +65,7 @@ class VQVAE2Config:
     """How many codes each codebook has."""
     code_width: Count = 64
     """Numbers that a code stands for."""
-    halvings: Count = 2
+    halvings: Doublings = 2
     """How often each side is halved on the way from the image to the bottom grid; once more to the top grid."""
     width: Count = 128
     """Feature maps of the encoders and decoders."""
