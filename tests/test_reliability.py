@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from PIL import Image
 
 import triptych as tt
@@ -41,7 +43,7 @@ def play(path: Path, steps: int = 4, **options: Any) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    play(tmp_path / "run", shots=3)
+    play(tmp_path / "run", pictures=3)
     return tmp_path / "run"
 
 
@@ -83,7 +85,7 @@ def ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_damaged_picture_is_named_and_costs_nothing(run: Path, ghostscript: Path, damage: str, caplog) -> None:
     file = run / "samples" / "step-00000002.png"
     DAMAGES[damage](file)
-    play(run, 8, resume=True, shots=3)
+    play(run, 8, resume=True, pictures=3)
     assert json.loads((run / "state.json").read_text())["position"]["step"] == 8
     assert (run / "samples" / "progress.gif").exists() and not ghostscript.exists()
     assert f"{file} is left out" in caplog.text and caplog.text.count("is left out") == 1
@@ -127,14 +129,16 @@ def test_a_line_that_is_still_being_written_is_no_damage(run: Path, caplog) -> N
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "README.md", "samples"])
-def test_decoration_that_cannot_be_written_costs_nothing(tmp_path: Path, name: str, caplog) -> None:
-    blocked = tmp_path / name
+def test_decoration_that_cannot_be_written_costs_nothing(run: Path, name: str, caplog) -> None:
+    blocked = run / name
     if name == "samples":
+        shutil.rmtree(blocked)
         blocked.write_text("")
     else:
+        blocked.unlink()
         blocked.mkdir()
-    play(tmp_path, shots=2)
-    assert json.loads((tmp_path / "state.json").read_text())["position"]["step"] == 4
+    play(run, 8, resume=True, pictures=3)
+    assert json.loads((run / "state.json").read_text())["position"]["step"] == 8
     assert f"{blocked}" in caplog.text and "is left out" in caplog.text
 
 
@@ -165,7 +169,7 @@ def test_a_second_writer_is_refused_and_told_of_the_first(tmp_path: Path, writer
     for second in (lambda: play(tmp_path / "run"), lambda: tt.save_pretrained(small(), tmp_path / "run")):
         with pytest.raises(UsageError, match=rf"is being written by process {writer.pid} on .* since "):
             second()
-    assert [p.name for p in (tmp_path / "run").iterdir()] == [lock.NAME]
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {lock.NAME}
 
 
 def test_a_lock_does_not_outlive_a_killed_process(tmp_path: Path, writer: Any) -> None:
@@ -233,9 +237,7 @@ def test_a_signal_is_no_mere_exception() -> None:
 
 
 def main_with(monkeypatch, work: Callable[[], None]) -> int:
-    from triptych.cli import app
-
-    monkeypatch.setattr(app, "app", lambda standalone_mode: work())
+    monkeypatch.setattr(typer.Typer, "__call__", lambda app, standalone_mode: work())
     with pytest.raises(SystemExit) as end:
         cli.main()
     return int(end.value.code or 0)
@@ -317,7 +319,12 @@ main()
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), MemoryError("x"), OSError(12, "Cannot allocate memory"), OSError(28, "No space left on device")],
+    [
+        MemoryError(),
+        MemoryError("x"),
+        OSError(12, "Cannot allocate memory"),
+        OSError(28, "No space left on device", "page.html"),
+    ],
     ids=repr,
 )
 def test_what_runs_out_anywhere_is_explained(monkeypatch, capsys, error: Exception) -> None:

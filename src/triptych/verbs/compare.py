@@ -13,9 +13,8 @@ from triptych import models, report
 from triptych.core import Decoding, Generative, HasLikelihood, Images, UsageError
 from triptych.data import Served
 from triptych.inference.importance import LatentVariable
-from triptych.io import configs
+from triptych.io import configs, outputs
 from triptych.io import folder as folders_io
-from triptych.io import outputs
 from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
 from triptych.training import Run
 from triptych.verbs.create import load

@@ -85,7 +85,7 @@ def train(
         return
     path = Path(out)
     with writing(path) if leading() else nullcontext():
-        yield from recorded(model, data, run, path, resume, save_seconds, keep, shots, held, on_nan, on_collapse)
+        yield from recorded(model, data, run, path, resume, save_seconds, keep, pictures, held, on_nan, on_collapse)
 
 
 def recorded(
@@ -96,7 +96,7 @@ def recorded(
     resume: bool,
     save_seconds: float,
     keep: int,
-    shots: int,
+    pictures: int,
     held: Data | None,
     on_nan: Literal["stop", "skip", "rollback"],
     on_collapse: Literal["warn", "stop", "rollback"],
