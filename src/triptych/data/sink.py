@@ -25,8 +25,8 @@ UNKNOWN = -1
 """The class of a row of which it is not known."""
 FIXED_SEED = 1
 """Of binary="fixed": row after row, in the order of the pack."""
-TELL = 5.0
-"""Seconds of packing after which a line says how far it is."""
+SOON, TELL = 1.0, 5.0
+"""Seconds of packing after which a line says that it goes on, and from one such line to the next."""
 CHUNK = 4096
 """Rows that are read, converted and written at a time."""
 
@@ -80,7 +80,7 @@ class Sink:
     """Takes x a few rows at a time, converts them as the options say, and keeps them in a file or in memory."""
 
     def __init__(self, path: Path | None, options: Options):
-        self.path, self.options, self.told = path, options, time.monotonic()
+        self.path, self.options, self.tell = path, options, time.monotonic() + SOON
         self.restart()
 
     def restart(self) -> None:
@@ -132,9 +132,9 @@ class Sink:
             if self.path:
                 self.write(self.header(0))
         self.n += len(rows)
-        if time.monotonic() - self.told > TELL:
-            self.told = time.monotonic()
-            log.info("packing: %s %s so far", f"{self.n:,}", "tokens" if self.symbols else "items")
+        if time.monotonic() > self.tell:
+            self.tell = time.monotonic() + TELL
+            log.info("packing, once: %s %s so far", f"{self.n:,}", "tokens" if self.symbols else "items")
         if self.path:
             self.write(np.ascontiguousarray(rows).data)
         else:

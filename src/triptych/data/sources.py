@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
-from triptych.core import Audio, DataError, IntegrityError, ResourceError, Symbols, Tokens, UsageError
-from triptych.core.reading import expect
+from triptych.core import Audio, DataError, ResourceError, Symbols, Tokens, UsageError
 from triptych.data import library
 from triptych.data.arrays import load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Binary, Source, builtin
@@ -148,44 +146,6 @@ def data(
     if labels is not None and wanted == "train":
         served = served.partly_labeled(labels, labels_seed)
     return replace(served, mutate=mutate)
-
-
-OPENED: dict[str, Any] = {
-    "source": str,
-    "size?": (int, list, type(None)),
-    "channels?": (int, type(None)),
-    "binary?": (str, type(None)),
-    "tokens?": (str, int, type(None)),
-    "length?": (int, type(None)),
-    "sound?": (dict, type(None)),
-    "noisy?": (str, type(None)),
-    "labels?": (int, type(None)),
-    "labels_seed?": int,
-    "crop?": (int, type(None)),
-    "condition?": (str, type(None)),
-}
-"""All that a run folder may say of how its data are opened (`Dataset.opened`): what is read, and not what is written,
-where, or how strictly."""
-
-
-def opened_again(opened: Any, where: str) -> dict[str, Any]:
-    """Arguments of `data`, from what a file says at `where`.
-
-    Raises IntegrityError, naming the field, for what a file may not say.
-    """
-    expect(opened, OPENED, where)
-    beyond = sorted(set(opened) - {name.removesuffix("?") for name in OPENED})
-    if beyond:
-        raise IntegrityError(f"{where} says {beyond[0]!r}, which no file may say of how its data are opened")
-    options: dict[str, Any] = dict(opened)
-    if isinstance(options.get("size"), list):
-        options["size"] = tuple(options["size"])
-    if options.get("sound") is not None:
-        try:
-            options["sound"] = TypeAdapter(Audio).validate_python(options["sound"])
-        except ValidationError as e:
-            raise IntegrityError(f"{where}: sound is damaged: {e.errors()[0]['msg']}") from e
-    return options
 
 
 def name_of(found: Source, options: Options) -> str:

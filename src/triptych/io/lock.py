@@ -36,7 +36,7 @@ def writing(folder: str | Path) -> Iterator[None]:
     """
     path = Path(folder)
     if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file; --out takes a folder")
+        raise UsageError(f"{path} is a file; out= takes a folder")
     for name in NO_LINKS:
         if (path / name).is_symlink():
             raise IntegrityError(f"{path / name} is a link: what is written there would go elsewhere; remove it")

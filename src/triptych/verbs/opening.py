@@ -6,12 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from triptych.core import Audio, Generative, Images, Tokens, UsageError
+from triptych.core.reading import expect
 from triptych.data import Served, data
 from triptych.data.builtin import BUILTIN
-from triptych.data.sources import opened_again
-from triptych.io import commit, folder
+from triptych.io import commit, configs, folder
 from triptych.tasks.task import Task, posed
 from triptych.verbs.posing import saved_task
+
+KEPT: dict[str, Any] = {
+    "source": (str,),
+    "size": (int, list),
+    "channels": (int,),
+    "binary": (str,),
+    "noisy": (str,),
+    "tokens": (str, int),
+    "length": (int,),
+    "labels": (int,),
+    "labels_seed": (int,),
+    "sound": (dict,),
+    "crop": (int,),
+    "condition": (str,),
+}
+"""All that a run may say of how its data were opened, with the types: what is read, and never where is written."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,7 @@ def resumed(run: str | Path) -> Known | None:
     about, opened = folder.about(run), saved(run)
     data = about.get("data")
     if opened and isinstance(data, dict):
+        expect(data, {"split?": (str, type(None)), "mutate?": (int, float, type(None))}, f"{run}/{folder.CONFIG}: data")
         opened |= {name: data[name] for name in ("split", "mutate") if data.get(name)}
     task = saved_task(Path(run))
     return Known(task.name if task else str(about.get("model")), opened)
@@ -44,8 +61,14 @@ def saved(run: str | Path) -> dict[str, Any]:
     opened = about.get("opened") if isinstance(about, dict) else None
     if not isinstance(opened, dict) or not isinstance(opened.get("source"), str):
         return {}
-    said = opened_again(opened, f"{Path(run) / folder.CONFIG}: data: opened")
-    return {name: value for name, value in said.items() if value is not None}
+    where = f"{Path(run) / folder.CONFIG}: data: opened"
+    found = {name: value for name, value in opened.items() if name in KEPT and value is not None}
+    expect(found, {f"{name}?": kinds for name, kinds in KEPT.items()}, where)
+    if isinstance(found.get("size"), list):
+        found["size"] = tuple(found["size"])
+    if "sound" in found:
+        found["sound"] = configs.from_json(Audio, found["sound"], where)
+    return found
 
 
 def own(run: str | Path, model: Generative[Any], split: str) -> Served:
