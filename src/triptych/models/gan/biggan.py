@@ -173,6 +173,7 @@ class BigGAN(Truncatable[Label]):
             owns=self.discriminator,
             loss=self.discriminator_loss,
             optimizer=c.discriminator_adam,
+            judges=self.discriminator,
             turns=c.discriminator_turns,
         )
         generator = Player(

@@ -39,6 +39,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    full,
     inverse_cdf,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic
@@ -81,7 +82,7 @@ class MIWAE(Decoding[None]):
 
     def encode(self, x: Float[Tensor, "n c h w"], given: None = None) -> Distribution:
         """q(z | x_known), with x zero where nothing is known"""
-        mean, log_scale = self.encoder(x.flatten(1)).chunk(2, dim=1)
+        mean, log_scale = full(self.encoder(x.flatten(1))).chunk(2, dim=1)
         return Independent(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
 
     def decode(self, z: Float[Tensor, "... latent"], given: None = None) -> Distribution:
