@@ -158,7 +158,8 @@ class SGAN(Generative[PartialLabel | None]):
         y = given.y[:, None, None].expand(-1, c.candidates, 1)
         weight = torch.where(y < 0, torch.arange(c.candidates, device=x.device)[:, None] == 0, p.gather(2, y.clamp(0)))
         total = weight.squeeze(2).cumsum(1)
-        chosen = (total <= noise.uniform(1) * total[:, -1:]).sum(1).clamp(max=c.candidates - 1)
+        all_of_it = total[:, -1:]  # none of probability 0 is chosen, however u times it is rounded
+        chosen = ((total <= noise.uniform(1) * all_of_it) & (total < all_of_it)).sum(1)
         return x[torch.arange(n, device=x.device), chosen]
 
     def classify(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:

@@ -164,7 +164,7 @@ class MIWAE(Decoding[None]):
         x, there = self.split(known)
         filled = []
         for rows in self.shares(len(x), draws):
-            noise = ItemNoise(seed, rows, self.device)
+            noise = ItemNoise(seed, rows, self.device, self.precision)
             log_w, z = self.log_weights(x[rows], there[rows], noise.normal(draws, self.config.latent).movedim(1, 0))
             mean = (log_w.softmax(0)[..., None, None, None] * self.pixels(z).mean).sum(0)
             filled.append(torch.where(there[rows], x[rows], mean))
@@ -184,7 +184,7 @@ class MIWAE(Decoding[None]):
         x, there = self.split(known)
         filled = []
         for rows in self.shares(len(x), draws):
-            noise = ItemNoise(seed, rows, self.device)
+            noise = ItemNoise(seed, rows, self.device, self.precision)
             log_w, z = self.log_weights(x[rows], there[rows], noise.normal(draws, self.config.latent).movedim(1, 0))
             pick = inverse_cdf(log_w.T[:, None].expand(-1, copies, -1), noise.uniform(copies)).T
             p = self.pixels(z.take_along_dim(pick[..., None], 0))
