@@ -13,6 +13,7 @@ from functools import wraps
 from inspect import isfunction
 from typing import Any, ParamSpec, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from triptych.core.game import Loss
@@ -93,13 +94,20 @@ def asked(method: Callable[P, R]) -> Callable[P, R]:
         if LEARNING.get() is model:
             return method(*args, **kwargs)
         dtype = model.precision
-        parts = [a.to(dtype) if isinstance(a, Tensor) and a.is_floating_point() else a for a in args[1:]]
+        parts = [in_precision(a, dtype) for a in args[1:]]
         with still(model) if any(m.training for m in model.modules()) else nullcontext():
             if method.__name__ in LIKELIHOODS and parts and isinstance(parts[0], Tensor) and not len(parts[0]):
                 return of_none(question, model, parts, kwargs)
             return question(model, *parts, **kwargs)
 
     return said(answer)
+
+
+def in_precision(part: Any, dtype: torch.dtype) -> Any:
+    """Tensors of real numbers, and those of a condition, as `dtype`."""
+    if isinstance(part, Given):
+        return part.map(lambda t: in_precision(t, dtype))
+    return part.to(dtype) if isinstance(part, Tensor) and part.is_floating_point() else part
 
 
 def said(method: Callable[P, R]) -> Callable[P, R]:

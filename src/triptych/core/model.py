@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from triptych.core.asking import guard, still
+from triptych.core.asking import guard, in_precision, still
 from triptych.core.game import Stage
 from triptych.core.given import G, Given, Picture
 from triptych.core.likelihood import Likelihood
@@ -78,6 +78,7 @@ class Generative(nn.Module, ABC, Generic[G]):
         if seed is None:
             seed = int(torch.randint(2**62, ()).item())
         noise = ItemNoise(seed, range(first, first + n), self.device, self.precision)
+        given = in_precision(given, noise.dtype)
         with evaluating(self), torch.no_grad():
             x = (
                 self.draw(noise, given, how)
