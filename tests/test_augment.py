@@ -5,11 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
-from triptych.core import UsageError
+from triptych import create
+from triptych.core import Adam, Generative, Images, Picture, Player, Stage, UsageError
+from triptych.models import TABLE, find
 from triptych.models.gan.cgan import CGAN, PRESETS
 from triptych.models.vae import vae
-from triptych.nn.augment import augment, color, cutout, translation
+from triptych.nn.augment import augment, color, cutout, together, translation
 from triptych.testing import Examples
 from triptych.testing.toys import copied, difference
 from triptych.training import Run, train
@@ -83,3 +86,87 @@ def test_other_models_and_other_words_are_refused():
         next(train(vae.VAE(config), Examples(config.x), Run(steps=1, batch=8, augment=("color",))))
     with pytest.raises(ValidationError, match="'color', 'translation' or 'cutout'"):
         Run(augment=("blur",))
+
+
+def test_what_lies_over_an_image_is_moved_and_cut_with_it():
+    x = torch.rand(50, 3, 16, 16) + 0.5
+    over = torch.cat([x[:, :2], x], 1)
+    for how in (("translation",), ("cutout",), ("translation", "cutout")):
+        moved, other = together([x, over], how)
+        assert torch.equal(other, torch.cat([moved[:, :2], moved], 1)) and not torch.equal(moved, x)
+    colored, same = together([x, over], ("color",))
+    assert torch.equal(same, over) and not torch.equal(colored, x)
+
+
+class Judge(nn.Module):
+    """Keeps what it sees."""
+
+    def forward(self, x, given, level, mask):
+        self.seen = x, given, level, mask
+        return x.flatten(1).sum(1)
+
+
+class Pictured(Generative[Picture]):
+    """A conditional GAN of pictures, as far as its discriminator sees."""
+
+    name = "pictured"
+
+    def __init__(self):
+        super().__init__()
+        self.config, self.judge = replace(CONFIG), Judge()
+
+    def draw(self, noise, given):
+        raise NotImplementedError
+
+    def stages(self):
+        player = Player(name="d", owns=self.judge, loss=self.draw, optimizer=Adam(), judges=self.judge)
+        return [Stage(name="one", players=[player])]
+
+
+def test_a_condition_that_is_a_picture_does_not_stay_behind():
+    model, x = Pictured(), torch.rand(20, 1, 8, 8) + 0.5
+    with augmenting(model, ("translation", "cutout")):
+        model.judge(x, Picture(2 * x), 3, x + 1)
+    seen, given, level, mask = model.judge.seen
+    assert torch.equal(given.grid, 2 * seen) and level == 3 and not torch.equal(seen, x)
+    assert torch.equal(mask, torch.where(seen == 0, 0, seen + 1))
+    with pytest.raises(UsageError, match="the condition, of 4 x 4, cannot be moved along with images of 8 x 8"):
+        with augmenting(model, ("cutout",)):
+            model.judge(x, Picture(x[:, :, :4, :4]), 3, x)
+    with augmenting(model, ("color",)):
+        model.judge(x, Picture(x[:, :, :4, :4]), 3, x)
+
+
+def test_an_autoencoder_that_reconstructs_what_it_is_shown_gives_no_energy():
+    class Perfect(nn.Module):
+        def forward(self, x):
+            return x.flatten(1), x
+
+    model = create("ebgan-tiny")
+    model.discriminator = Perfect()
+    with augmenting(model, ("color", "translation", "cutout")):
+        assert not model.energy(torch.rand(9, 1, 4, 4)).any()
+
+
+EVERY = [(e.name, p) for e in TABLE if e.ready for p in e.presets() if p.startswith(f"{e.name}-tiny")]
+REFUSALS = {
+    "lapgan": "adds to a smaller image",
+    "msg-gan": "in several sizes at once",
+    "gat": "looks at latents",
+    "srgan": "how alike two pictures are",
+}
+
+
+@pytest.mark.parametrize(("name", "preset"), EVERY, ids=[preset for _, preset in EVERY])
+def test_every_model_augments_what_all_its_players_judge_or_says_why_not(name, preset):
+    model = create(preset)
+    data = Examples(model.config.x, getattr(model.config, "given", None))
+    judges = find(name).family == "gan" or name in ("vae-gan", "deepfill", "srgan")
+    run = Run(steps=1, batch=8, augment=("translation", "cutout"))
+    if not judges or not isinstance(model.config.x, Images) or name in REFUSALS:
+        with pytest.raises(UsageError, match=REFUSALS.get(name, f"{name} (has no discriminator|judges no images)")):
+            next(train(model, data, run))
+        return
+    for _ in train(model, data, run):
+        pass
+    assert all(w.isfinite().all() for w in model.parameters())

@@ -97,7 +97,7 @@ class Toy(Generative[Label]):
 
     def draw(self, noise: Noise, given: Label) -> Tensor:
         u = noise.uniform(4)
-        x = torch.zeros(noise.n, 4)
+        x = torch.zeros_like(u)
         for i in range(4):
             x[:, i] = torch.where(u[:, i] < self.scores(x, given)[:, i].sigmoid(), 1.0, -1.0)
         return x.view(-1, 1, 2, 2)
@@ -315,6 +315,40 @@ class Watching(Toy):
         return Loss(super().loss(batch, clock).value + self.drawn * self.weight.pow(2).mean())
 
 
+class Answering(Toy):
+    """Its likelihood is another in training mode."""
+
+    def nats(self, x: Tensor, given: Label) -> Exact:
+        good = Toy.log_prob(self, x, given)
+        return replace(good, nats=good.nats - self.training)
+
+
+Answering.log_prob = Answering.nats  # past what makes `log_prob` of a class a question
+
+
+class Single(Toy):
+    """Draws in float32, whatever the model is in."""
+
+    def draw(self, noise: Noise, given: Label) -> Tensor:
+        return torch.where(noise.uniform(4) < (torch.ones(4) @ self.weight).sigmoid(), 1.0, -1.0).view(-1, 1, 2, 2)
+
+
+class Rounded(Toy):
+    """A penalty by differences of rounded scores."""
+
+    def loss(self, batch: Batch[Label], clock: Clock) -> Loss:
+        a, b = (self.scores(batch.x + s, batch.given) for s in (0, 1e-3))
+        return Loss(super().loss(batch, clock).value, {"slope": ((a - b) / 1e-3).square().mean()})
+
+
+class Promoted(Toy):
+    """Takes for granted that scores have the precision of x."""
+
+    def loss(self, batch: Batch[Label], clock: Clock) -> Loss:
+        y = self.scores(batch.x, batch.given)
+        return Loss(super().loss(batch, clock).value + torch.lerp(y, batch.x.flatten(1), 0.5).mean())
+
+
 class Untyped(Toy):
     def __init__(self, config) -> None:  # type: ignore[no-untyped-def]
         super().__init__(config)
@@ -346,6 +380,10 @@ BROKEN = [
     (Counting, "what training depends on must be in state_dict"),
     (Forgetting, "must be in state_dict|is not in state_dict"),
     (Watching, "sampling and scoring between rounds change the training"),
+    (Answering, "log_prob answers otherwise in training mode"),
+    (Single, "with weights in torch.float64 asking ends in RuntimeError"),
+    (Rounded, "player toy: in bfloat16, slope is"),
+    (Promoted, "player toy cannot learn in bfloat16"),
     (Untyped, "annotate it"),
 ]
 
@@ -392,7 +430,8 @@ class Chain(Autoregressive[None]):
         return Exact(nats=nats, dims=6, measure="mass", how="chain rule")
 
     def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Tensor:
-        u, known, x = noise.uniform(6), how.start(self.config.x, noise).flatten(1), torch.zeros(noise.n, 6)
+        u, known = noise.uniform(6), how.start(self.config.x, noise).flatten(1)
+        x = torch.zeros_like(u)
         for i in range(6):
             logits = self.logits(x.view(-1, 1, 2, 3)).flatten(1, 3)[:, i]
             x[:, i] = self.config.x.from_index(how.fill(known[:, i], logits, u[:, i]))

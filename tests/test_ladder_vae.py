@@ -177,3 +177,17 @@ def test_the_mean_of_the_encoder_can_be_decoded():
     x = model.sample(4, seed=0)
     mean = model.encode(x).mean
     assert mean.shape == (4, 6) and model.decode(mean).mean.shape == x.shape
+
+
+@pytest.mark.parametrize("ratio", [1e-9, 1e-3, 1.0, 1e3, 4e7, 1e12])
+def test_the_correction_keeps_its_digits_whatever_the_ratio_of_the_variances(ratio):
+    """In float32 as by Equations 16 and 17 in float64, where 1 minus the gain is not rounded to 0."""
+    p = Normal(torch.tensor([0.3]), torch.tensor([2.0]))
+    heard = Normal(torch.tensor([-0.4]), torch.tensor([2.0 * ratio**-0.5]))
+    q = corrected(p, heard)
+    precision = [1 / d.variance.double() for d in (p, heard)]
+    variance = 1 / sum(precision)
+    mean = variance * (p.mean.double() * precision[0] + heard.mean.double() * precision[1])
+    assert torch.allclose(q.mean.double(), (mean - p.mean.double()) / p.stddev.double(), rtol=1e-5)
+    assert torch.allclose(q.stddev.double(), variance.sqrt() / p.stddev.double(), rtol=1e-5)
+    assert divergence(q).isfinite()

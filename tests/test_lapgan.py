@@ -87,7 +87,7 @@ def test_both_players_of_every_level_see_the_class():
     for k, level in enumerate(model.levels):
         seen, low = model.pair(x, k)
         answers = level.judge(seen, low, y)
-        assert len(answers.unique()) == 3
+        assert (answers.sort().values.diff() > 1e-5).all()
         noise = StepNoise(0, 3, slice(None))
         drawn = level.draw(Same(noise), low, y)
         assert not torch.equal(drawn[0], drawn[1])

@@ -126,3 +126,29 @@ def test_the_least_squares_generator_is_drawn_to_one_from_both_sides():
     scores = torch.tensor([-1.0, 1.0, 4.0], requires_grad=True)
     (gradient,) = torch.autograd.grad(adversarial.least_squares_generator(scores), scores)
     assert torch.allclose(gradient, torch.tensor([-2.0, 0.0, 3.0]) / 3)
+
+
+def test_an_impossible_level_is_not_drawn_at_either_end():
+    u = torch.tensor([0.0, 1 - 2**-24])
+    for sure in (-200.0, 200.0):
+        assert Binary(torch.full((2,), sure)).icdf(u).tolist() == [1.0 if sure > 0 else -1.0] * 2
+    p = DiscretizedLogistic(torch.tensor(0.5), torch.tensor(-7.0), 256)
+    assert (p.log_prob(p.icdf(u)) > -40).all() and (p.icdf(u) - 0.5).abs().max() < 0.05
+    flat = DiscretizedLogistic(torch.tensor(0.5), torch.tensor(-200.0), 256)  # a scale that underflows to 0
+    assert flat.icdf(u).isfinite().all()
+
+
+def test_likelihoods_and_losses_of_bfloat16_logits_are_of_float32():
+    logits = (10 * torch.randn(500)).bfloat16()
+    exact = logits.double()
+    for loss in (adversarial.non_saturating, adversarial.saturating, adversarial.least_squares_generator):
+        assert loss(logits).item() == pytest.approx(loss(exact).item(), rel=1e-5)
+    ahead, behind = 300 + logits, 300 + logits.flip(0)
+    for loss in (adversarial.relativistic, adversarial.discriminator, adversarial.hinge_discriminator):
+        assert loss(ahead, behind).item() == pytest.approx(loss(ahead.double(), behind.double()).item(), rel=1e-5)
+    x = torch.ones(500)
+    for a, b in (
+        (Binary(logits), Binary(exact)),
+        (DiscretizedLogistic(logits, logits / 10, 256), DiscretizedLogistic(exact, (logits / 10).double(), 256)),
+    ):
+        assert torch.allclose(a.log_prob(x).double(), b.log_prob(x.double()), rtol=1e-4, atol=1e-5)

@@ -300,3 +300,14 @@ def test_bad_settings_are_refused():
         kernel_distance_of_subsets(x, x)
     with pytest.raises(UsageError, match="size=1"):
         kernel_distance_of_subsets(x, x, size=1)
+
+
+def test_twins_have_balls_without_a_radius(block_size, capsys):
+    """As in the package, however far from 0 they lie: the rounding of large products is no distance."""
+    a = normal(20, 8, 1) + 100
+    real = torch.cat([a[:5].repeat(7, 1), a[5:], normal(30, 8, 2) + 100])
+    fake = torch.cat([a + 1e-6, normal(20, 8, 3) + 100])
+    assert vars(prdc(real, fake)) == pytest.approx(compute_prdc(real.numpy(), fake.numpy(), 5), rel=1e-12)
+    exact = (real[:, None] - fake[None]).square().sum(2)
+    among = (real[:, None] - real[None]).square().sum(2).kthvalue(6, dim=1).values
+    assert prdc(real, fake).density == pytest.approx((exact < among[:, None]).sum().item() / (5 * len(fake)))

@@ -6,7 +6,7 @@ from torch import nn
 
 from triptych.core import Batch, Clock, Images, StepNoise, UsageError
 from triptych.models.gan.msg_gan import MSGGAN, PRESETS, MSGGANConfig, pyramid, sizes, widths
-from triptych.training.augmenting import judge_of
+from triptych.training.augmenting import judges_of
 
 NOW = Clock(0, 0.0)
 CONFIG = MSGGANConfig(x=Images(3, 16, 24), latent=4, width=8, wide=1)
@@ -92,8 +92,8 @@ def test_the_penalty_is_taken_on_the_way_from_fake_to_real(model):
 
 
 def test_augmentation_is_refused_in_plain_words(model):
-    with pytest.raises(UsageError, match="no discriminator of images"):
-        judge_of(model)
+    with pytest.raises(UsageError, match="several sizes at once"):
+        judges_of(model)
 
 
 def test_sizes_are_the_papers():

@@ -1,9 +1,12 @@
 """Gradient penalties, against critics whose gradients are known."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
+from triptych.core import full, precisely
 from triptych.losses import penalties
 
 W = torch.tensor([3.0, -4.0], dtype=torch.float64)
@@ -60,3 +63,42 @@ def test_between_lies_on_the_line_at_one_place_an_item():
     u = torch.tensor([0.0, 0.25, 0.75])
     x = penalties.between(real, fake, u)
     assert x.requires_grad and torch.equal(x, u.view(3, 1, 1, 1).expand_as(x))
+
+
+def in_bfloat16():
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+def test_penalties_are_of_float32_inside_of_bfloat16():
+    """The very numbers that they are outside, though what is watched and judged comes from rounded layers."""
+    critic = nn.Sequential(nn.Linear(6, 32), nn.Tanh(), nn.Linear(32, 1), nn.Flatten(0))
+    maker, u = nn.Linear(6, 6), torch.rand(8)
+    real = torch.randn(8, 6)
+    with in_bfloat16():
+        fake = maker(torch.randn(8, 6))
+        assert fake.dtype == torch.bfloat16
+        inside = values(critic, real, fake, u)
+    outside = values(critic, real, fake.float(), u)
+    for found in (inside, outside):
+        found += torch.autograd.grad(sum(found), critic[0].weight)
+    assert all(a.dtype == torch.float32 for a in inside)
+    torch.testing.assert_close(inside, outside, rtol=1e-4, atol=1e-6)
+
+
+def values(critic, real, fake, u):
+    x, middle, aside = penalties.watched(real), penalties.between(real, fake, u), full(fake) + 0.01
+    score = partial(precisely, critic)
+    return [
+        penalties.squared_gradient(score(x), x),
+        penalties.unit_gradient(score(middle), middle),
+        penalties.squared_difference(score(fake), score(aside), 0.01),
+        penalties.alike(critic[0].weight),
+    ]
+
+
+def test_precision_is_given_back():
+    with in_bfloat16():
+        assert precisely(torch.mm, torch.ones(2, 2), torch.ones(2, 2)).dtype == torch.float32
+        assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == torch.bfloat16
+    assert precisely(sum, [torch.ones(2).bfloat16(), torch.ones(2)]).dtype == torch.float32
+    assert full(torch.ones(1).half()).dtype == torch.float32 and full(torch.ones(1).double()).dtype == torch.float64

@@ -184,3 +184,56 @@ def test_other_models_take_no_options() -> None:
     vae = find("vae").load()(find("vae").presets()["vae-tiny"].config)
     with pytest.raises(UsageError, match="not autoregressive"):
         vae.sample(1, seed=0, how=Sampling(temperature=0.5))
+
+
+LAST = 1 - 2**-24
+"""The highest uniform number in float32."""
+
+
+@pytest.mark.parametrize("how", [FAITHFUL, Sampling(top_k=3), Sampling(top_p=0.7), Sampling(temperature=0.3, top_k=3)])
+def test_a_level_that_may_not_come_never_comes(how: Sampling) -> None:
+    """At either end of the uniform numbers: probabilities in float32 often add up to less than the last of them."""
+    logits = 2 * torch.randn(2000, 50)
+    logits[:, :5] = -torch.inf
+    logits[:, 45:] = -torch.inf
+    for u in (0.0, LAST):
+        level = how.pick(logits, torch.full((2000,), u))
+        p = how.steer(logits).softmax(-1).gather(-1, level[:, None])
+        assert (p > 0).all()
+    for sure in (-torch.inf, torch.inf):
+        coin = how.pick(torch.full((2, 1), sure), torch.tensor([0.0, LAST]))
+        assert coin.tolist() == [int(sure > 0)] * 2
+
+
+def test_inverse_cdf_skips_what_is_impossible() -> None:
+    p = torch.tensor([0.0, 0.5, 0.0, 0.5, 0.0])
+    u = torch.tensor([0.0, 0.25, 0.5, 0.75, LAST])
+    assert inverse_cdf(p.log().expand(5, -1), u).tolist() == [1, 1, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("p", "top_p", "kept"),
+    [
+        ([0.4, 0.3, 0.2, 0.1], 0.7, 2),
+        ([0.7, 0.2, 0.1], 0.9, 2),
+        ([0.1] * 10, 0.3, 3),
+        ([0.25] * 4, 0.75, 3),
+        ([0.6, 0.3, 0.1], 0.6, 1),
+        ([0.6, 0.3, 0.1], 0.601, 2),
+        ([0.05] * 20, 0.95, 19),
+    ],
+)
+def test_top_p_keeps_no_more_than_it_takes(p: list[float], top_p: float, kept: int) -> None:
+    for order in (torch.arange(len(p)), torch.randperm(len(p))):
+        for shift in (0.0, 8.0, -8.0):
+            left = Sampling(top_p=top_p).steer(torch.tensor(p).log()[order] + shift)
+            assert left.isfinite().sum() == kept
+
+
+@pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-46, 1e-39, 1e-38, 1e-30, 1e-10])
+def test_a_low_temperature_takes_the_likeliest(temperature: float) -> None:
+    logits = torch.randn(200, 7) * 30
+    level = Sampling(temperature=temperature).pick(logits, torch.rand(200))
+    assert torch.equal(level, logits.argmax(-1))
+    coin = Sampling(temperature=temperature).pick(torch.tensor([[2.0], [-2.0]]), torch.tensor([0.99, 0.01]))
+    assert coin.tolist() == [1, 0]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn.functional import logsigmoid
 
-from triptych.core import Batch, Clock, HasLikelihood, Images, StepNoise
+from triptych.core import Batch, Clock, HasLikelihood, Images, StepNoise, learning
 from triptych.inference.importance import LatentVariable
 from triptych.models.vae.vae_gan import PRESETS, VAEGAN, VAEGANConfig
 from triptych.training import turn
@@ -27,7 +27,8 @@ def batch(n: int = 12) -> Batch:
 
 def parts(model: VAEGAN, b: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """L_prior, L_like and L_GAN as the paper writes them, of the same draws."""
-    q = model.encode(b.x)
+    with learning(model):
+        q = model.encode(b.x)
     back = model.decoder(q.mean + q.stddev * b.noise.normal(3))
     drawn = model.decoder(b.noise.normal(3))
     prior = kl_divergence(q, Independent(Normal(torch.zeros(3), torch.ones(3)), 1)).mean()

@@ -1,5 +1,6 @@
 """The vocabulary: space, given, likelihood, model, game."""
 
+from triptych.core.asking import asked, learned, learning
 from triptych.core.config import Count, Doublings, Fraction, NonNegative, Positive, config
 from triptych.core.data import Data
 from triptych.core.game import Adam, Clock, Loss, Player, Preset, RMSProp, Stage
@@ -7,6 +8,7 @@ from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
 from triptych.core.model import AnySize, Autoregressive, Decoding, Generative, HasLikelihood, Truncatable, evaluating
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
+from triptych.core.precision import full, precisely
 from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, from_levels, inverse_cdf, levels_of, prefix, to_levels
 from triptych.core.spaces import (
     AnySpace,
@@ -91,12 +93,17 @@ __all__ = [
     "Vector",
     "Video",
     "Voxels",
+    "asked",
     "config",
     "evaluating",
     "from_levels",
+    "full",
     "inverse_cdf",
+    "learned",
+    "learning",
     "levels_of",
     "mix",
+    "precisely",
     "prefix",
     "to_levels",
 ]

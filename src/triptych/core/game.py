@@ -127,6 +127,9 @@ class Player:
     numbers that are the whole batch's, and not the mean of its parts'."""
     together: str | None = None
     """What its loss makes of all the items at once, and so of each part's where a batch is worked on in parts."""
+    judges: nn.Module | str | None = None
+    """Where the images that it judges, real and generated alike, come in: the network, or a place on the way to it,
+    whose first argument they are. A run that augments does it there. Or a sentence: why they cannot be augmented."""
 
 
 @dataclass(frozen=True, kw_only=True)

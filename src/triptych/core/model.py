@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from triptych.core.asking import guard, in_precision, still
 from triptych.core.game import Stage
 from triptych.core.given import G, Given, Picture
 from triptych.core.likelihood import Likelihood
 from triptych.core.noise import ItemNoise, Noise
+from triptych.core.precision import HALVES
 from triptych.core.sampling import FAITHFUL, Sampling, raster
 from triptych.core.spaces import Images, PartialLabels
 from triptych.errors import UsageError
@@ -29,6 +31,10 @@ class Generative(nn.Module, ABC, Generic[G]):
 
     name: ClassVar[str]
     config: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        guard(cls)
 
     @overload
     def sample(
@@ -71,11 +77,15 @@ class Generative(nn.Module, ABC, Generic[G]):
             )
         if seed is None:
             seed = int(torch.randint(2**62, ()).item())
-        noise = ItemNoise(seed, range(first, first + n), self.device)
+        noise = ItemNoise(seed, range(first, first + n), self.device, self.precision)
+        given = in_precision(given, noise.dtype)
         with evaluating(self), torch.no_grad():
-            if isinstance(self, Autoregressive | Truncatable | Decoding):
-                return self.draw(noise, given, how)
-            return self.draw(noise, given)
+            x = (
+                self.draw(noise, given, how)
+                if isinstance(self, Autoregressive | Truncatable | Decoding)
+                else self.draw(noise, given)
+            )
+        return x.to(noise.dtype) if x.is_floating_point() else x
 
     @final
     def check_given(self, n: int, given: Given | None) -> None:
@@ -98,6 +108,17 @@ class Generative(nn.Module, ABC, Generic[G]):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+    @property
+    def precision(self) -> torch.dtype:
+        """What the weights are kept in: float32 or float64. Raises UsageError for less."""
+        dtype = next(self.parameters()).dtype
+        if dtype in HALVES:
+            raise UsageError(
+                f"{self.name}: its weights are in {str(dtype).removeprefix('torch.')}, too coarse to sample or score "
+                "with: call model.float() first (training runs in bfloat16 by precision='bf16')"
+            )
+        return dtype
 
     @abstractmethod
     def draw(self, noise: Noise, given: G) -> Shaped[Tensor, "n ..."]:
@@ -201,14 +222,8 @@ class Decoding(Generative[G]):
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while; every submodule gets back the mode it had, and torch its random state."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        for m, mode in modes:
-            m.training = mode
+    with still(model), torch.random.fork_rng():
+        yield
 
 
 @runtime_checkable
@@ -216,4 +231,4 @@ class HasLikelihood(Protocol[GC]):
     """A model that can also say how likely x is, and how far to trust the answer."""
 
     def log_prob(self, x: Tensor, given: GC) -> Likelihood:
-        """log p(x | given) of each example. Raises UsageError if x is not in the model's space."""
+        """log p(x | given) of each example, in evaluation mode. Raises UsageError if x is not in the model's space."""

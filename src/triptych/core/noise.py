@@ -36,11 +36,17 @@ class Noise(Protocol):
 class ItemNoise:
     """One stream an item (Philox, keyed by the seed and the item's number): what sampling and scoring use.
 
-    Item i gets the same numbers whichever items are drawn beside it, and on every device.
+    Item i gets the same numbers whichever items are drawn beside it, on every device, and in float64, too.
     """
 
-    def __init__(self, seed: int, items: Sequence[int], device: torch.device | str = "cpu") -> None:
-        self.n, self.device = len(items), torch.device(device)
+    def __init__(
+        self,
+        seed: int,
+        items: Sequence[int],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.n, self.device, self.dtype = len(items), torch.device(device), dtype
         key = mix(seed)
         self.streams = [np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, int(i)])) for i in items]
 
@@ -52,8 +58,8 @@ class ItemNoise:
 
     def stack(self, draws: list[np.ndarray], shape: tuple[int, ...]) -> Tensor:
         if not draws:
-            return torch.empty(0, *shape, device=self.device)
-        return torch.from_numpy(np.stack(draws)).to(self.device)
+            return torch.empty(0, *shape, device=self.device, dtype=self.dtype)
+        return torch.from_numpy(np.stack(draws)).to(self.device, self.dtype)
 
 
 class StepNoise:

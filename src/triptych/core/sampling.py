@@ -18,16 +18,20 @@ from triptych.core.spaces import Leveled, Space, Tokens, Video
 from triptych.errors import UsageError
 
 UNKNOWN = -1
+SAME = 1e-6
+"""Relative difference below which two probabilities are one: what logits in float32 leave of them."""
 
 
 def inverse_cdf(logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
     """The level that each uniform number stands for: how many cumulative probabilities are <= u. int64.
 
-    k logits are those of k levels (softmax); a single one is the log-odds of level 1 against level 0.
+    k logits are those of k levels (softmax); a single one is the log-odds of level 1 against level 0. A level of
+    probability 0 is never picked: where rounding leaves the sum of all below u, the last of the others is.
     """
     if logits.shape[-1] == 1:
         return (torch.sigmoid(-logits[..., 0]) <= u).long()
-    return (logits.softmax(-1).cumsum(-1)[..., :-1] <= u[..., None]).sum(-1)
+    below = logits.softmax(-1).cumsum(-1)
+    return ((below <= u[..., None]) & (below < below[..., -1:])).sum(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +94,17 @@ class Sampling:
         """The scores with the temperature applied, and -inf for the levels that may not come."""
         if self.temperature == 0:
             return torch.full_like(logits, -torch.inf).scatter_(-1, logits.argmax(-1, keepdim=True), 0.0)
-        logits = logits / self.temperature
+        # from the highest, so that nothing overflows; a temperature that a float cannot hold is as good as 0
+        top = logits.amax(-1, keepdim=True)
+        logits = (logits - top).masked_fill(logits == top, 0)  # infinity minus itself is 0 here
+        logits = logits / max(self.temperature, torch.finfo(logits.dtype).tiny)
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             least = logits.topk(self.top_k, -1).values[..., -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
         if self.top_p is not None and self.top_p < 1:
-            ranked, place = logits.softmax(-1).sort(-1, descending=True)
-            late = ranked.cumsum(-1) - ranked >= self.top_p  # those before it reached top_p already
+            ranked, place = logits.double().softmax(-1).sort(-1, descending=True)
+            before = F.pad(ranked.cumsum(-1)[..., :-1], (1, 0))
+            late = before >= self.top_p * (1 - SAME)  # those before it reached top_p already
             logits = logits.masked_fill(torch.zeros_like(late).scatter_(-1, place, late), -torch.inf)
         return logits
 

@@ -1,12 +1,14 @@
 """Adversarial losses: pure functions of the discriminator's logits, where D = sigmoid(logit).
 
 Each is written with softplus(a) = log(1 + exp(a)), because -log D = softplus(-logit) and -log(1 - D) = softplus(logit)
-stay finite, and keep their gradients, at any logit.
+stay finite, and keep their gradients, at any logit. Logits of a bfloat16 run are averaged, and compared, in float32.
 """
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import relu, softplus
+
+from triptych.core import full
 
 Logits = Float[Tensor, "..."]
 
@@ -16,7 +18,7 @@ def discriminator(real: Logits, fake: Logits) -> Float[Tensor, ""]:
 
     At its least where D = p_data / (p_data + p_G) (Proposition 1); 2 log 2 once the two densities are equal.
     """
-    return softplus(-real).mean() + softplus(fake).mean()
+    return softplus(-full(real)).mean() + softplus(full(fake)).mean()
 
 
 def non_saturating(fake: Logits) -> Float[Tensor, ""]:
@@ -24,7 +26,7 @@ def non_saturating(fake: Logits) -> Float[Tensor, ""]:
 
     The gradient with respect to a logit is D - 1: strongest for the samples that the discriminator is sure about.
     """
-    return softplus(-fake).mean()
+    return softplus(-full(fake)).mean()
 
 
 def saturating(fake: Logits) -> Float[Tensor, ""]:
@@ -32,7 +34,7 @@ def saturating(fake: Logits) -> Float[Tensor, ""]:
 
     The gradient with respect to a logit is -D: it vanishes for the samples that the discriminator is sure about.
     """
-    return -softplus(fake).mean()
+    return -softplus(full(fake)).mean()
 
 
 def least_squares_discriminator(real: Logits, fake: Logits) -> Float[Tensor, ""]:
@@ -40,12 +42,12 @@ def least_squares_discriminator(real: Logits, fake: Logits) -> Float[Tensor, ""]
 
     At its least, as above, where D = p_data / (p_data + p_G) (Equation 5 with a = 0, b = 1).
     """
-    return (real - 1).square().mean() / 2 + fake.square().mean() / 2
+    return (full(real) - 1).square().mean() / 2 + full(fake).square().mean() / 2
 
 
 def least_squares_generator(fake: Logits) -> Float[Tensor, ""]:
     """E (D(G(z)) - 1)^2 / 2: scores above 1, too, are drawn to 1 (Mao et al., 2017, Equation 9)."""
-    return (fake - 1).square().mean() / 2
+    return (full(fake) - 1).square().mean() / 2
 
 
 def hinge_discriminator(real: Logits, fake: Logits) -> Float[Tensor, ""]:
@@ -53,12 +55,12 @@ def hinge_discriminator(real: Logits, fake: Logits) -> Float[Tensor, ""]:
 
     Geometric GAN. Lim and Ye, 2017. https://arxiv.org/abs/1705.02894
     """
-    return relu(1 - real).mean() + relu(1 + fake).mean()
+    return relu(1 - full(real)).mean() + relu(1 + full(fake)).mean()
 
 
 def hinge_generator(fake: Logits) -> Float[Tensor, ""]:
     """-E D(G(z)), the generator's side of the hinge loss: not cut off, so that its gradient never ends."""
-    return -fake.mean()
+    return -full(fake).mean()
 
 
 def relativistic(ahead: Logits, behind: Logits) -> Float[Tensor, ""]:
@@ -68,4 +70,4 @@ def relativistic(ahead: Logits, behind: Logits) -> Float[Tensor, ""]:
     https://arxiv.org/abs/1807.00734, the relativistic pairing of Huang et al., 2024, Section 2.1). log 2 where the two
     cannot be told apart.
     """
-    return softplus(behind - ahead).mean()
+    return softplus(full(behind) - full(ahead)).mean()

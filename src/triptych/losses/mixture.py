@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from triptych.core import inverse_cdf
+from triptych.core import full, inverse_cdf
 from triptych.losses.pixels import DiscretizedLogistic
 
 LEAST_LOG_SCALE = -7.0
@@ -37,7 +37,7 @@ class LogisticMixture:
         self.channels, self.levels = channels, levels
         coefficients, rows = channels * (channels - 1) // 2, parameters_of(channels, 1)
         n, _, *grid = parameters.shape
-        table = parameters.movedim(1, -1).reshape(n, *grid, rows, parameters.shape[1] // rows)
+        table = full(parameters).movedim(1, -1).reshape(n, *grid, rows, parameters.shape[1] // rows)
         weight, self.loc, log_scale, move = torch.split(table, [1, channels, channels, coefficients], dim=-2)
         self.log_weight = weight.squeeze(-2).log_softmax(-1)
         self.log_scale = log_scale.clamp(min=LEAST_LOG_SCALE)

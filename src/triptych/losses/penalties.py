@@ -1,15 +1,19 @@
 """Penalties on a critic's gradient with respect to its input: pure functions.
 
     x = penalties.watched(batch.x)
-    loss = ... self.critic(x) ... + gamma / 2 * penalties.squared_gradient(self.critic(x), x)
+    scores = precisely(self.critic, x)
+    loss = ... scores ... + gamma / 2 * penalties.squared_gradient(scores, x)
 
-A gradient is taken of the sum over the batch, so it is each item's own only if the critic looks at items one by one:
-no batch normalization in it.
+In float32 whatever the precision of the run: what is watched is, `precisely` sees to the critic, and the gradients are
+taken so. A gradient is taken of the sum over the batch, so it is each item's own only if the critic looks at items one
+by one: no batch normalization in it.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from triptych.core import full, precisely
 
 Scores = Float[Tensor, " n"]
 Inputs = Float[Tensor, "n ..."]
@@ -17,17 +21,17 @@ Inputs = Float[Tensor, "n ..."]
 
 def watched(x: Inputs) -> Inputs:
     """x as a leaf of the graph: gradients with respect to it are taken, and go no further back."""
-    return x.detach().requires_grad_()
+    return full(x).detach().requires_grad_()
 
 
 def between(real: Inputs, fake: Inputs, u: Float[Tensor, " n"]) -> Inputs:
     """A watched point on the line from each fake to its real, at u in [0, 1) of the way."""
-    return watched(torch.lerp(fake, real, u.view(-1, *[1] * (real.dim() - 1))))
+    return watched(torch.lerp(full(fake), full(real), full(u).view(-1, *[1] * (real.dim() - 1))))
 
 
 def gradients(scores: Scores, x: Inputs) -> Float[Tensor, "n dims"]:
     """The gradient of each item's score with respect to that item, flattened; itself differentiable."""
-    (found,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
+    (found,) = precisely(lambda total: torch.autograd.grad(total, x, create_graph=True), scores.sum())
     return found.flatten(1)
 
 
@@ -43,8 +47,9 @@ def squared_gradient(scores: Scores, x: Inputs) -> Float[Tensor, ""]:
 def squared_difference(scores: Scores, near: Scores, length: float) -> Float[Tensor, ""]:
     """E (D(x) - D(x + length e))^2 / length^2 with e ~ N(0, I): about E |grad D(x)|^2, without second derivatives.
 
-    near: the scores of x + length e. Diffusion Adversarial Post-Training for One-Step Video Generation. Lin, Xia, Ren,
-    Yang, Xiao and Jiang, 2025. https://arxiv.org/abs/2501.08316
+    near: the scores of x + length e; like `scores` computed `precisely`, or their difference is what was rounded.
+    Diffusion Adversarial Post-Training for One-Step Video Generation. Lin, Xia, Ren, Yang, Xiao and Jiang, 2025.
+    https://arxiv.org/abs/2501.08316
     """
     return ((scores - near) / length).square().mean()
 
@@ -63,5 +68,5 @@ def alike(weight: Float[Tensor, "out ..."]) -> Float[Tensor, ""]:
     Orthogonal regularization, relaxed. Brock, Donahue and Simonyan, 2019. https://arxiv.org/abs/1809.11096, Equation 3.
     """
     w = weight.flatten(1)
-    products = w @ w.T
+    products = precisely(torch.mm, w, w.T)
     return products.square().sum() - products.diagonal().square().sum()

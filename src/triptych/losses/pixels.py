@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import logsigmoid, softplus
 
+from triptych.core import full
+
 Shape = torch.Size | list[int] | tuple[int, ...]
 
 
@@ -19,7 +21,7 @@ class Binary(Distribution):
     arg_constraints = {"logits": constraints.real}
 
     def __init__(self, logits: Float[Tensor, "..."]) -> None:
-        self.logits = logits
+        self.logits = full(logits)
         super().__init__(logits.shape, validate_args=False)
 
     @property
@@ -38,7 +40,7 @@ class Binary(Distribution):
 
     def icdf(self, value: Tensor) -> Tensor:
         """Uniforms -> levels."""
-        return torch.where(value > (-self.logits).sigmoid(), 1.0, -1.0)
+        return torch.where(value >= (-self.logits).sigmoid(), 1.0, -1.0).to(self.logits.dtype)
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
         return self.icdf(torch.rand(self._extended_shape(torch.Size(sample_shape)), device=self.logits.device))
@@ -54,7 +56,7 @@ class DiscretizedLogistic(Distribution):
     arg_constraints = {"loc": constraints.real, "log_scale": constraints.real}
 
     def __init__(self, loc: Float[Tensor, "..."], log_scale: Float[Tensor, "..."], levels: int) -> None:
-        self.loc, self.log_scale, self.levels = loc, log_scale, levels
+        self.loc, self.log_scale, self.levels = full(loc), full(log_scale), levels
         self.half = 1 / (levels - 1)
         super().__init__((loc + log_scale).shape, validate_args=False)
 
@@ -86,8 +88,9 @@ class DiscretizedLogistic(Distribution):
         return torch.where(low, below, torch.where(high, above, below + above + inside))
 
     def icdf(self, value: Tensor) -> Tensor:
-        """Uniforms -> levels."""
-        x = self.loc + self.log_scale.exp() * value.logit()
+        """Uniforms -> levels. A uniform of 0 stands for those below the least step of float32, not for minus infinity,
+        which lies on a level that may be all but impossible."""
+        x = self.loc + self.log_scale.exp() * value.clamp(min=2**-25).logit()
         return ((x.clamp(-1, 1) + 1) / (2 * self.half)).round() * (2 * self.half) - 1
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:

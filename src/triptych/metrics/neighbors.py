@@ -1,5 +1,6 @@
 """What nearest neighbors tell: fidelity, variety, and whether training examples were copied."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 from triptych.core import UsageError
 from triptych.metrics.blocks import check_features, distance_blocks, row_blocks
 
+CLOSE = 1e-6
+"""A squared distance below this share of the items' squared lengths has lost so many digits to their difference that it
+is measured anew."""
 OTHERS = 5
 """The neighbors (second to sixth) that say what a usual distance is, in `nearest`."""
 
@@ -44,7 +48,7 @@ def prdc(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], *, k: int 
     real_radius, generated_radius = radius(real, k), radius(generated, k)
     balls = torch.zeros(m, dtype=torch.int64, device=real.device)
     recalled = covered = 0
-    for rows, distance in distance_blocks(real, generated):
+    for rows, distance in measured_blocks(real, generated):
         balls += (distance < real_radius[rows, None]).sum(0)
         recalled += int((distance < generated_radius).any(1).sum())
         covered += int((distance.amin(1) < real_radius[rows]).sum())
@@ -54,10 +58,22 @@ def prdc(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], *, k: int 
 def radius(x: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
     """The squared distance of each item to its k-th nearest other item."""
     result = x.new_empty(len(x))
-    for rows, distance in distance_blocks(x, x):
-        distance.diagonal(rows.start).zero_()  # exactly: rounding must not put a twin before the item itself
+    for rows, distance in measured_blocks(x, x):
         result[rows] = distance.kthvalue(k + 1, dim=1).values
     return result
+
+
+def measured_blocks(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Iterator[tuple[slice, Float[Tensor, "b m"]]]:
+    """`distance_blocks`, with the closest pairs measured by their differences: of twins, the distance is 0 exactly, and
+    rounding does not give their balls a radius."""
+    lengths = y.square().sum(1)
+    for rows, distance in distance_blocks(x, y):
+        total = x[rows].square().sum(1, keepdim=True) + lengths
+        close = (distance < CLOSE * total).nonzero()
+        for part in row_blocks(len(close), x.shape[1]):
+            i, j = close[part].unbind(1)
+            distance[i, j] = (x[rows][i] - y[j]).square().sum(1)
+        yield rows, distance
 
 
 @dataclass(frozen=True, eq=False)

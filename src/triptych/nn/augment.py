@@ -56,7 +56,18 @@ def cutout(x: Pictures) -> Pictures:
 
 def augment(x: Pictures, how: Sequence[Augmentation]) -> Pictures:
     """The augmentations one after the other."""
-    steps = {"color": color, "translation": translation, "cutout": cutout}
+    return together([x], how)[0]
+
+
+def together(pictures: Sequence[Pictures], how: Sequence[Augmentation]) -> list[Pictures]:
+    """The first picture of each item augmented; others that lie over it are moved and cut as it is, and keep their
+    colors, which may not be colors at all (a label map)."""
+    x, *over = pictures
     for name in how:
-        x = steps[name](x)
-    return x
+        if name == "color":
+            x = color(x)
+        else:
+            steps = {"translation": translation, "cutout": cutout}
+            moved = steps[name](torch.cat([x, *over], 1))
+            x, *over = torch.split(moved, [x.shape[1], *(t.shape[1] for t in over)], 1)
+    return [x, *over]

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
+from triptych.core import full
 from triptych.nn import ranks
 
 HE = 2**0.5
@@ -68,8 +69,8 @@ class MinibatchDeviation(nn.Module):
         every = ranks.whole(x) if self.training else x
         n, _, h, w = every.shape
         size = next(k for k in range(min(self.size, n), 0, -1) if n % k == 0)
-        groups = every.view(size, n // size, *x.shape[1:])  # item i is in group i mod (n / size)
-        deviation = (groups.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3)).repeat(size)
+        groups = full(every).view(size, n // size, *x.shape[1:])  # item i is in group i mod (n / size)
+        deviation = (groups.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3)).to(x.dtype).repeat(size)
         own = ranks.rank() * len(x) if self.training else 0
         plane = deviation[own : own + len(x), None, None, None].expand(-1, 1, h, w)
         return torch.cat([x, plane], 1)

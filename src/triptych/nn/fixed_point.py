@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from triptych.core import FAITHFUL, Autoregressive, Noise, Sampling, evaluating, from_levels
@@ -19,9 +19,10 @@ def draw_naively(
     level = torch.zeros_like(known)
     with evaluating(model):
         for i in model.order().tolist():
-            logits = model.logits(from_levels(space, level.view(-1, *space.shape)), given).flatten(1, -2)[:, i]
+            x = values(model, level.view(-1, *space.shape))
+            logits = model.logits(x, given).flatten(1, -2)[:, i]
             level[:, i] = how.fill(known[:, i], logits, u[:, i])
-    return from_levels(space, level.view(-1, *space.shape))
+    return values(model, level.view(-1, *space.shape))
 
 
 @torch.no_grad()
@@ -40,8 +41,14 @@ def draw_by_iteration(
     level = torch.zeros_like(known)
     with evaluating(model):
         for _ in range(space.dims + 1):
-            better = how.fill(known, model.logits(from_levels(space, level), given), u)
+            better = how.fill(known, model.logits(values(model, level), given), u)
             if torch.equal(better, level):
                 break
             level = better
-    return from_levels(space, level)
+    return values(model, level)
+
+
+def values(model: Autoregressive[Any], level: Int[Tensor, "n *shape"]) -> Shaped[Tensor, "n *shape"]:
+    """Levels as values of x, in the precision of the model."""
+    x = from_levels(model.config.x, level)
+    return x.to(model.precision) if x.is_floating_point() else x

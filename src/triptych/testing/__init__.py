@@ -15,23 +15,27 @@ from typing import Any
 import torch
 
 from triptych.core import Data, Generative, Labels
+from triptych.testing.asking import check_precisions, check_questions
 from triptych.testing.likelihood import check_causality, check_likelihood, check_sampler
 from triptych.testing.linear import LinearGaussian, LinearGaussianConfig
 from triptych.testing.samples import check_samples
 from triptych.testing.saving import check_config, check_saving
 from triptych.testing.sizes import check_sizes
 from triptych.testing.toys import Examples
-from triptych.testing.training import check_players, check_resume, check_training
+from triptych.testing.training import check_bfloat16, check_players, check_resume, check_training
 
 __all__ = [
     "Examples",
     "LinearGaussian",
     "LinearGaussianConfig",
+    "check_bfloat16",
     "check_causality",
     "check_config",
     "check_likelihood",
     "check_model",
     "check_players",
+    "check_precisions",
+    "check_questions",
     "check_resume",
     "check_sampler",
     "check_samples",
@@ -56,6 +60,7 @@ def check_model(model_class: type[Generative[Any]], tiny_config: Any, data: Data
         # a model that takes no condition has to bear data that have one
         data = data or Examples(tiny_config.x, getattr(tiny_config, "given", None) or Labels(2))
         check_players(model, data)
+        check_bfloat16(model, data)
         check_training(model, data)
         check_resume(model, data)
         check_samples(model, data)
@@ -64,3 +69,5 @@ def check_model(model_class: type[Generative[Any]], tiny_config: Any, data: Data
         check_likelihood(model, data)
         check_causality(model, data)
         check_sampler(model, data)
+        check_questions(model, data)
+        check_precisions(model, data)

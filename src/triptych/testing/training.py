@@ -3,12 +3,13 @@
 import copy
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from triptych.core import Clock, Data, Generative, HasLikelihood, Player, StepNoise
+from triptych.core import Clock, Data, Generative, HasLikelihood, Player, StepNoise, learning
 from triptych.io import folder, tensors
 from triptych.testing.toys import copied, difference, first_examples, require
 from triptych.training import Round, Run, train, turn
@@ -55,6 +56,42 @@ def check_turn(model: Generative[Any], player: Player, data: Data) -> None:
     wrong = sorted(k for k in moved if id(weights[k]) not in mine)
     require(not wrong, f"{who} moves {', '.join(wrong[:3])}, which it does not own")
     require(bool(moved), f"{who} moves none of its weights")
+
+
+def check_bfloat16(model: Generative[Any], data: Data) -> None:
+    """Each player's loss, and all that it logs, is in a run in bfloat16 about what it is in float32: within a tenth.
+
+    What is not is a difference or a gradient of numbers that were rounded: see `core.precision`.
+    """
+    for stage in model.stages():
+        for player in stage.players:
+            plain, rounded = (losses(model, stage.name, player.name, data, low) for low in (False, True))
+            for key, value in plain.items():
+                other = rounded[key]
+                require(
+                    abs(value - other) <= 0.1 * abs(value) + 0.05,
+                    f"{model.name}: player {player.name}: in bfloat16, {key} is {other:.4g} instead of {value:.4g}",
+                )
+
+
+def losses(model: Generative[Any], stage: str, player: str, data: Data, low: bool) -> Mapping[str, float]:
+    """What a player's loss is, by a copy of the model, and what it logs."""
+    model = copy.deepcopy(model).train()
+    now = next(s for s in model.stages() if s.name == stage)
+    if now.begin:
+        now.begin()
+    loss = next(p for p in now.players if p.name == player).loss
+    size = min(48, len(data))
+    batch = data.fetch(torch.arange(size), StepNoise(3, size, slice(None), model.device))
+    if getattr(model.config, "given", None) is None:
+        batch = replace(batch, given=None)
+    torch.manual_seed(0)  # dropout
+    with learning(model), torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=low):
+        try:
+            found = loss(batch, Clock(1, 0.5))
+        except RuntimeError as e:
+            raise AssertionError(f"{model.name}: player {player} cannot learn in bfloat16: {e!r}") from e
+    return {"its loss": found.value.item(), **{k: v.item() for k, v in found.logs.items()}}
 
 
 def check_training(model: Generative[Any], data: Data) -> None:

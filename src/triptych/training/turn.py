@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from triptych.core import Batch, Clock, Loss, NonFiniteError, PartialLabel, Player
+from triptych.core import Batch, Clock, Loss, NonFiniteError, PartialLabel, Player, learning
 from triptych.nn import ranks
 from triptych.training.buffers import Buffers
 from triptych.training.normalizing import over_ranks
@@ -91,7 +91,7 @@ def gradient(
 ) -> tuple[Loss, Tensor]:
     """Works on the parts: the loss, and the norm of its gradient, which is in the player's weights then."""
     losses = []
-    with only(player, model), over_ranks():
+    with only(player, model), over_ranks(), learning(model):
         for i, part in enumerate(parts):
             if i:
                 buffers.begin_part()

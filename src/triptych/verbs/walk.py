@@ -38,7 +38,9 @@ def interpolate(model: Generative[Any], walks: int = 4, steps: int = 10, *, seed
     frames = []
     with evaluating(model), torch.no_grad():
         for i in range(steps):
-            start, end = (ItemNoise(seed, range(k * walks, (k + 1) * walks), model.device) for k in (0, 1))
+            start, end = (
+                ItemNoise(seed, range(k * walks, (k + 1) * walks), model.device, model.precision) for k in (0, 1)
+            )
             noise = Between(start, end, i / (steps - 1))
             if isinstance(model, LatentVariable):
                 z = noise.normal(*model.prior(None).event_shape)

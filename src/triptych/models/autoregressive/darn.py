@@ -39,6 +39,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    full,
     inverse_cdf,
 )
 from triptych.core.sampling import from_sequence, to_sequence
@@ -126,7 +127,7 @@ class Layer(Distribution):
     arg_constraints = {}
 
     def __init__(self, a: Float[Tensor, "*batch size"], weight: Float[Tensor, "size size"]) -> None:
-        self.a, self.weight = a, weight
+        self.a, self.weight = full(a), weight
         super().__init__(a.shape[:-1], a.shape[-1:], validate_args=False)
 
     def log_prob(self, value: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
@@ -193,7 +194,7 @@ class Chain(Distribution):
 
 def coins(log_odds: Float[Tensor, "*batch size"]) -> Distribution:
     """Bits that are independent of each other."""
-    return Independent(Bernoulli(logits=log_odds, validate_args=False), 1, validate_args=False)
+    return Independent(Bernoulli(logits=full(log_odds), validate_args=False), 1, validate_args=False)
 
 
 def connect(inputs: int, outputs: int, tanh: int) -> nn.Module:

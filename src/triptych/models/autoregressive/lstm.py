@@ -32,6 +32,7 @@ from triptych.core import (
     Stage,
     Tokens,
     config,
+    precisely,
 )
 
 State = tuple[Tensor, Tensor]
@@ -75,7 +76,8 @@ class LSTM(Autoregressive[None]):
         outputs: list[Tensor] = []
         after: list[State] = []
         for layer, state in zip(self.layers, states, strict=True):
-            output, state = layer(torch.cat((h, outputs[-1]), -1) if outputs else h, state)
+            # rounding errors of a recurrence add up, and not every processor has this layer in bfloat16
+            output, state = precisely(layer, torch.cat((h, outputs[-1]), -1) if outputs else h, state)
             outputs.append(output)
             after.append(state)
         return self.out(torch.cat(outputs, -1)), after

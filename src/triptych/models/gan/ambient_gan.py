@@ -31,6 +31,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    precisely,
 )
 from triptych.losses import adversarial, penalties
 from triptych.nn import unnormalized
@@ -87,7 +88,8 @@ class AmbientGAN(Generative[None]):
     def discriminator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """The discriminator's side of the game, with R1."""
         x = penalties.watched(batch.x) if self.config.penalty else batch.x
-        real, fake = self.discriminator(x), self.discriminator(self.measured(batch.noise))
+        real = precisely(self.discriminator, x) if self.config.penalty else self.discriminator(x)
+        fake = self.discriminator(self.measured(batch.noise))
         value = adversarial.discriminator(real, fake)
         logs = {"D(real)": real.sigmoid().mean(), "D(fake)": fake.sigmoid().mean()}
         if self.config.penalty:
@@ -102,7 +104,13 @@ class AmbientGAN(Generative[None]):
     def stages(self) -> Sequence[Stage]:
         adam, follow = self.config.adam, partial(self.average.update, self.generator)
         players = [
-            Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam),
+            Player(
+                name="discriminator",
+                owns=self.discriminator,
+                loss=self.discriminator_loss,
+                optimizer=adam,
+                judges=self.discriminator,
+            ),
             Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=adam, project=follow),
         ]
         return [Stage(name="train", players=players)]

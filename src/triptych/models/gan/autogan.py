@@ -274,6 +274,7 @@ class AutoGAN(Generative[None]):
                 loss=self.discriminator_loss,
                 optimizer=c.adam,
                 turns=c.turns,
+                judges=self.discriminator,
             ),
             Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=c.adam, project=follow),
         ]

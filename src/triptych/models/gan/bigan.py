@@ -32,6 +32,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    learned,
 )
 from triptych.losses import adversarial
 
@@ -73,6 +74,7 @@ class BiGAN(Generative[None]):
         encoder = nn.Sequential(nn.Flatten(1), *mlp(x.dims, config.width, config.latent, leak=0.2))
         self.coder = nn.ModuleDict({"encoder": encoder, "generator": generator})
         self.discriminator = mlp(x.dims + config.latent, config.width, 1, leak=0.2)
+        self.view = nn.Identity()  # where x is as it is judged; its code is that of x as it was
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n ..."]:
         return self.decode(self.latent(noise))
@@ -98,11 +100,10 @@ class BiGAN(Generative[None]):
 
     def judge(self, x: Float[Tensor, "n ..."], z: Float[Tensor, "n latent"]) -> Float[Tensor, " n"]:
         """The logit of D(x, z), of x being an example and z its code."""
-        return self.discriminator(torch.cat([x.flatten(1), z], 1)).squeeze(1)
+        return self.discriminator(torch.cat([self.view(x).flatten(1), z], 1)).squeeze(1)
 
     def anomaly(self, x: Float[Tensor, "n ..."], weight: Fraction = 0.9) -> Float[Tensor, " n"]:
-        """How unlike the training data x is: weight |x - G(E(x))|_1 - (1 - weight) log D(x, E(x)); call it in
-        evaluation mode.
+        """How unlike the training data x is: weight |x - G(E(x))|_1 - (1 - weight) log D(x, E(x)).
 
         Efficient GAN-Based Anomaly Detection (Zenati et al., 2018, Section 3; https://arxiv.org/abs/1802.06222).
         """
@@ -110,6 +111,7 @@ class BiGAN(Generative[None]):
         off = (x - self.decode(z)).abs().flatten(1).sum(1)
         return weight * off + (1 - weight) * softplus(-self.judge(x, z))
 
+    @learned
     def pairs(self, batch: Batch[None]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """The logits of (x, E(x)) and of (G(z), z)."""
         z = self.latent(batch.noise)
@@ -130,7 +132,13 @@ class BiGAN(Generative[None]):
     def stages(self) -> Sequence[Stage]:
         adam = self.config.adam
         players = [
-            Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam),
+            Player(
+                name="discriminator",
+                owns=self.discriminator,
+                loss=self.discriminator_loss,
+                optimizer=adam,
+                judges=self.view,
+            ),
             Player(name="coder", owns=self.coder, loss=self.coder_loss, optimizer=adam),
         ]
         return [Stage(name="train", players=players)]

@@ -149,7 +149,7 @@ class BigGAN(Truncatable[Label]):
         """Batches of truncated z and random classes, always the same."""
         batches, size = STANDING
         for i in range(batches):
-            noise = ItemNoise(0, range(i * size, (i + 1) * size), self.device)
+            noise = ItemNoise(0, range(i * size, (i + 1) * size), self.device, self.precision)
             y = (noise.uniform() * self.config.given.classes).long()
             yield truncated(noise.normal(self.generator.latent), truncation), y
 
@@ -173,6 +173,7 @@ class BigGAN(Truncatable[Label]):
             owns=self.discriminator,
             loss=self.discriminator_loss,
             optimizer=c.discriminator_adam,
+            judges=self.discriminator,
             turns=c.discriminator_turns,
         )
         generator = Player(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated
 
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -33,6 +34,8 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    full,
+    precisely,
 )
 from triptych.nn.ranks import whole
 
@@ -99,8 +102,8 @@ def pulling_away(codes: Float[Tensor, "n code"]) -> Float[Tensor, ""]:
     0 if all are orthogonal; 1 if all lie on one line, whichever way they point.
     """
     n = len(codes)
-    s = normalize(codes)
-    squares = (s @ s.T).square()
+    s = normalize(full(codes))
+    squares = precisely(torch.mm, s, s.T).square()
     return (squares.sum() - squares.diagonal().sum()) / (n * (n - 1))
 
 
@@ -112,6 +115,7 @@ class EBGAN(Generative[None]):
         self.config = config
         self.generator = generator(config)
         self.discriminator = Autoencoder(config)
+        self.view = nn.Identity()  # where x is as it is judged: what a run augments is what has to be reconstructed
         for net, deviation in ((self.generator, 0.02), (self.discriminator, 0.002)):  # Appendix A
             for layer in net.modules():
                 if isinstance(layer, nn.Linear):
@@ -122,6 +126,7 @@ class EBGAN(Generative[None]):
 
     def energy(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """D(x): the mean squared error of its reconstruction. Low where the model takes x for data."""
+        x = self.view(x)
         return (self.discriminator(x)[1] - x).square().flatten(1).mean(1)
 
     def discriminator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
@@ -132,7 +137,7 @@ class EBGAN(Generative[None]):
 
     def generator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Equation 2, D(G(z)), with the pulling-away term, which is for the generator alone (Section 2.4)."""
-        fake = self.draw(batch.noise)
+        fake = self.view(self.draw(batch.noise))
         codes, reconstruction = self.discriminator(fake)
         energy, pull = (reconstruction - fake).square().mean(), pulling_away(whole(codes))
         return Loss(energy + self.config.pull * pull, {"energy": energy, "pulling_away": pull})
@@ -140,7 +145,13 @@ class EBGAN(Generative[None]):
     def stages(self) -> Sequence[Stage]:
         adam = self.config.adam
         players = [
-            Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam),
+            Player(
+                name="discriminator",
+                owns=self.discriminator,
+                loss=self.discriminator_loss,
+                optimizer=adam,
+                judges=self.view,
+            ),
             Player(
                 name="generator",
                 owns=self.generator,

@@ -28,6 +28,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    precisely,
 )
 from triptych.losses import adversarial, penalties
 from triptych.nn.ema import EMA
@@ -122,7 +123,8 @@ class GAN(Generative[None]):
         x, made = batch.x, self.draw(batch.noise)
         if self.config.penalty:
             x, made = penalties.watched(x), penalties.watched(made)
-        real, fake = self.discriminator(x), self.discriminator(made)
+        judge = partial(precisely, self.discriminator) if self.config.penalty else self.discriminator
+        real, fake = judge(x), judge(made)
         value = adversarial.discriminator(real, fake)
         logs = {"D(real)": real.sigmoid().mean(), "D(fake)": fake.sigmoid().mean()}
         if self.config.penalty:
@@ -138,7 +140,13 @@ class GAN(Generative[None]):
     def stages(self) -> Sequence[Stage]:
         adam, follow = self.config.adam, partial(self.average.update, self.generator)
         players = [
-            Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam),
+            Player(
+                name="discriminator",
+                owns=self.discriminator,
+                loss=self.discriminator_loss,
+                optimizer=adam,
+                judges=self.discriminator,
+            ),
             Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=adam, project=follow),
         ]
         return [Stage(name="train", players=players)]

@@ -48,6 +48,8 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    full,
+    precisely,
 )
 from triptych.losses import adversarial, penalties
 from triptych.losses.pixels import DiscretizedLogistic
@@ -158,7 +160,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Float[Tensor, "n c h w"]) -> Normal:
         """q(h | x) of each number."""
-        mean, log_scale = self.encoder(x).chunk(2, 1)
+        mean, log_scale = full(self.encoder(x)).chunk(2, 1)
         return Normal(mean, log_scale.clamp(-8, 4).exp(), validate_args=False)
 
     def pixels(self, h: Latents) -> Distribution:
@@ -337,7 +339,7 @@ class GAT(Generative[Label | None]):
         self.config = config
         self.autoencoder = Autoencoder(config)
         self.generator = Generator(config)
-        self.judge = Discriminator(config)  # not "discriminator": what it is given is no image that could be augmented
+        self.judge = Discriminator(config)
         self.average = EMA(self.generator, config.ema)
 
     def draw(self, noise: Noise, given: Label | None = None) -> Float[Tensor, "n c h w"]:
@@ -384,13 +386,13 @@ class GAT(Generative[Label | None]):
     def discriminator_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """L_D: pairs, and the same pairs a small step aside under the same noise, judged in one pass."""
         c, noise, y = self.config, batch.noise, None if batch.given is None else batch.given.y
-        real = self.copies(self.encode(batch.x))
-        fake = self.latents(noise, batch.given, self.generator)
+        real = self.copies(full(self.encode(batch.x)))
+        fake = full(self.latents(noise, batch.given, self.generator))
         aside = torch.stack([noise.normal(*real.shape[2:]) for _ in range(2 * c.levels)]).chunk(2)
         near = real + c.nearby * self.copies(aside[0][0]), fake + c.nearby * aside[1]
         under = self.noises(noise), self.noises(noise)
         views = [self.seen(h, n) for h, n in zip((real, fake, *near), under * 2, strict=True)]
-        scores = self.judge(torch.cat(views, 1), None if y is None else y.repeat(4))
+        scores = precisely(self.judge, torch.cat(views, 1), None if y is None else y.repeat(4))
         real_score, fake_score, real_near, fake_near = scores.chunk(4)
         r1 = penalties.squared_difference(real_score, real_near, c.nearby)
         r2 = penalties.squared_difference(fake_score, fake_near, c.nearby)
@@ -410,7 +412,14 @@ class GAT(Generative[Label | None]):
         adam = replace(c.adam, lr=c.adam.lr * 768 / c.width)
         vae = Player(name="autoencoder", owns=self.autoencoder, loss=self.vae_loss, optimizer=c.vae_adam)
         players = [
-            Player(name="discriminator", owns=self.judge, loss=self.discriminator_loss, optimizer=adam, clip=1.0),
+            Player(
+                name="discriminator",
+                owns=self.judge,
+                loss=self.discriminator_loss,
+                optimizer=adam,
+                clip=1.0,
+                judges="its discriminator looks at latents, which are no pictures",
+            ),
             Player(
                 name="generator",
                 owns=self.generator,

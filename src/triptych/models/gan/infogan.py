@@ -47,6 +47,8 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    full,
+    learned,
 )
 from triptych.losses import adversarial
 from triptych.nn import strided
@@ -126,7 +128,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, " n"], Categorical, Normal]:
         h = self.trunk(x)
-        logits, mean, log_sd = torch.split(self.codes(h), self.sizes, 1)
+        logits, mean, log_sd = torch.split(full(self.codes(h)), self.sizes, 1)
         # deviations that grow or shrink without limit would make log Q explode before the codes mean anything
         sd = (3 * (log_sd / 3).tanh()).exp()
         return (
@@ -159,6 +161,7 @@ class InfoGAN(Generative[None]):
         numbers, z = torch.split(2 * u[:, 1:] - 1, [c.numbers, c.latent], 1)
         return Codes(category, numbers, c.spread * z)
 
+    @learned
     def decode(self, codes: Codes) -> Float[Tensor, "n c h w"]:
         """G: by the generator in training, by its average otherwise."""
         net = self.generator if self.training else self.average.module
@@ -231,6 +234,7 @@ class InfoGAN(Generative[None]):
                 owns=self.discriminator,
                 loss=self.discriminator_loss,
                 optimizer=c.discriminator_adam,
+                judges=self.discriminator,
             ),
             Player(
                 name="generator",

@@ -225,8 +225,8 @@ class LAPGAN(Generative[Label | None]):
     def one_hot(self, n: int, given: Label | None) -> OneHot:
         """The classes, [n, classes]; [n, 0] without any."""
         if given is None:
-            return torch.empty(n, 0, device=self.device)
-        return one_hot(given.y, self.config.given.classes).float()
+            return torch.empty(n, 0, device=self.device, dtype=self.precision)
+        return one_hot(given.y, self.config.given.classes).to(self.precision)
 
     def pair(self, x: Picture, k: int) -> tuple[Picture, Picture | None]:
         """I_k of images, and l_k but for the coarsest level."""
@@ -259,6 +259,7 @@ class LAPGAN(Generative[Label | None]):
                 owns=level.discriminator,
                 loss=partial(self.discriminator_loss, k),
                 optimizer=c.adam,
+                judges="each level adds to a smaller image that it is given, and is judged beside it",
             ),
             Player(
                 name="generator",

@@ -97,7 +97,13 @@ class LSGAN(Generative[None]):
     def stages(self) -> Sequence[Stage]:
         adam, follow = self.config.adam, partial(self.average.update, self.generator)
         players = [
-            Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam),
+            Player(
+                name="discriminator",
+                owns=self.discriminator,
+                loss=self.discriminator_loss,
+                optimizer=adam,
+                judges=self.discriminator,
+            ),
             Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=adam, project=follow),
         ]
         return [Stage(name="train", players=players)]

@@ -38,6 +38,8 @@ from triptych.core import (
     RMSProp,
     Stage,
     config,
+    full,
+    precisely,
 )
 from triptych.losses import penalties
 from triptych.nn import strided
@@ -176,7 +178,7 @@ class MSGGAN(Generative[None]):
         super().__init__()
         self.config = config
         self.generator = Generator(config)
-        self.judge = Critic(config)  # not "critic": what it is given is no image that a run could augment
+        self.judge = Critic(config)
         self.average = EMA(self.generator, config.ema)
 
     def draw(self, noise: Noise, given: None = None) -> Picture:
@@ -190,7 +192,7 @@ class MSGGAN(Generative[None]):
         cuts = [prod(shape) for shape in shapes]
         middle = penalties.between(flat(real), flat(fake), noise.uniform())
         parts = zip(torch.split(middle, cuts, 1), shapes, strict=True)
-        scores = self.judge([part.reshape(-1, *shape) for part, shape in parts])
+        scores = precisely(self.judge, [part.reshape(-1, *shape) for part, shape in parts])
         slopes = torch.split(penalties.gradients(scores, middle), cuts, 1)
         return torch.stack([(slope.norm(dim=1) - 1).square().mean() for slope in slopes]).mean()
 
@@ -198,7 +200,7 @@ class MSGGAN(Generative[None]):
         """WGAN-GP's, and Progressive GAN's drift term."""
         c, x = self.config, pyramid(batch.x, len(sizes(self.config)))
         made = self.generator(batch.noise.normal(c.latent))
-        real, fake = self.judge(x), self.judge(made)
+        real, fake = full(self.judge(x)), full(self.judge(made))
         penalty, distance = self.penalty(x, made, batch.noise), real.mean() - fake.mean()
         value = c.penalty * penalty + c.drift * real.square().mean() - distance
         return Loss(value, {"distance": distance, "penalty": penalty})
@@ -209,7 +211,13 @@ class MSGGAN(Generative[None]):
     def stages(self) -> Sequence[Stage]:
         rmsprop, follow = self.config.rmsprop, partial(self.average.update, self.generator)
         players = [
-            Player(name="critic", owns=self.judge, loss=self.critic_loss, optimizer=rmsprop),
+            Player(
+                name="critic",
+                owns=self.judge,
+                loss=self.critic_loss,
+                optimizer=rmsprop,
+                judges="its critic looks at an image in several sizes at once, which have to fit together",
+            ),
             Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=rmsprop, project=follow),
         ]
         return [Stage(name="train", players=players)]

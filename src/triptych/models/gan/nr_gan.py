@@ -43,6 +43,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    precisely,
 )
 from triptych.losses import adversarial, penalties
 from triptych.nn import unnormalized
@@ -204,7 +205,8 @@ class NRGAN(Generative[None]):
     def discriminator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Equation 2, from the discriminator's side, with R1."""
         x = penalties.watched(batch.x) if self.config.penalty else batch.x
-        real, fake = self.discriminator(x), self.discriminator(self.parts(batch.noise).noisy)
+        real = precisely(self.discriminator, x) if self.config.penalty else self.discriminator(x)
+        fake = self.discriminator(self.parts(batch.noise).noisy)
         value = adversarial.discriminator(real, fake)
         logs = {"D(real)": real.sigmoid().mean(), "D(fake)": fake.sigmoid().mean()}
         if self.config.penalty:
@@ -222,7 +224,13 @@ class NRGAN(Generative[None]):
     def stages(self) -> Sequence[Stage]:
         adam, follow = self.config.adam, partial(self.average.update, self.generators)
         players = [
-            Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam),
+            Player(
+                name="discriminator",
+                owns=self.discriminator,
+                loss=self.discriminator_loss,
+                optimizer=adam,
+                judges=self.discriminator,
+            ),
             Player(name="generators", owns=self.generators, loss=self.generator_loss, optimizer=adam, project=follow),
         ]
         return [Stage(name="train", players=players)]

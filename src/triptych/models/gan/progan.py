@@ -40,6 +40,8 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    full,
+    precisely,
 )
 from triptych.losses import penalties
 from triptych.nn import strided
@@ -206,10 +208,10 @@ class ProGAN(Generative[None]):
         """WGAN-GP's, and the drift term (Appendix A.1)."""
         c, at = self.config, self.grow(level, fading, clock)
         x, made = self.shown(batch.x), self.draw(batch.noise)
-        real, fake = self.critic(x, *at), self.critic(made, *at)
+        real, fake = full(self.critic(x, *at)), full(self.critic(made, *at))
         middle = penalties.between(x, made, batch.noise.uniform())
         # the minibatch's deviation ties the scores of a group together: as in the authors' code, that is let be
-        penalty = penalties.unit_gradient(self.critic(middle, *at) / c.slope, middle)
+        penalty = penalties.unit_gradient(precisely(self.critic, middle, *at) / c.slope, middle)
         distance = real.mean() - fake.mean()
         value = c.penalty * penalty + c.drift * real.square().mean() - distance
         return Loss(value, {"distance": distance, "penalty": penalty, "growth": self.growth.clone()})
@@ -229,7 +231,7 @@ class ProGAN(Generative[None]):
         adam, follow = self.config.adam, partial(self.average.update, self.generator)
         critic_loss, generator_loss = (partial(f, level, fading) for f in (self.critic_loss, self.generator_loss))
         players = [
-            Player(name="critic", owns=self.critic, loss=critic_loss, optimizer=adam),
+            Player(name="critic", owns=self.critic, loss=critic_loss, optimizer=adam, judges=self.critic),
             Player(name="generator", owns=self.generator, loss=generator_loss, optimizer=adam, project=follow),
         ]
         size = len(self.generator.levels) - 1 - level

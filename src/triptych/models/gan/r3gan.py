@@ -42,6 +42,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    precisely,
 )
 from triptych.losses import adversarial, penalties
 from triptych.nn import strided
@@ -250,7 +251,7 @@ class R3GAN(Generative[Label | None]):
         """L_D. Only differences of logits mean anything, so the share of pairs judged rightly is logged instead."""
         y = None if batch.given is None else batch.given.y
         x = penalties.watched(torch.cat([batch.x, self.draw(batch.noise, batch.given)]))
-        scores = self.discriminator(x, None if y is None else y.repeat(2))
+        scores = precisely(self.discriminator, x, None if y is None else y.repeat(2))
         real, fake = scores.chunk(2)
         r1, r2 = (part.mean() for part in penalties.gradients(scores, x).square().sum(1).chunk(2))
         value = adversarial.relativistic(real, fake) + self.gamma(clock) / 2 * (r1 + r2)
@@ -265,7 +266,13 @@ class R3GAN(Generative[Label | None]):
     def stages(self) -> Sequence[Stage]:
         adam, follow = self.config.adam, partial(self.average.update, self.generator)
         players = [
-            Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam),
+            Player(
+                name="discriminator",
+                owns=self.discriminator,
+                loss=self.discriminator_loss,
+                optimizer=adam,
+                judges=self.discriminator,
+            ),
             Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=adam, project=follow),
         ]
         return [Stage(name="train", players=players)]

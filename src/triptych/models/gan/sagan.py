@@ -123,6 +123,7 @@ class SAGAN(Generative[Label]):
             owns=self.discriminator,
             loss=self.discriminator_loss,
             optimizer=c.discriminator_adam,
+            judges=self.discriminator,
         )
         generator = Player(
             name="generator",

@@ -142,6 +142,7 @@ class SGAN(Generative[PartialLabel | None]):
         self.config = config
         self.generator = generator(config)
         self.classifier = Classifier(config)
+        self.view = nn.Identity()  # where x is as it is judged, by all of the classifier or by its features
 
     def draw(self, noise: Noise, given: PartialLabel | None = None) -> Float[Tensor, "n c h w"]:
         """The generator knows no classes; where one is asked for, p(x | y) is proportional to p(x) p(y | x).
@@ -157,7 +158,8 @@ class SGAN(Generative[PartialLabel | None]):
         y = given.y[:, None, None].expand(-1, c.candidates, 1)
         weight = torch.where(y < 0, torch.arange(c.candidates, device=x.device)[:, None] == 0, p.gather(2, y.clamp(0)))
         total = weight.squeeze(2).cumsum(1)
-        chosen = (total <= noise.uniform(1) * total[:, -1:]).sum(1).clamp(max=c.candidates - 1)
+        all_of_it = total[:, -1:]  # none of probability 0 is chosen, however u times it is rounded
+        chosen = ((total <= noise.uniform(1) * all_of_it) & (total < all_of_it)).sum(1)
         return x[torch.arange(n, device=x.device), chosen]
 
     def classify(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
@@ -165,8 +167,8 @@ class SGAN(Generative[PartialLabel | None]):
         return self.classifier(x).softmax(1)
 
     def classifier_loss(self, batch: Batch[PartialLabel], clock: Clock) -> Loss:
-        fake = self.classifier(self.draw(batch.noise), batch.noise)
-        real, y = self.classifier(batch.x, batch.noise), batch.given.y
+        fake = self.classifier(self.view(self.draw(batch.noise)), batch.noise)
+        real, y = self.classifier(self.view(batch.x), batch.noise), batch.given.y
         told, game = supervised(real, y, batch.known), unsupervised(real, fake)
         logs = {"supervised": told, "unsupervised": game, "labels": (y >= 0).float().mean()}
         logs |= {"D(real)": real.logsumexp(1).sigmoid().mean(), "D(fake)": fake.logsumexp(1).sigmoid().mean()}
@@ -174,13 +176,15 @@ class SGAN(Generative[PartialLabel | None]):
 
     def generator_loss(self, batch: Batch[PartialLabel], clock: Clock) -> Loss:
         features = self.classifier.features
-        fake = features(self.draw(batch.noise), batch.noise)
-        return Loss(feature_matching(whole(features(batch.x, batch.noise)), whole(fake)))
+        fake = features(self.view(self.draw(batch.noise)), batch.noise)
+        return Loss(feature_matching(whole(features(self.view(batch.x), batch.noise)), whole(fake)))
 
     def stages(self) -> Sequence[Stage]:
         adam = self.config.adam
         players = [
-            Player(name="classifier", owns=self.classifier, loss=self.classifier_loss, optimizer=adam),
+            Player(
+                name="classifier", owns=self.classifier, loss=self.classifier_loss, optimizer=adam, judges=self.view
+            ),
             Player(
                 name="generator",
                 owns=self.generator,

@@ -182,7 +182,7 @@ class StackedGAN(Generative[Label]):
         return noise.uniform(self.config.latents[level])
 
     def one_hot(self, given: Label) -> Float[Tensor, "n classes"]:
-        return one_hot(given.y, self.config.given.classes).float()
+        return one_hot(given.y, self.config.given.classes).to(self.precision)
 
     def encoder_loss(self, batch: Batch[Label], clock: Clock) -> Loss:
         logits = self.encoder.label(self.encoder.image(batch.x))
@@ -260,7 +260,8 @@ class StackedGAN(Generative[Label]):
     def judge(self, level: int, together: bool) -> Player:
         loss = partial(self.discriminator_loss, level, together)
         net = self.discriminators[level]
-        return Player(name=f"discriminator {level}", owns=net, loss=loss, optimizer=self.config.adam)
+        images = net if level == 0 else None  # the other judges features
+        return Player(name=f"discriminator {level}", owns=net, loss=loss, optimizer=self.config.adam, judges=images)
 
     def maker(self, level: int) -> Player:
         return Player(

@@ -33,6 +33,7 @@ from triptych.core import (
     RMSProp,
     Stage,
     config,
+    full,
 )
 from triptych.nn import strided
 from triptych.nn.dense import mlp
@@ -89,7 +90,7 @@ class WGAN(Generative[None]):
 
     def critic_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Algorithm 1, line 5, to be lowered instead of raised."""
-        distance = self.critic(batch.x).mean() - self.critic(self.draw(batch.noise)).mean()
+        distance = full(self.critic(batch.x)).mean() - full(self.critic(self.draw(batch.noise))).mean()
         return Loss(-distance, {"distance": distance})
 
     def generator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
@@ -111,6 +112,7 @@ class WGAN(Generative[None]):
                 optimizer=c.rmsprop,
                 turns=c.critic_turns,
                 project=self.clip,
+                judges=self.critic,
             ),
             Player(
                 name="generator", owns=self.generator, loss=self.generator_loss, optimizer=c.rmsprop, project=follow

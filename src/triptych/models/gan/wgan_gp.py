@@ -34,6 +34,8 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    full,
+    precisely,
 )
 from triptych.losses import penalties
 from triptych.nn import strided
@@ -92,9 +94,9 @@ class WGANGP(Generative[None]):
     def critic_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Equation 3."""
         fake = self.draw(batch.noise)
-        distance = self.critic(batch.x).mean() - self.critic(fake).mean()
+        distance = full(self.critic(batch.x)).mean() - full(self.critic(fake)).mean()
         middle = penalties.between(batch.x, fake, batch.noise.uniform())
-        penalty = penalties.unit_gradient(self.critic(middle), middle)
+        penalty = penalties.unit_gradient(precisely(self.critic, middle), middle)
         return Loss(self.config.penalty * penalty - distance, {"distance": distance, "penalty": penalty})
 
     def generator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
@@ -104,7 +106,14 @@ class WGANGP(Generative[None]):
     def stages(self) -> Sequence[Stage]:
         c, follow = self.config, partial(self.average.update, self.generator)
         players = [
-            Player(name="critic", owns=self.critic, loss=self.critic_loss, optimizer=c.adam, turns=c.critic_turns),
+            Player(
+                name="critic",
+                owns=self.critic,
+                loss=self.critic_loss,
+                optimizer=c.adam,
+                turns=c.critic_turns,
+                judges=self.critic,
+            ),
             Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=c.adam, project=follow),
         ]
         return [Stage(name="train", players=players)]

@@ -230,6 +230,7 @@ class YLG(Generative[Label]):
             owns=self.discriminator,
             loss=self.discriminator_loss,
             optimizer=c.discriminator_adam,
+            judges=self.discriminator,
         )
         generator = Player(
             name="generator",

@@ -144,6 +144,13 @@ def discriminator(c: DeepFillConfig) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+class Beside(nn.Module):
+    """A picture and its mask, channels beside channels: as they are judged."""
+
+    def forward(self, x: Float[Tensor, "n c h w"], mask: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n c+1 h w"]:
+        return torch.cat([x, mask], 1)
+
+
 class DeepFill(AnySize[Picture]):
     name = "deepfill"
     multiple = 4
@@ -153,7 +160,7 @@ class DeepFill(AnySize[Picture]):
         self.config = c = config
         self.generator = generator(c)
         self.discriminator = discriminator(c)
-        self.average = EMA(self.generator, c.ema)
+        self.beside, self.average = Beside(), EMA(self.generator, c.ema)
         self.reach = reach(self.generator, self.multiple)
 
     def draw(self, noise: Noise, given: Picture) -> Float[Tensor, "n c h w"]:
@@ -178,12 +185,18 @@ class DeepFill(AnySize[Picture]):
         return Loss(c.pixel * pixel + c.adversarial * adversarial.hinge_generator(scores), logs)
 
     def judge(self, x: Float[Tensor, "n c h w"], mask: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n d h2 w2"]:
-        return self.discriminator(torch.cat([x, mask], 1))
+        return self.discriminator(self.beside(x, mask))
 
     def stages(self) -> Sequence[Stage]:
         adam, follow = self.config.adam, partial(self.average.update, self.generator)
         players = [
-            Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam),
+            Player(
+                name="discriminator",
+                owns=self.discriminator,
+                loss=self.discriminator_loss,
+                optimizer=adam,
+                judges=self.beside,
+            ),
             Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=adam, project=follow),
         ]
         return [Stage(name="train", players=players)]

@@ -172,7 +172,13 @@ class SRGAN(AnySize[Picture]):
         c, net, follow = self.config, self.generator, partial(self.average.update, self.generator)
         alone = Player(name="generator", owns=net, loss=self.pixel_loss, optimizer=c.pretrain_adam, project=follow)
         players = [
-            Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=c.adam),
+            Player(
+                name="discriminator",
+                owns=self.discriminator,
+                loss=self.discriminator_loss,
+                optimizer=c.adam,
+                judges="its discriminator also tells how alike two pictures are, which would be moved apart",
+            ),
             Player(name="generator", owns=net, loss=self.generator_loss, optimizer=c.adam, project=follow),
         ]
         return [

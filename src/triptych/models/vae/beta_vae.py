@@ -31,6 +31,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    full,
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
@@ -69,7 +70,7 @@ class BetaVAE(Decoding[None]):
 
     def encode(self, x: Float[Tensor, "n c h w"], given: None = None) -> Distribution:
         """q(z | x)"""
-        mean, log_scale = self.encoder(x.flatten(1)).chunk(2, dim=1)
+        mean, log_scale = full(self.encoder(x.flatten(1))).chunk(2, dim=1)
         return Independent(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
 
     def decode(self, z: Float[Tensor, "... latent"], given: None = None) -> Distribution:

@@ -34,6 +34,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    full,
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
@@ -129,7 +130,7 @@ class CVAE(Decoding[Label]):
 
 def gaussian(parameters: Float[Tensor, "n two_latent"]) -> Distribution:
     """A diagonal Gaussian from means and logarithms of standard deviations."""
-    mean, log_scale = parameters.chunk(2, dim=-1)
+    mean, log_scale = full(parameters).chunk(2, dim=-1)
     return Independent(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
 
 

@@ -33,6 +33,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    full,
 )
 from triptych.losses.bounds import held, importance_weighted, importance_weighted_in_parts, reparameterize_doubly
 from triptych.losses.pixels import Binary, DiscretizedLogistic
@@ -74,7 +75,7 @@ class IWAE(Decoding[None]):
 
     def encode(self, x: Float[Tensor, "n c h w"], given: None = None) -> Distribution:
         """q(z | x)"""
-        mean, log_scale = self.encoder(x.flatten(1)).chunk(2, dim=1)
+        mean, log_scale = full(self.encoder(x.flatten(1))).chunk(2, dim=1)
         return Independent(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
 
     def decode(self, z: Float[Tensor, "... latent"], given: None = None) -> Distribution:

@@ -42,7 +42,9 @@ from triptych.core import (
     Preset,
     Stage,
     UsageError,
+    asked,
     config,
+    full,
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
@@ -91,7 +93,7 @@ def connect(inputs: int, hidden: int) -> nn.Sequential:
 
 def gaussian(parameters: Float[Tensor, "... two_latent"]) -> Distribution:
     """From means, and variances before a softplus."""
-    mean, variance = parameters.chunk(2, dim=-1)
+    mean, variance = full(parameters).chunk(2, dim=-1)
     return Normal(mean, (F.softplus(variance) + LEAST_VARIANCE).sqrt(), validate_args=False)
 
 
@@ -99,10 +101,11 @@ def corrected(p: Distribution, heard: Distribution) -> Distribution:
     """q(e | above, x): what the model expects and what x suggests, weighted by precision, in units of the former.
 
     With gain = variance_p / (variance_p + v), the paper's mean_q = mean_p + gain (m - mean_p) and variance_q =
-    (1 - gain) variance_p.
+    (1 - gain) variance_p; 1 - gain = v / (variance_p + v), which keeps its digits where the gain is all but 1.
     """
-    gain = p.variance / (p.variance + heard.variance)
-    return Normal(gain * (heard.mean - p.mean) / p.stddev, (1 - gain).sqrt(), validate_args=False)
+    both = p.variance + heard.variance
+    shift = p.stddev * (heard.mean - p.mean) / both
+    return Normal(shift, (heard.variance / both).sqrt(), validate_args=False)
 
 
 class LadderVAE(Decoding[None]):
@@ -132,6 +135,7 @@ class LadderVAE(Decoding[None]):
             heard.append(gaussian(head(features)))
         return heard
 
+    @asked
     def descend(
         self, choose: Choose, heard: Sequence[Distribution] | None = None
     ) -> tuple[Float[Tensor, "... z1"], list[Tensor], list[Distribution]]:

@@ -39,6 +39,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    full,
     inverse_cdf,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic
@@ -81,7 +82,7 @@ class MIWAE(Decoding[None]):
 
     def encode(self, x: Float[Tensor, "n c h w"], given: None = None) -> Distribution:
         """q(z | x_known), with x zero where nothing is known"""
-        mean, log_scale = self.encoder(x.flatten(1)).chunk(2, dim=1)
+        mean, log_scale = full(self.encoder(x.flatten(1))).chunk(2, dim=1)
         return Independent(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
 
     def decode(self, z: Float[Tensor, "... latent"], given: None = None) -> Distribution:
@@ -163,7 +164,7 @@ class MIWAE(Decoding[None]):
         x, there = self.split(known)
         filled = []
         for rows in self.shares(len(x), draws):
-            noise = ItemNoise(seed, rows, self.device)
+            noise = ItemNoise(seed, rows, self.device, self.precision)
             log_w, z = self.log_weights(x[rows], there[rows], noise.normal(draws, self.config.latent).movedim(1, 0))
             mean = (log_w.softmax(0)[..., None, None, None] * self.pixels(z).mean).sum(0)
             filled.append(torch.where(there[rows], x[rows], mean))
@@ -183,7 +184,7 @@ class MIWAE(Decoding[None]):
         x, there = self.split(known)
         filled = []
         for rows in self.shares(len(x), draws):
-            noise = ItemNoise(seed, rows, self.device)
+            noise = ItemNoise(seed, rows, self.device, self.precision)
             log_w, z = self.log_weights(x[rows], there[rows], noise.normal(draws, self.config.latent).movedim(1, 0))
             pick = inverse_cdf(log_w.T[:, None].expand(-1, copies, -1), noise.uniform(copies)).T
             p = self.pixels(z.take_along_dim(pick[..., None], 0))

@@ -39,6 +39,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    full,
 )
 from triptych.losses import adversarial
 from triptych.nn.ema import EMA
@@ -136,7 +137,7 @@ class VAEGAN(Generative[None]):
 
     def encode(self, x: Float[Tensor, "n c h w"], given: None = None) -> Distribution:
         """q(z | x)"""
-        mean, log_scale = self.encoder(x).chunk(2, dim=1)
+        mean, log_scale = full(self.encoder(x)).chunk(2, dim=1)
         return Independent(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
@@ -193,7 +194,13 @@ class VAEGAN(Generative[None]):
         players = [
             Player(name="encoder", owns=self.encoder, loss=self.encoder_loss, optimizer=adam),
             Player(name="decoder", owns=self.decoder, loss=self.decoder_loss, optimizer=adam, project=follow),
-            Player(name="discriminator", owns=self.discriminator, loss=self.discriminator_loss, optimizer=adam),
+            Player(
+                name="discriminator",
+                owns=self.discriminator,
+                loss=self.discriminator_loss,
+                optimizer=adam,
+                judges=self.discriminator,
+            ),
         ]
         return [Stage(name="train", players=players)]
 

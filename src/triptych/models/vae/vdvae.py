@@ -46,6 +46,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    full,
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.mixture import LogisticMixture, parameters_of
@@ -171,11 +172,11 @@ class TopDownBlock(nn.Module):
         self, features: Tensor, choose: Callable[[Distribution], Tensor], heard: Tensor | None
     ) -> tuple[Tensor, Tensor, Distribution]:
         """The features after this block, its standardized latents, and the distribution they were chosen from."""
-        mean, log_sd, more = torch.split(self.p(features), self.split, 1)
+        mean, log_sd, more = torch.split(full(self.p(features)), self.split, 1)
         if heard is None:
             own = Normal(torch.zeros_like(mean), torch.ones_like(mean), validate_args=False)
         else:
-            mean_q, log_sd_q = self.q(torch.cat((features, heard), 1)).chunk(2, 1)
+            mean_q, log_sd_q = full(self.q(torch.cat((features, heard), 1))).chunk(2, 1)
             own = Normal((mean_q - mean) * (-log_sd).exp(), (log_sd_q - log_sd).exp(), validate_args=False)
         e = choose(own)
         features = features + more + self.of_z(mean + log_sd.exp() * e)
@@ -345,14 +346,14 @@ class Posterior(Distribution):
     has_rsample = True
 
     def __init__(self, model: VDVAE, found: Sequence[Tensor]) -> None:
-        self.model, self.found = model, found
+        self.model, self.found, self.decoder = model, found, model.active.decoder
         super().__init__(torch.Size([len(found[0])]), torch.Size([model.latents]), validate_args=False)
 
     def run(self, sample_shape: torch.Size, choose: Choose) -> tuple[list[Tensor], list[Distribution]]:
         """Each block's latents and distribution, with the batch sample_shape and n in one."""
         times = prod(sample_shape)
         found = [repeated(f, times) for f in self.found]
-        _, e, layers = self.model.active.decoder(times * len(self.found[0]), choose, found)
+        _, e, layers = self.decoder(times * len(self.found[0]), choose, found)
         return e, layers
 
     def row(self, e: Sequence[Tensor], sample_shape: torch.Size) -> Tensor:
