@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from triptych.core import Audio, DataError, ResourceError, Symbols, Tokens, UsageError
@@ -24,7 +25,7 @@ from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.noisy import Corruption
 from triptych.data.packs import Pack, is_pack, open_pack
-from triptych.data.recordings import SOUNDS, read_sounds
+from triptych.data.recordings import SOUNDS, Clip, put, read_sounds
 from triptych.data.sink import CHUNK, CannotWrite, Content, Options, Sink
 from triptych.data.splits import REQUESTS
 
@@ -116,6 +117,7 @@ def data(
     if isinstance(found, Packed) and options in (
         Options(whole=found.pack.meta.whole),
         Options(tokens=getattr(found.pack.meta.x, "symbols", None)),
+        Options(sound=found.pack.meta.x if isinstance(found.pack.meta.x, Audio) else None),
     ):
         pack = found.pack
     else:
@@ -261,8 +263,17 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
         whole = {split: meta.x.decode(tokens[start:stop]) for split, (start, stop) in meta.splits.items()}
         texts = {split: partial(iter, [text]) for split, text in whole.items()}
         return tokenize(texts, set().union(*whole.values()), meta.name, sink, list(meta.problems), list(meta.notes))
-    for start in range(0, len(pack.x), CHUNK):
-        sink.append(pack.x[start : start + CHUNK], getattr(meta.x, "levels", 256))
+    x = None
+    if isinstance(meta.x, Audio):
+        x = sink.options.sound or meta.x
+        if x.rate != meta.x.rate:
+            raise DataError(f"{meta.name} has {meta.x.rate:,} samples a second, where {x.rate:,} are wanted")
+        for i in range(len(pack)):
+            level = torch.from_numpy(pack.clip(i).astype(np.int32))
+            put(Clip(meta.x.expand(meta.x.from_index(level)).numpy(), meta.x.rate), x, sink)
+    else:
+        for start in range(0, len(pack.x), CHUNK):
+            sink.append(pack.x[start : start + CHUNK], getattr(meta.x, "levels", 256))
     return Content(
         splits={split: stop - start for split, (start, stop) in meta.splits.items()},
         labels=pack.y,
@@ -272,6 +283,7 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
         problems=list(meta.problems),
         notes=list(meta.notes),
         truth=meta.truth,
+        x=x,
     )
 
 
