@@ -2,7 +2,9 @@
 
 import io
 import math
+import struct
 import sys
+import tracemalloc
 import wave
 from pathlib import Path
 
@@ -12,8 +14,8 @@ import torch
 from PIL import Image
 
 from triptych.core import Audio, DataError, Images, ItemNoise, Label, Labels, UsageError
-from triptych.data import check_fits, data
-from triptych.data.recordings import decode
+from triptych.data import check_fits, data, pack
+from triptych.data.recordings import BadClip, decode, decode_other
 from triptych.io import configs
 from triptych.report import sound
 
@@ -111,7 +113,123 @@ def test_every_16_bit_code_is_a_level_and_is_written_back(tmp_path: Path) -> Non
         assert np.array_equal(np.frombuffer(file.readframes(65536), "<i2"), codes[0])
 
 
+def riff(fmt: bytes, data: bytes, *, before: bytes = b"", size: int | None = None, kind: bytes = b"RIFF") -> bytes:
+    """A WAV file written by hand."""
+    said = len(data) if size is None else size
+    chunks = b"fmt " + struct.pack("<I", len(fmt)) + fmt + before + b"data" + struct.pack("<I", said) + data
+    return kind + struct.pack("<I", min(4 + len(chunks), 0xFFFFFFFF)) + b"WAVE" + chunks
+
+
+def fmt(bits: int = 16, *, tag: int = 1, channels: int = 1, rate: int = 8000, block: int | None = None) -> bytes:
+    width = -(-bits // 8) * channels if block is None else block
+    return struct.pack("<HHIIHH", tag, channels, rate, rate * width, width, bits)
+
+
+def extensible(bits: int, valid: int, *, tag: int = 1, channels: int = 1) -> bytes:
+    guid = struct.pack("<H", tag) + bytes.fromhex("000000001000800000aa00389b71")
+    return fmt(bits, tag=0xFFFE, channels=channels) + struct.pack("<HHI", 22, valid, 4) + guid
+
+
+CODES = np.array([-(2**15), -1, 0, 1, 258, 2**15 - 1])
+STORED = {
+    8: ((CODES >> 8) + 128).astype("u1").tobytes(),
+    16: CODES.astype("<i2").tobytes(),
+    24: np.ascontiguousarray((CODES * 256).astype("<i4")[:, None].view("u1")[:, :3]).tobytes(),
+    32: (CODES * 65536).astype("<i4").tobytes(),
+}
+
+
+@pytest.mark.parametrize("bits", STORED)
+def test_headers_that_say_the_same_in_other_ways(bits: int) -> None:
+    plain = decode(riff(fmt(bits), STORED[bits]))
+    junk = b"JUNK" + struct.pack("<I", 3) + b"abc\0"
+    ds64 = b"ds64" + struct.pack("<IQQQI", 28, 0, len(STORED[bits]), 6, 0)
+    for same in (
+        riff(extensible(bits, bits), STORED[bits]),  # what sox writes of 24 bits
+        riff(fmt(bits), STORED[bits] + b"LIST\4\0\0\0INFO", before=junk, size=len(STORED[bits])),
+        riff(fmt(bits), STORED[bits], size=0xFFFFFFFF),  # into a pipe, by ffmpeg
+        riff(fmt(bits), STORED[bits], size=0x7FFFF000),  # and by sox
+        riff(fmt(bits), STORED[bits] + b"LIST\4\0\0\0INFO", before=ds64, size=0xFFFFFFFF, kind=b"RF64"),
+        riff(fmt(bits, block=0), STORED[bits]),
+    ):
+        again = decode(same)
+        assert again.rate == 8000 and np.array_equal(again.amplitude, plain.amplitude)
+    assert plain.amplitude.shape == (1, 6) and plain.amplitude[0, 1] < 0 < plain.amplitude[0, 2]
+
+
+def test_floating_point() -> None:
+    values = np.array([-1.5, -1, -0.25, 0, 0.5, 2], "<f4")
+    for bits in (32, 64):
+        stored = values.astype(f"<f{bits // 8}").tobytes()
+        for head in (fmt(bits, tag=3), extensible(bits, bits, tag=3)):
+            np.testing.assert_array_equal(decode(riff(head, stored)).amplitude[0], values.clip(-1, 1))
+    with pytest.raises(BadClip, match="NaN"):
+        decode(riff(fmt(32, tag=3), np.array([0, np.nan], "<f4").tobytes()))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (riff(fmt(64), bytes(64)), "64 bits in 8 bytes"),
+        (riff(fmt(0), bytes(64)), "0 bits"),
+        (riff(fmt(16, rate=0), bytes(64)), "0 samples a second"),
+        (riff(fmt(16, channels=0, block=2), bytes(64)), "0 channels"),
+        (riff(fmt(16, block=12), bytes(64)), "16 bits in 12 bytes"),
+        (riff(fmt(16)[:10], bytes(64)), "header is too short"),
+        (b"RIFF\4\0\0\0WAVE", "ends within its header"),
+        (b"RIFF\x0c\0\0\0WAVEdata\4\0\0\0abcd", "samples come before the header"),
+        (riff(fmt(16), bytes(64), size=80), "its header says 40 samples, and 32 are there"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_odd_headers_are_the_file_s_own_fault(content: bytes, reason: str, tmp_path: Path) -> None:
+    path = folder(tmp_path / "in", a=wav(tone()), b=wav(tone()), bad=content)
+    found = data(path, split="all", cache=tmp_path)
+    assert len(found) == 2 and [p.file for p in found.problems] == ["bad.wav"] and reason in found.problems[0].reason
+    (tmp_path / "in" / "a.wav").unlink()
+    (tmp_path / "in" / "b.wav").unlink()
+    with pytest.raises(DataError, match="none of 1 sound files can be read"):
+        data(path, cache=tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "AIFF", "WAV", "AU", "CAF"])
+@pytest.mark.parametrize("bits", [16, 24])
+def test_the_same_codes_have_the_same_levels_in_every_kind_of_file(kind: str, bits: int) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    codes = np.random.default_rng(0).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (500, 2))
+    out = io.BytesIO()
+    soundfile.write(out, (codes << (32 - bits)).astype(np.int32), 8000, format=kind, subtype=f"PCM_{bits}")
+    for read in (decode, decode_other):
+        clip = read(out.getvalue())
+        np.testing.assert_array_equal(clip.amplitude, ((2 * codes + 1) / (2.0**bits - 1)).astype(np.float32).T)
+
+
 # Folders
+
+
+def test_one_long_recording_takes_no_more_room_than_it_has_samples(tmp_path: Path) -> None:
+    long = tone(400_000)
+    path = folder(tmp_path / "in", long=wav(long), **{f"s{i}": wav(tone(80 + i)) for i in range(20)})
+    tracemalloc.start()
+    try:
+        found = data(path, split="all", cache=tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.x == Audio(1, 400_000, rate=8000) and len(found) == 21 and not found.problems
+    assert sum(p.stat().st_size for p in (tmp_path / "data").rglob("*")) < 1e6 and peak < 20e6
+    for row in range(21):
+        (x,) = found.fetch(torch.tensor([row]), ItemNoise(0, [row])).x
+        length = found.pack.clip(row).shape[1]
+        assert torch.equal(found.x.nearest(x)[0, :length] - 32768, torch.from_numpy(long[0, :length]))
+        assert x[0, length:].abs().max() < 1e-4 if length < 400_000 else True
+    packed = pack(path, tmp_path / "packed")
+    again = data(tmp_path / "packed", split="all", cache=tmp_path)
+    assert again.fingerprint == found.fingerprint == packed.fingerprint
+    cut = data(tmp_path / "packed", split="all", sound=Audio(1, 90, rate=8000), cache=tmp_path)
+    assert torch.equal(cut.stored, data(path, split="all", sound=Audio(1, 90, rate=8000), cache=tmp_path).stored)
+    with pytest.raises(DataError, match="16,000 are wanted"):
+        data(tmp_path / "packed", sound=Audio(1, 90), cache=tmp_path)
 
 
 def test_sub_folders_are_classes(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -47,8 +49,9 @@ def load_npz(tree: Archive) -> Named:
         if role in found.setdefault(split, {}):
             raise DataError(f"{tree.name} has two arrays that could be {role}; the second is {shown(name)!r}")
         try:
-            with tree.zip.open(name) as file:
-                found[split][role] = np.lib.format.read_array(file, allow_pickle=False)
+            with tree.open(name) as file:
+                stream: Any = SimpleNamespace(read=file.read)  # no file on disk, which numpy would take some for
+                found[split][role] = np.lib.format.read_array(stream, allow_pickle=False)
         except (ValueError, EOFError, OverflowError, MemoryError, OSError, zipfile.BadZipFile, zlib.error) as e:
             raise DataError(f"{tree.name}: {shown(name)!r} cannot be read as an array: {plain(e)}") from e
     missing = [split for split, arrays in found.items() if "x" not in arrays]

@@ -177,6 +177,8 @@ class Dataset:
         served = str(self.windows) if self.windows else str(self.dynamic)
         if self.known is not None:
             served += hashlib.sha256(self.known.numpy().tobytes()).hexdigest()
+        if self.condition == "label" and self.tokenizer:
+            served += self.condition
         if self.numbering and not self.numbering.unchanged:
             served += str(self.numbering.numbers)
         return sha256_of(self.pack.fingerprint, rows, served, *([str(self.mutate)] if self.mutate else []))
@@ -233,7 +235,7 @@ class Dataset:
         if self.windows:
             places = numbers[:, None] + torch.arange(self.windows.length)
             return Batch(torch.from_numpy(self.pack.x)[places, 0].to(device).long(), None, noise)
-        k = torch.from_numpy(self.pack.x).index_select(0, numbers).to(device)
+        k = self.levels(numbers).to(device)
         given: Label | PartialLabel | Text | None = None
         if self.serves == "caption" and self.pack.tokens is not None:
             given = Text(torch.from_numpy(self.pack.tokens).index_select(0, numbers).to(device).long())
@@ -249,6 +251,18 @@ class Dataset:
             replaced, by = noise.uniform(*space.shape) < self.mutate, noise.uniform(*space.shape) * space.levels
             k = torch.where(replaced, by.long(), k.long())
         return Batch(space.from_index(k), given, noise)
+
+    def levels(self, rows: Int[Tensor, " k"]) -> Shaped[Tensor, "k ..."]:
+        """What is stored of rows of the pack; clips with silence after them, to the length of the space."""
+        x = self.pack.meta.x
+        if not isinstance(x, Audio):
+            return torch.from_numpy(self.pack.x).index_select(0, rows)
+        silence = int(x.nearest(torch.zeros(())))
+        out = torch.full((len(rows), *x.shape), silence, dtype=torch.uint8 if x.levels <= 256 else torch.int32)
+        for padded, row in zip(out.numpy(), rows.tolist(), strict=True):
+            clip = self.pack.clip(row)
+            padded[:, : clip.shape[1]] = clip
+        return out
 
     def locate(self, rows: Tensor) -> Tensor:
         """The rows of the pack that `rows` of this data set are. Raises IndexError."""
@@ -266,11 +280,13 @@ class Dataset:
 
     @property
     def stored(self) -> Shaped[Tensor, "n ..."]:
-        """What is stored: levels [n, *x.shape], uint8 or int32 (before any drawing), float32 points [n, dims], or
-        windows of tokens [n, length].
+        """What is stored: levels [n, *x.shape], uint8 or int32 (before any drawing; sound with the silence after it),
+        float32 points [n, dims], or windows of tokens [n, length].
 
         A view of the mapped file where it can be: nothing is read before it is used.
         """
+        if isinstance(self.pack.meta.x, Audio):
+            return self.levels(self.locate(torch.arange(len(self))))
         return self.take(self.pack.x)
 
     @property
@@ -346,7 +362,7 @@ class Dataset:
         share = (labels - order + classes - 1) // classes  # the classes that come first take what is left over
         kept = torch.cat([shuffled[y[shuffled] == c][: int(share[c])] for c in range(classes)])
         every, chosen = self.locate(torch.arange(len(self))), self.locate(kept)
-        known = torch.zeros(len(self.pack.x), dtype=torch.bool)
+        known = torch.zeros(len(self.pack), dtype=torch.bool)
         known[chosen] = True
         return replace(self, rows=torch.cat([every, chosen.repeat(len(self) // labels)]), known=known)
 

@@ -1,20 +1,28 @@
-"""Folders and zip archives, read the same way: a tree of regular files, by name, with what was wrong in it.
+"""Folders and archives (zip, tar), read the same way: a tree of regular files, by name, with what was wrong in it.
 
 Nothing is ever extracted. What is not a plain file (a FIFO, a device, a dangling or circular link) is reported and
 left alone; an archive that could do harm (names that climb out, links, bombs) is refused as a whole.
 """
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import os
 import re
 import stat
+import tarfile
+import tempfile
+import weakref
 import zipfile
+import zlib
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import IO, Any, Protocol
 
 from triptych.core import DataError, IntegrityError, config
 
@@ -162,58 +170,162 @@ class Files:
         return pieces_of(self.folder / name)
 
 
-class Archive:
-    """A zip file, read in place.
+class Archive(ABC):
+    """An archive, read in place. Names are those of the files that went in, whoever made it: with backslashes or with
+    slashes, "./" before them or not."""
 
-    Raises IntegrityError if it is not safe to read, DataError if it is damaged or encrypted.
-    """
+    def __init__(self, name: str, stamp: str, packed: int):
+        self.name, self.stamp, self.packed = name, stamp, packed
+        self.files, self.problems = dict[str, int](), list[Problem]()
 
-    def __init__(self, source: Path | bytes, name: str):
-        self.name = name
-        packed = source.stat().st_size if isinstance(source, Path) else len(source)
-        try:
-            self.zip = zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source))
-        except (zipfile.BadZipFile, NotImplementedError, EOFError) as e:
-            raise DataError(f"{self.name} cannot be read as a zip archive: {e}") from e
-        entries = self.zip.infolist()
-        for entry in entries:
-            self.check(entry)
-        total = sum(e.file_size for e in entries)
-        if total > max(MANY_BYTES, RATIO * packed) or sum(e.compress_size for e in entries) > packed:
+    def check_sizes(self, sizes: Iterable[int]) -> None:
+        """Raises IntegrityError if the archive claims to hold absurdly much."""
+        if (total := sum(sizes)) > max(MANY_BYTES, RATIO * self.packed):
             raise IntegrityError(
-                f"{self.name} claims to hold {total:,} bytes in {packed:,}: it is built like a decompression bomb"
+                f"{self.name} claims to hold {total:,} bytes in {self.packed:,}: it is built like a decompression bomb"
             )
-        times = Counter(e.filename for e in entries if not e.is_dir() and not hidden(e.filename))
-        self.files = {name: self.zip.getinfo(name).file_size for name in sorted(times)}
+
+    def inner_name(self, said: str) -> str:
+        """A name as it is used here; "" for the archive itself. Raises IntegrityError for one that leads out of it."""
+        where = PurePosixPath(said.replace("\\", "/"))
+        if where.is_absolute() or ".." in where.parts or re.match("[A-Za-z]:", said) or "\0" in said:
+            raise IntegrityError(f"{self.name} holds {shown(said)!r}, a name that leads out of the archive")
+        return str(where) if where.parts else ""
+
+    def list_files(self, sizes: Iterable[tuple[str, int]]) -> None:
+        """Takes over names and sizes, in the order of the archive."""
+        named = [(name, size) for name, size in sizes if name and not hidden(name)]
+        times = Counter(name for name, _ in named)
+        sizes_of = dict(named)
+        self.files = {name: sizes_of[name] for name in sorted(times)}
         self.problems = [
             Problem(file=shown(name), reason=f"{times[name]} times in the archive; the last one is taken")
             for name in self.files
             if times[name] > 1
         ]
-        self.stamp = sha256_file(source) if isinstance(source, Path) else hashlib.sha256(source).hexdigest()
 
-    def check(self, entry: zipfile.ZipInfo) -> None:
-        name, kind = entry.filename, entry.external_attr >> 16
-        where = PurePosixPath(name.replace("\\", "/"))
-        if where.is_absolute() or ".." in where.parts or re.match("[A-Za-z]:", name) or not where.parts:
-            raise IntegrityError(f"{self.name} holds {shown(name)!r}, a name that leads out of the archive")
-        if stat.S_IFMT(kind) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise IntegrityError(f"{self.name} holds {shown(name)!r}, a link or a device; only files are read")
-        if entry.flag_bits & 1:
-            raise DataError(f"{self.name} is encrypted ({shown(name)!r}); pack it again without a password")
+    @abstractmethod
+    def open(self, name: str) -> IO[bytes]:
+        """One file, to be read. Raises errors of many types for damaged data."""
 
     def read(self, name: str) -> bytes:
         return b"".join(self.pieces(name))
 
     def pieces(self, name: str) -> Iterator[bytes]:
         try:
-            with self.zip.open(name) as file:
+            with self.open(name) as file:
                 while piece := file.read(PIECE):
                     yield piece
         except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as e:
             raise OSError(str(e)) from e
         except Exception as e:  # zlib, bz2 and lzma each have an error of their own for damaged data
             raise OSError(f"damaged in the archive ({e})") from e
+
+
+class Zip(Archive):
+    """A zip file. Raises IntegrityError if it is not safe to read, DataError if it is damaged or encrypted."""
+
+    def __init__(self, source: Path | bytes, name: str):
+        at_path = isinstance(source, Path)
+        stamp = sha256_file(source) if at_path else hashlib.sha256(source).hexdigest()  # type: ignore[arg-type]
+        super().__init__(name, stamp, source.stat().st_size if at_path else len(source))  # type: ignore[union-attr, arg-type]
+        try:
+            self.zip = zipfile.ZipFile(source if at_path else io.BytesIO(source))  # type: ignore[arg-type]
+        except (zipfile.BadZipFile, NotImplementedError, EOFError) as e:
+            raise DataError(f"{self.name} cannot be read as a zip archive: {e}") from e
+        entries = self.zip.infolist()
+        names = [self.checked(entry) for entry in entries]
+        self.check_sizes(e.file_size for e in entries)
+        if sum(e.compress_size for e in entries) > self.packed:
+            raise IntegrityError(f"{self.name} holds files that overlap: it is built like a decompression bomb")
+        found = [(name, entry) for name, entry in zip(names, entries, strict=True) if not is_folder(entry)]
+        self.entries = dict(found)
+        self.list_files((name, entry.file_size) for name, entry in found)
+
+    def checked(self, entry: zipfile.ZipInfo) -> str:
+        """The name of an entry. Raises as the class does."""
+        name, kind = written_name(entry), entry.external_attr >> 16
+        inner = self.inner_name(name)
+        if not inner and not is_folder(entry):
+            raise IntegrityError(f"{self.name} holds {shown(name)!r}, a name that leads out of the archive")
+        if stat.S_IFMT(kind) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise IntegrityError(f"{self.name} holds {shown(name)!r}, a link or a device; only files are read")
+        if entry.flag_bits & 1:
+            raise DataError(f"{self.name} is encrypted ({shown(name)!r}); pack it again without a password")
+        return inner
+
+    def open(self, name: str) -> IO[bytes]:
+        return self.zip.open(self.entries[name])
+
+
+def written_name(entry: zipfile.ZipInfo) -> str:
+    """The name of an entry as it was meant: many tools write UTF-8 and do not say so."""
+    if entry.flag_bits & 0x800:
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode()
+    except UnicodeError:
+        return entry.filename  # it is in DOS's own encoding, as an archive that says nothing should be
+
+
+def is_folder(entry: zipfile.ZipInfo) -> bool:
+    return entry.filename.endswith(("/", "\\")) or stat.S_ISDIR(entry.external_attr >> 16)
+
+
+class Tar(Archive):
+    """A tar file, compressed or not. A compressed one is inflated into a temporary file without a name.
+
+    Raises IntegrityError if it is not safe to read, DataError if it is damaged.
+    """
+
+    def __init__(self, path: Path, name: str):
+        super().__init__(name, sha256_file(path), path.stat().st_size)
+        try:
+            file = self.inflated(path)
+            weakref.finalize(self, file.close)
+            self.tar = tarfile.open(fileobj=file, mode="r:")
+            members = self.tar.getmembers()
+        except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, ValueError, OSError) as e:
+            raise DataError(f"{self.name} cannot be read as a tar archive: {e}") from e
+        found = []
+        for member in members:
+            inner = self.inner_name(member.name)
+            if not member.isfile() and not member.isdir():
+                raise IntegrityError(
+                    f"{self.name} holds {shown(member.name)!r}, a link or a device; only files are read"
+                )
+            if member.isfile():
+                found.append((inner, member))
+        self.check_sizes(member.size for _, member in found)
+        self.members = dict(found)
+        self.list_files((inner, member.size) for inner, member in found)
+
+    def inflated(self, path: Path) -> IO[bytes]:
+        """The tar file itself. Raises IntegrityError once it is larger than `check_sizes` allows."""
+        kinds: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+        with path.open("rb") as file:
+            opener = kinds.get(file.read(2))
+        if opener is None:
+            return path.open("rb")
+        whole, size = tempfile.TemporaryFile(), 0
+        try:
+            with opener(path) as packed:
+                while piece := packed.read(PIECE):
+                    self.check_sizes([size := size + len(piece)])
+                    whole.write(piece)
+        except BaseException:
+            whole.close()
+            raise
+        whole.seek(0)
+        return whole
+
+    def open(self, name: str) -> IO[bytes]:
+        file = self.tar.extractfile(self.members[name])
+        assert file is not None
+        return file
+
+
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 
 def reason_of(error: OSError) -> str:

@@ -1,9 +1,9 @@
 """Packed data: every source becomes, once, a folder of plain .npy arrays that are memory-mapped from then on.
 
-    x.npy        uint8 [n, channels, height, width]; for sound uint8 or int32 [n, channels, length]; for points float32
-                 [n, dims]; for text its n tokens [n, 1]
-    sizes.npy    int64 [n, 3], (channels, height, width) of each picture, where they keep their own sizes: x.npy is then
-                 uint8 [all their pixels], one picture after the other
+    x.npy        uint8 [n, channels, height, width]; for points float32 [n, dims]; for text its n tokens [n, 1]; for
+                 sound uint8 or uint16, one clip after the other, frame by frame
+    sizes.npy    int64 [n, 2], (channels, length) of each clip; or [n, 3], (channels, height, width) of each picture,
+                 where they keep their own sizes: x.npy is then uint8 [all their pixels], one picture after the other
     y.npy        int64 [n], a class each, -1 if it is not known  (where there are labels)
     tokens.npy   int32 [n, length]                              (where there are captions)
     captions.json                                               (the captions themselves)
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from triptych.core import Audio, Images, IntegrityError, Points, Tokens, config
+from triptych.core import Audio, Images, IntegrityError, Points, Space, Tokens, config
 from triptych.core.reading import MOST_JSON, expect, parse_json, read_file
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, reason_of, sha256_file, sha256_of, shown
@@ -89,7 +89,7 @@ class Pack:
 
     @cached_property
     def ends(self) -> np.ndarray:
-        """Where each picture ends in x, if they keep their own sizes."""
+        """Where each picture or clip ends in x, if they keep their own sizes."""
         assert self.sizes is not None
         return np.cumsum(self.sizes.prod(1))
 
@@ -99,6 +99,13 @@ class Pack:
             return self.x[i]
         shape = tuple(self.sizes[i].tolist())
         return self.x[self.ends[i] - int(np.prod(shape)) : self.ends[i]].reshape(shape)
+
+    def clip(self, i: int) -> np.ndarray:
+        """The levels of clip i, [channels, its own length], a view."""
+        if self.sizes is None:
+            return self.x[i]  # as an earlier version packed it
+        channels, length = self.sizes[i].tolist()
+        return self.x[self.ends[i] - channels * length : self.ends[i]].reshape(length, channels).T
 
     @cached_property
     def partial(self) -> bool:
@@ -174,7 +181,7 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
         notes=tuple(content.notes),
         truth=content.truth,
         files=files,
-        whole=sizes is not None,
+        whole=options.whole,
     )
     if folder is None:
         assert x is not None
@@ -248,7 +255,8 @@ def open_pack(folder: Path) -> Pack:
         if size != file.bytes:
             raise IntegrityError(f"{shown(path)} has {size or 'no'} bytes where meta.json says {file.bytes}")
     x, sizes = mapped(folder, "x.npy", meta), mapped(folder, "sizes.npy", meta)
-    if x is None or x.shape[1:] != (() if meta.whole else meta.x.shape) or (sizes is None) == meta.whole:
+    ragged = meta.whole or (isinstance(meta.x, Audio) and sizes is not None)
+    if x is None or x.shape[1:] != (() if ragged else meta.x.shape) or (sizes is not None) != ragged:
         raise IntegrityError(f"{where}/x.npy does not hold {meta.x}")
     pack = Pack(meta, x, mapped(folder, "y.npy", meta), mapped(folder, "tokens.npy", meta), folder, None, sizes)
     check(pack, where)
@@ -263,10 +271,8 @@ def check(pack: Pack, where: str) -> None:
     meta, y, tokens, sizes = pack.meta, pack.y, pack.tokens, pack.sizes
     if pack.x.dtype.name not in DTYPES[type(meta.x)]:
         raise IntegrityError(f"{where}/x.npy holds {pack.x.dtype}, not {meta.x}")
-    if sizes is not None:
-        plain = sizes.ndim == 2 and sizes.shape[1] == 3 and sizes.dtype.kind in "iu"
-        if not plain or (sizes < 1).any() or (sizes >= 2**20).any() or int(sizes.prod(1).sum()) != len(pack.x):
-            raise IntegrityError(f"{where}/sizes.npy does not say where the pictures of x.npy end")
+    if sizes is not None and not well_sized(sizes, meta.x, len(pack.x)):
+        raise IntegrityError(f"{where}/sizes.npy does not say where the items of x.npy end")
     n = len(pack)
     if not meta.splits or not all(0 <= start <= stop <= n for start, stop in meta.splits.values()):
         raise IntegrityError(f"{where}/meta.json: splits are not rows of the {n:,} that there are")
@@ -278,6 +284,15 @@ def check(pack: Pack, where: str) -> None:
         fits = tokens.dtype == np.int32 and tokens.shape == (n, length)
         if not fits or (n and not 0 <= tokens.min() <= tokens.max() < words):
             raise IntegrityError(f"{where}/tokens.npy does not hold a caption of {length} tokens for each item")
+
+
+def well_sized(sizes: np.ndarray, x: Space, total: int) -> bool:
+    """Whether these are the sizes of items that x.npy holds, one after the other."""
+    if sizes.ndim != 2 or sizes.shape[1] != len(x.shape) or sizes.dtype.kind not in "iu":
+        return False
+    if (sizes < 0).any() or (sizes >= 2**40).any() or int(sizes.prod(1).sum()) != total:
+        return False
+    return not isinstance(x, Audio) or bool((sizes[:, 0] == x.channels).all() and (sizes[:, 1] <= x.length).all())
 
 
 def mapped(folder: Path, name: str, meta: Meta) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -97,23 +97,39 @@ class Sink:
                 self.path.write_bytes(b"")
 
     def append(self, rows: np.ndarray, levels: int = 256) -> None:
-        """Levels, uint8 [k, channels, height, width] or uint8 or int32 [k, channels, length]; or float32 [k, dims].
+        """Levels, uint8 [k, channels, height, width]; or float32 [k, dims].
 
         Raises UsageError if the options do not apply.
         """
-        holds = {2: "points", 3: "sound", 4: "images"}[rows.ndim]
-        if self.options.tokens is not None:
-            raise UsageError(f"tokens= is for text; this source holds {holds}")
-        if holds != "sound" and self.options.sound is not None:
-            raise UsageError(f"sound= is for recordings; this source holds {holds}")
-        if holds != "images" and replace(self.options, sound=None) != Options():
-            raise UsageError(f"size=, channels=, binary= and noisy= are for images; this source holds {holds}")
+        holds = {2: "points", 4: "images"}[rows.ndim]
+        self.check_options(holds)
         if holds == "images":
             rows, levels = self.convert(rows, levels)
         if self.options.whole:
             self.sizes += [rows.shape[1:]] * len(rows)
             rows = rows.reshape(-1)
         self.keep(rows, levels)
+
+    def append_sound(self, pieces: Iterable[np.ndarray], x: Audio) -> None:
+        """One clip of any length, a piece after the other: levels, uint8 or uint16 [k, channels].
+
+        Raises UsageError if the options do not apply.
+        """
+        self.check_options("sound")
+        length = 0
+        for piece in pieces:
+            self.keep(piece.reshape(-1), x.levels)
+            length += len(piece)
+        self.sizes.append((x.channels, length))
+
+    def check_options(self, holds: str) -> None:
+        """Raises UsageError for options that are not for what a source holds."""
+        if self.options.tokens is not None:
+            raise UsageError(f"tokens= is for text; this source holds {holds}")
+        if holds != "sound" and self.options.sound is not None:
+            raise UsageError(f"sound= is for recordings; this source holds {holds}")
+        if holds != "images" and replace(self.options, sound=None) != Options():
+            raise UsageError(f"size=, channels=, binary= and noisy= are for images; this source holds {holds}")
 
     def append_tokens(self, tokens: np.ndarray, symbols: Symbols) -> None:
         """int64 [k]: the next tokens of a text, kept in as few bytes as they take.

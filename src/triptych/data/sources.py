@@ -3,11 +3,13 @@
 import difflib
 import errno
 import logging
+import re
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from triptych.core import Audio, DataError, ResourceError, Symbols, Tokens, UsageError
@@ -18,12 +20,12 @@ from triptych.data.cache import cached, install
 from triptych.data.corpus import TokenKind, check_tokens, is_corpus, read_corpus, tokenize
 from triptych.data.crops import Crops
 from triptych.data.dataset import Condition, Dataset, Windows
-from triptych.data.files import Archive, Files, Folder, Tree, reason_of, sha256_file, shown
+from triptych.data.files import TARS, Archive, Files, Folder, Tar, Tree, Zip, reason_of, sha256_file, shown
 from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.noisy import Corruption
 from triptych.data.packs import Pack, is_pack, open_pack
-from triptych.data.recordings import SOUNDS, read_sounds
+from triptych.data.recordings import SOUNDS, Clip, put, read_sounds
 from triptych.data.sink import CHUNK, CannotWrite, Content, Options, Sink
 from triptych.data.splits import REQUESTS
 
@@ -59,8 +61,8 @@ def data(
 
     source    the name of a built-in set (`BUILTIN`), or of one of the library that is on this machine; a folder of
               images or of sound files (class sub-folders, or metadata.jsonl or .csv with text or label); .npy or .npz;
-              an idx file or a folder of them; a .txt file or a folder of them (UTF-8); a zip of any of these, read in
-              place; a packed folder. A split may follow: "mnist:test".
+              an idx file or a folder of them; a .txt file or a folder of them (UTF-8); a zip or tar of any of these,
+              read in place; a packed folder. A split may follow: "mnist:test".
     split     "train" (if nothing is said), "test", "validation" (or "val"), or "all". A source with no splits of its
               own holds out a tenth as "test": the files, or rows, whose name's, or number's, sha256 is smallest
               (below 0.1 when read as a number from 0 to 1); of text, the last tenth of its characters.
@@ -115,6 +117,7 @@ def data(
     if isinstance(found, Packed) and options in (
         Options(whole=found.pack.meta.whole),
         Options(tokens=getattr(found.pack.meta.x, "symbols", None)),
+        Options(sound=found.pack.meta.x if isinstance(found.pack.meta.x, Audio) else None),
     ):
         pack = found.pack
     else:
@@ -260,8 +263,17 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
         whole = {split: meta.x.decode(tokens[start:stop]) for split, (start, stop) in meta.splits.items()}
         texts = {split: partial(iter, [text]) for split, text in whole.items()}
         return tokenize(texts, set().union(*whole.values()), meta.name, sink, list(meta.problems), list(meta.notes))
-    for start in range(0, len(pack.x), CHUNK):
-        sink.append(pack.x[start : start + CHUNK], getattr(meta.x, "levels", 256))
+    x = None
+    if isinstance(meta.x, Audio):
+        x = sink.options.sound or meta.x
+        if x.rate != meta.x.rate:
+            raise DataError(f"{meta.name} has {meta.x.rate:,} samples a second, where {x.rate:,} are wanted")
+        for i in range(len(pack)):
+            level = torch.from_numpy(pack.clip(i).astype(np.int32))
+            put(Clip(meta.x.expand(meta.x.from_index(level)).numpy(), meta.x.rate), x, sink)
+    else:
+        for start in range(0, len(pack.x), CHUNK):
+            sink.append(pack.x[start : start + CHUNK], getattr(meta.x, "levels", 256))
     return Content(
         splits={split: stop - start for split, (start, stop) in meta.splits.items()},
         labels=pack.y,
@@ -271,6 +283,7 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
         problems=list(meta.problems),
         notes=list(meta.notes),
         truth=meta.truth,
+        x=x,
     )
 
 
@@ -351,21 +364,23 @@ def find_in_file(path: Path) -> Source:
         named = load_npy(path)
         return Source(name, sha256_file(path), lambda sink: read_arrays(where, named, sink))
     if suffix == ".npz":
-        return from_npz(name, Archive(path, where))
+        return from_npz(name, Zip(path, where))
     if suffix == ".txt":
         tree = Files(path.parent, [path.name])
         tree.name = where
         return from_corpus(name, tree)
     if suffix == ".zip":
-        return from_tree(name, Archive(path, where))
+        return from_tree(name, Zip(path, where))
+    if path.name.lower().endswith(TARS):
+        return from_tree(shown(re.sub(r"(?i)\.(tar(\.\w+)?|t\w+)$", "", path.name)), Tar(path, where))
     if NAME.fullmatch(path.name.lower()):
         names = with_labels(path)
         if len(find_idx(names[:1], where)) == 0:
             raise DataError(f"{where} holds labels; name the file of images beside it")
         return from_idx(name, Files(path.parent, names), {"": dict(zip(("x", "y"), names, strict=False))})
     raise DataError(
-        f"{where} is no source: we take a folder of images or sounds, .npy, .npz, .txt, .zip, idx files (called "
-        f"...images-idx3-ubyte, also .gz and .xz), and the built-in {', '.join(BUILTIN)}"
+        f"{where} is no source: we take a folder of images or sounds, .npy, .npz, .txt, .zip, .tar (.gz, .bz2, .xz), "
+        f"idx files (called ...images-idx3-ubyte, also .gz and .xz), and the built-in {', '.join(BUILTIN)}"
     )
 
 
@@ -375,7 +390,7 @@ def from_tree(name: str, tree: Tree) -> Source:
     if isinstance(tree, Archive) and tree.files and all(f.endswith(".npy") for f in tree.files):
         return from_npz(name, tree)
     if isinstance(tree, Archive) and len(tree.files) == 1 and (file := next(iter(tree.files))).endswith(".npz"):
-        return from_npz(name, Archive(tree.read(file), f"{tree.name}/{shown(file)}"))
+        return from_npz(name, Zip(tree.read(file), f"{tree.name}/{shown(file)}"))
     if is_corpus(tree):
         return from_corpus(name, tree)
     sounds = SOUNDS.among(tree)

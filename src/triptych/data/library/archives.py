@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from triptych.core import DataError, IntegrityError
-from triptych.data.files import LARGEST_FILE, MANY_BYTES, RATIO, Archive, shown
+from triptych.data.files import LARGEST_FILE, MANY_BYTES, RATIO, Zip, shown
 
 AR, ENTRY = b"!<arch>\n", 60
 """How an ar archive begins, and the bytes of the header of each file in it (see `man 5 ar`)."""
@@ -40,7 +40,7 @@ def members(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
 
 
 def in_zip(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
-    archive = Archive(path, shown(path))
+    archive = Zip(path, shown(path))
     for name, size in archive.files.items():
         if wanted(name):
             check_size(name, size, path)
