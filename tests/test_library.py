@@ -1,13 +1,17 @@
 """Real data by name: archives read in place, checked, written whole or not at all. Nothing here needs a network."""
 
+import errno
 import gzip
 import hashlib
 import io
 import json
 import os
+import signal
 import struct
+import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,7 +28,7 @@ from triptych.data import data, library
 from triptych.data.library import archives, emoji, faces, fashion, packages, photographs, qt, satellite
 from triptych.data.library.packages import Package
 from triptych.data.library.recipe import Archives, Folder, Recipe
-from triptych.errors import DataError, IntegrityError, TriptychError, UsageError
+from triptych.errors import DataError, IntegrityError, ResourceError, TriptychError, UsageError
 
 
 def picture(seed: int, size: tuple[int, int] = (8, 8), format: str = "PNG") -> bytes:
@@ -240,7 +244,8 @@ def test_a_set_is_brought_once_and_opened_by_its_name(registry: Registry, tmp_pa
     said: list[str] = []
     got = tt.get_data("toys", tell=said.append)
     assert got.new and got.folder == tmp_path / "cache/library/toys"
-    assert registry.asked == ["pack --ignore-scripts --silent toys@1.0.0"]
+    (asked,) = registry.asked
+    assert asked.startswith("pack --ignore-scripts ") and asked.endswith(" toys@1.0.0")
     assert said[0].startswith("bringing toys 1.0.0 (npm") and said[1].startswith("writing ")
     assert "Licence: CC0" in (got.folder / "README.md").read_text()
     assert not tt.get_data("toys").new and len(registry.asked) == 1
@@ -358,6 +363,61 @@ def test_a_client_that_fails_is_quoted_in_one_line(registry: Registry, tmp_path:
     registry.script("exit 0")
     with pytest.raises(TriptychError, match="brought 0 files"):
         tt.get_data("toys")
+
+
+def test_an_interrupted_client_ends_and_leaves_nothing(registry: Registry, tmp_path: Path) -> None:
+    """Neither the client nor what it has started goes on when a signal ends us."""
+    registry.script('sleep 100 & echo $! > "$HOME_OF_TEST/child"; touch "$HOME_OF_TEST/started"; wait')
+    code = (
+        "from triptych.data.library import packages; from pathlib import Path; import sys; "
+        f"packages.bring(packages.Package('npm', 'toys', '1.0.0', '', 1), Path({str(tmp_path / 'archives')!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    while not (tmp_path / "bin/started").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    child = int((tmp_path / "bin/child").read_text())
+    for _ in range(200):
+        if not alive(child):
+            break
+        time.sleep(0.05)
+    assert not alive(child) and os.listdir(tmp_path / "archives") == []
+
+
+def alive(process: int) -> bool:
+    """Whether it runs still: a dead one may wait for a long time to be buried by its foster parent."""
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "said"), [(errno.ENOSPC, ResourceError, "full"), (errno.EROFS, TriptychError, "TRIPTYCH_CACHE")]
+)
+def test_a_disk_that_takes_no_more_is_one_line(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception], said: str
+) -> None:
+    def fails(self: Folder, name: str, content: bytes) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Folder, "put", fails)
+    with pytest.raises(kind, match=said):
+        tt.get_data("toys")
+    assert left(tmp_path / "cache") == ["library/archives/toys-1.0.0.tgz"]
+
+
+def test_what_is_said_next_is_of_verbs_and_models_that_are_there() -> None:
+    from triptych.models import find_preset
+    from triptych.tasks import TASKS
+
+    for recipe in library.LIBRARY.values():
+        for line in recipe.then:
+            program, verb, first, *_ = line.split()
+            assert program == "triptych" and verb in ("data", "train") and recipe.name in line
+            assert verb == "data" or first in TASKS or find_preset(first)
 
 
 def test_pip_takes_wheels_only_and_apt_a_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def data(
     else:
         pack = cached(name_of(found, options), found.stamp, found.read, options, cache)
     report(pack, strict)
-    where = str(place) if place in BUILTIN else str(Path(place).absolute())
+    where = str(place) if named(place) else str(Path(place).absolute())
     opened: dict[str, Any] = {"source": where, "size": size, "channels": channels, "binary": said}
     if crop is not None:
         if binary or mutate or condition or labels is not None or length is not None or stride is not None:
@@ -313,6 +313,11 @@ def find(source: str | Path, size: tuple[int, int] | None, cache: str | Path | N
         return find_in_file(path)
     except OSError as e:
         raise DataError(f"{shown(path)} cannot be read: {reason_of(e)}") from e
+
+
+def named(source: str | Path) -> bool:
+    """Whether a source is a name of ours and no path: built in, or of the library and not here."""
+    return source in BUILTIN or (library.names(source) and not exists(Path(source)))
 
 
 def exists(path: Path) -> bool:

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from triptych.core import DataError, IntegrityError, TriptychError
 from triptych.core.reading import MOST_JSON, parse_json, read_file
-from triptych.data.cache import cache_folder
+from triptych.data.cache import cache_folder, sweep
 from triptych.data.files import sha256_file, shown
 from triptych.data.library.packages import bring, cannot_write
 from triptych.data.library.recipe import Archives, Folder, Recipe
@@ -87,7 +86,7 @@ def make(recipe: Recipe, place: Path, cache: str | Path | None, tell: Callable[[
         paths[package.name] = bring(package, place.parent / "archives")
     tell(f"writing {shown(place)}")
     sweep(place.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=".packing-", dir=place.parent))
     try:
         write(recipe, Archives(paths), temporary / "new")
         put_in_place(temporary, place, recipe, cache)
@@ -135,10 +134,3 @@ def readme(recipe: Recipe) -> str:
         f"# {recipe.name}\n\n{recipe.about}\n\n{said}.\n\nLicence: {recipe.licence}.\n\nCredit: {recipe.credit}.\n\n"
         f"Made by `triptych data get {recipe.name}` from:\n\n{packages}\n"
     )
-
-
-def sweep(folder: Path) -> None:
-    """Removes what killed processes have left half done, a day later."""
-    for path in folder.glob(".making-*"):
-        if time.time() - path.stat().st_mtime > 86400:
-            shutil.rmtree(path, ignore_errors=True)

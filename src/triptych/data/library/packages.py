@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,11 +18,14 @@ from pathlib import Path
 from typing import Literal
 
 from triptych.core import IntegrityError, ResourceError, TriptychError
+from triptych.data.cache import sweep
 from triptych.data.files import sha256_file, shown
 
 log = logging.getLogger(__name__)
 
 Client = Literal["pip", "apt", "npm"]
+PATIENCE = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
+"""Of npm, which else goes on trying for minutes where there is no network."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,17 @@ def bring(package: Package, folder: Path) -> Path:
         if sha256_file(place) == package.sha256:
             return place
         log.warning("%s is not what the recipe knows, and is downloaded again", shown(place))
-    by_hand = f"or put its archive there yourself: {shown(place)}, sha256 {package.sha256}"
+    by_hand = f"Or put its archive there yourself: {shown(place)}, sha256 {package.sha256}"
     command = command_for(package, by_hand)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".coming-", dir=folder))
+        sweep(folder)
+        temporary = Path(tempfile.mkdtemp(prefix=".packing-", dir=folder))
         try:
             run(command, temporary, package, by_hand)
             arrived = sorted(p for p in temporary.iterdir() if p.is_file() and not p.is_symlink())
             if len(arrived) != 1:
-                raise TriptychError(f"{package}: {package.client} brought {len(arrived)} files, not one; {by_hand}")
+                raise TriptychError(f"{package}: {package.client} brought {len(arrived)} files, not one. {by_hand}")
             if (found := sha256_file(arrived[0])) != package.sha256:
                 raise IntegrityError(
                     f"{package} came with sha256 {found}, and the recipe knows {package.sha256}: it was changed since "
@@ -93,7 +98,7 @@ def command_for(package: Package, by_hand: str) -> list[str]:
     if package.client == "pip":
         # wheels only: to ask a source distribution for its metadata runs its code
         options = ["download", "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input"]
-        options += ["--disable-pip-version-check", "--quiet", "--dest", "."]
+        options += ["--disable-pip-version-check", "--retries", "1", "--quiet", "--dest", "."]
         if importlib.util.find_spec("pip") is not None:
             return [sys.executable, "-m", "pip", *options, f"{package.name}=={package.version}"]
         if found := shutil.which("pip3") or shutil.which("pip"):
@@ -101,27 +106,48 @@ def command_for(package: Package, by_hand: str) -> list[str]:
         raise missing(package, "pip", "python -m ensurepip", by_hand)
     if package.client == "apt":
         if found := shutil.which("apt-get"):
-            return [found, "download", "--quiet", f"{package.name}={package.version}"]
+            return [found, "download", "--quiet", "-o", "Acquire::Retries=1", f"{package.name}={package.version}"]
         raise missing(package, "apt-get", "Debian and systems made from it have it", by_hand)
     if found := shutil.which("npm"):
-        return [found, "pack", "--ignore-scripts", "--silent", f"{package.name}@{package.version}"]
+        return [found, "pack", "--ignore-scripts", "--loglevel=error", *PATIENCE, f"{package.name}@{package.version}"]
     raise missing(package, "npm", "it comes with Node.js", by_hand)
 
 
 def missing(package: Package, program: str, how: str, by_hand: str) -> TriptychError:
-    return TriptychError(f"{package} needs {program}, which is not on this machine ({how}); {by_hand}")
+    return TriptychError(f"{package} needs {program}, which is not on this machine ({how}). {by_hand}")
 
 
 def run(command: list[str], folder: Path, package: Package, by_hand: str) -> None:
     """Runs a client in `folder`. Raises TriptychError with its own last words if it fails."""
-    ended = subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="backslashreplace"
-    )
-    if ended.returncode:
-        said = [line.strip() for line in (ended.stderr + "\n" + ended.stdout).splitlines() if line.strip()]
+    # a session of its own, so that what the client has started ends with it
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="backslashreplace",
+        start_new_session=True,
+    ) as client:
+        try:
+            out, err = client.communicate()
+        except BaseException:
+            stop(client)
+            raise
+    if client.returncode:
+        said = [line.strip() for line in (err + "\n" + out).splitlines() if line.strip()]
         errors = [line for line in said if line.lower().startswith(("e:", "error", "npm err", "npm error"))]
         why = shown((errors or said or ["it said nothing"])[-1 if package.client == "pip" else 0])[:300]
-        hint = "; `apt-get update` may be due, or the system have another version" if package.client == "apt" else ""
+        hint = "is there a network" + (", is `apt-get update` due" if package.client == "apt" else "")
+        ended_with = f"{package.client} ended with {client.returncode} ({why})"
         raise TriptychError(
-            f"{package} did not come: {package.client} ended with {ended.returncode} ({why}){hint}; {by_hand}"
+            f"{package} did not come: {ended_with}; {hint}, does its registry have this version? {by_hand}"
         )
+
+
+def stop(client: subprocess.Popen[str]) -> None:
+    if hasattr(os, "killpg"):
+        os.killpg(client.pid, signal.SIGKILL)
+    else:
+        client.kill()
