@@ -82,8 +82,8 @@ class DeepFillConfig:
     ema: Fraction = 0.999
     """Decay of the average of the generator's weights that samples are drawn from; 0: the weights themselves, as in
     the paper."""
-    adam: Adam = Adam(lr=1e-4, betas=(0.5, 0.999))
-    """For either player."""
+    generator_adam: Adam = Adam(lr=1e-4, betas=(0.5, 0.999))
+    discriminator_adam: Adam = Adam(lr=1e-4, betas=(0.5, 0.999))
 
     def __post_init__(self) -> None:
         x, given = self.x, self.given
@@ -188,18 +188,22 @@ class DeepFill(AnySize[Picture]):
         return self.discriminator(self.beside(x, mask))
 
     def stages(self) -> Sequence[Stage]:
-        adam, follow = self.config.adam, partial(self.average.update, self.generator)
-        players = [
-            Player(
-                name="discriminator",
-                owns=self.discriminator,
-                loss=self.discriminator_loss,
-                optimizer=adam,
-                judges=self.beside,
-            ),
-            Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=adam, project=follow),
-        ]
-        return [Stage(name="train", players=players)]
+        c, follow = self.config, partial(self.average.update, self.generator)
+        discriminator = Player(
+            name="discriminator",
+            owns=self.discriminator,
+            loss=self.discriminator_loss,
+            optimizer=c.discriminator_adam,
+            judges=self.beside,
+        )
+        generator = Player(
+            name="generator",
+            owns=self.generator,
+            loss=self.generator_loss,
+            optimizer=c.generator_adam,
+            project=follow,
+        )
+        return [Stage(name="train", players=[discriminator, generator])]
 
 
 def filled(given: Picture, found: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -208,8 +212,12 @@ def filled(given: Picture, found: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 
     return torch.where(mask > 0, found, picture)
 
 
-QUICK = DeepFillConfig(adam=Adam(lr=5e-4, betas=(0.5, 0.999), schedule="cosine", warmup=0.01))
-"""For half an hour of one CPU core."""
+QUICK = DeepFillConfig(
+    generator_adam=Adam(lr=5e-4, betas=(0.5, 0.999), schedule="cosine", warmup=0.01),
+    discriminator_adam=Adam(lr=2e-3, betas=(0.5, 0.999), schedule="cosine"),
+)
+"""For half an hour of one CPU core. The discriminator, slowed down by its norms, learns at four times the generator's
+rate, as in SAGAN."""
 
 PRESETS = {
     "deepfill-64": Preset(

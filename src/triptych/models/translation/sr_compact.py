@@ -7,8 +7,8 @@ Wang, Xie, Dong and Shan, 2021. https://arxiv.org/abs/2107.10833
 
 over pictures x and their small versions c: the first half of that paper's training, and its code's compact network.
 All convolutions work at the low resolution, one shuffle of pixels leads to the high one, and the result is added to
-the picture with every pixel as a square (`nn.compact`). How x becomes c is the data's part: averaged over squares, or
-blurred, made noisy and compressed as the paper does.
+the picture with every pixel as a square (`nn.compact`). How x becomes c is the task's part (`tasks.super_resolution`):
+scaled down, or also blurred, made noisy and compressed, as in the paper.
 
 The model is a function of c: every sample for the same c is the same. Where several x fit a c, what lowers the loss is
 between all of them (their median, pixel by pixel): smooth where the truth is sharp. `srgan` goes on from here.
