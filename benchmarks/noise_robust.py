@@ -29,7 +29,8 @@ from triptych.models.gan.nr_gan import NRGAN
 from triptych.report import pictures
 from triptych.verbs import train as verb
 from triptych.verbs.create import load
-from triptych.verbs.evaluate import Judge, evaluate, machine, served
+from triptych.verbs.evaluate import evaluate, machine
+from triptych.verbs.judge import Judge, served
 from triptych.verbs.prepare import prepare
 from triptych.verbs.sample import sample
 
@@ -107,7 +108,7 @@ def references(judge: Judge, clean: Data, noisy: Data, sigma: float, n: int) -> 
     found = []
     for called, source in (("clean images", clean), ("noisy images", noisy)):
         x = served(source, n, 0)
-        scores = [metrics.evaluate(x, reference) for reference in judge.references]
+        scores = [metrics.distances(x, reference) for reference in judge.references]
         found.append(Result(name, sigma, called, {s.names["fd"]: s.generated.fd for s in scores}))
     return found
 

@@ -35,7 +35,8 @@ from triptych.metrics.digits import DigitNet, scaled
 from triptych.metrics.images import eight_bit
 from triptych.verbs import train as verb
 from triptych.verbs.create import load
-from triptych.verbs.evaluate import Judge, evaluate, is_mnist
+from triptych.verbs.evaluate import evaluate
+from triptych.verbs.judge import Judge
 from triptych.verbs.prepare import prepare
 from triptych.verbs.sample import examples
 
@@ -110,6 +111,8 @@ class Classifier:
     same recipe."""
 
     dims = DigitNet.width
+    resizer = "none"
+    about = "trained by the recipe of the shipped digit classifier"
 
     def __init__(self, net: DigitNet, name: str) -> None:
         self.net, self.name = net.eval(), f"{name}-classifier"
@@ -188,9 +191,9 @@ def measure(name: str, entrant: Entrant, run: Path, cpu_s: float, judge: Judge, 
 
 def judges(source: tuple[Data, Data], runs: Path, n: int) -> Judge:
     """Sees the held-out images through a classifier of their classes, too, if they have any."""
-    judge = Judge(*source, n=n)
-    if is_mnist(source[1]) or not isinstance(source[1].given, Labels):
-        return judge
+    if metrics.shipped(source[1]) or not isinstance(source[1].given, Labels):
+        return Judge(*source, n=n)
+    judge = Judge(*source, n=n, features=("pca-64", "pixels"))
     kept = runs / f"{source[0].name.partition(':')[0]}-classifier.safetensors"
     look = Classifier.of(source[0], kept)
     judge.references.insert(0, metrics.Reference(look, test=judge.test, train=judge.train, data=source[1].name))

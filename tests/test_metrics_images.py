@@ -17,12 +17,13 @@ from triptych.metrics import (
     Reference,
     classify,
     digits,
+    distances,
     eight_bit,
-    evaluate,
     extractor,
     frechet_distance,
     judge_digits,
     kernel_distance,
+    memorization,
     prdc,
     purity,
 )
@@ -166,28 +167,28 @@ def reference():
 
 def test_evaluation_is_made_of_the_metrics(reference):
     generated = blobs(120, 3)
-    found = evaluate(generated, reference)
+    found = distances(generated, reference)
     features = reference.extractor(generated)
     assert found.generated.fd == frechet_distance(features, reference.test)
     assert (found.generated.kd, found.generated.kd_stderr) == kernel_distance(features, reference.test)
     assert found.generated.coverage == prdc(reference.test, features).coverage
-    assert (found.n_gen, found.n_real, found.n_train, found.n_floor) == (120, 150, 400, 120)
+    assert (found.n_gen, found.n_real, found.n_floor) == (120, 150, 120)
 
 
 def test_evaluation_carries_its_protocol(reference):
-    found = evaluate(blobs(120, 3), reference)
+    found = distances(blobs(120, 3), reference)
     assert found.names == {"fd": "FD-pixels", "kd": "KD-pixels"}
     assert found.extractor_sha256 == Pixels(SHAPE).sha256
     assert found.data == "blobs:test" and found.resizer == "none"
     assert json.loads(json.dumps(found.as_dict(), allow_nan=False)) == found.as_dict()
-    assert found.protocol == evaluate(blobs(120, 4), reference).protocol
-    assert found.protocol != evaluate(blobs(119, 4), reference).protocol
+    assert found.protocol == distances(blobs(120, 4), reference).protocol
+    assert found.protocol != distances(blobs(119, 4), reference).protocol
     other = Reference(Pixels(SHAPE), test=blobs(150, 9), train=blobs(400, 2), data="blobs:test")
-    assert found.protocol != evaluate(blobs(120, 3), other).protocol
+    assert found.protocol != distances(blobs(120, 3), other).protocol
 
 
 def test_evaluation_tells_the_generator_from_the_floor(reference):
-    same, other = evaluate(blobs(120, 3), reference), evaluate(255 - blobs(120, 3) // 2, reference)
+    same, other = distances(blobs(120, 3), reference), distances(255 - blobs(120, 3) // 2, reference)
     assert same.floor == other.floor
     assert 0.5 * same.floor.fd < same.generated.fd < 2 * same.floor.fd
     assert other.generated.fd > 5 * other.floor.fd
@@ -197,13 +198,13 @@ def test_evaluation_tells_the_generator_from_the_floor(reference):
 
 
 def test_floor_uses_all_training_images_where_there_are_too_few(reference):
-    found = evaluate(blobs(500, 3), reference)
+    found = distances(blobs(500, 3), reference)
     assert (found.n_gen, found.n_floor) == (500, 400)
 
 
 def test_evaluation_finds_copies_and_mirror_images(reference):
     train = blobs(400, 2)
-    found = evaluate(torch.cat([train[:60], train[60:120].flip(3), blobs(120, 3)]), reference)
+    found = memorization(torch.cat([train[:60], train[60:120].flip(3), blobs(120, 3)]), reference)
     assert 0.5 <= found.memorized <= 0.55
     assert found.memorized_floor <= 0.02
     nearest = reference.nearest(torch.cat([train[5:10], train[20:25].flip(3)]))
@@ -215,7 +216,7 @@ def test_evaluation_of_binary_images():
     """Floats at -1 and 1, as binary models draw them."""
     binary = lambda seed, n: (blobs(n, seed) > 128).float() * 2 - 1  # noqa: E731
     reference = Reference(MNISTClassifier(), test=binary(1, 80), train=binary(2, 90), data="blobs")
-    assert evaluate(binary(3, 80), reference).generated.fd > 0
+    assert distances(binary(3, 80), reference).generated.fd > 0
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_evaluation_of_binary_images():
 )
 def test_evaluation_refuses(reference, images, message):
     with pytest.raises(UsageError, match=message):
-        evaluate(images, reference)
+        distances(images, reference)
 
 
 def test_class_accuracy_is_the_share_that_was_asked_for():

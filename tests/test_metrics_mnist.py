@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from triptych.data import data
-from triptych.metrics import Pixels, Reference, classify, evaluate, extractor, judge_digits
+from triptych.metrics import Pixels, Reference, classify, distances, extractor, judge_digits, memorization
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def test_copies_are_found(copies):
     planted = train[::6].float()
     noise = torch.from_numpy(np.random.default_rng(0).normal(0, 8, planted.shape)).float()
     for made in (planted, planted.flip(3), planted + noise, 255 * (planted / 255) ** 0.8):
-        found = evaluate(made.clamp(0, 255).round().to(torch.uint8), reference)
+        found = memorization(made.clamp(0, 255).round().to(torch.uint8), reference)
         assert found.memorized >= 0.95
         assert found.memorized_floor <= 0.01
 
 
 def test_held_out_digits_are_not_accused(mnist, copies):
-    found = evaluate(mnist[1][500:1000], copies[1])
-    assert found.memorized <= 0.04  # 1 % expected of 500, at a threshold known to about 1 %
+    copied, found = (judged(mnist[1][500:1000], copies[1]) for judged in (memorization, distances))
+    assert copied.memorized <= 0.04  # 1 % expected of 500, at a threshold known to about 1 %
     assert found.generated.fd < 1.5 * found.floor.fd
 
 
@@ -64,11 +64,11 @@ def test_worse_digits_score_worse(mnist, name):
     reference = Reference(extractor(name, train), test=test[:1000], train=train[:2000], data="mnist:test[1000]")
     digits = test[1000:2000]
     blurred = torch.nn.functional.avg_pool2d(digits.float(), 5, 1, 2).to(torch.uint8)
-    good, bad = evaluate(digits, reference), evaluate(blurred, reference)
+    good, bad = distances(digits, reference), distances(blurred, reference)
     assert good.generated.fd < 2 * good.floor.fd < bad.generated.fd
     assert bad.generated.kd > good.generated.kd + 4 * bad.generated.kd_stderr
     few = digits[labels[1000:2000] < 3]
-    assert evaluate(few, reference).generated.recall < good.generated.recall - 0.2
+    assert distances(few, reference).generated.recall < good.generated.recall - 0.2
 
 
 def test_real_digits_are_of_the_class_that_their_label_asks_for(mnist):

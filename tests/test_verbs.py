@@ -17,7 +17,8 @@ from triptych.core import Adam, ItemNoise, UsageError
 from triptych.testing import Examples
 from triptych.verbs.compare import charts, compare, distinct
 from triptych.verbs.demo import Tick, demo
-from triptych.verbs.evaluate import Judge, evaluate, served
+from triptych.verbs.evaluate import evaluate
+from triptych.verbs.judge import Judge, served
 from triptych.verbs.sample import conditions, sample, write
 from triptych.verbs.walk import Between, interpolate, reconstruct
 
@@ -72,7 +73,7 @@ def test_points_are_judged_by_their_modes() -> None:
     model = tt.create("gan", x=tt.Points(2), latent=2, generator_width=8, discriminator_width=4, pieces=2)
     result = evaluate(model, train, test, n=60)
     assert result.modes is not None and result.modes.modes == 8 and result.modes.n == 60
-    assert result.scores == () and result.distances == () and result.digits is None
+    assert result.scores == () and result.distances == () and result.classes is None
     assert any(row[0] == "modes of 8" for row in result.rows())
 
 
@@ -80,11 +81,11 @@ def test_models_of_digits_are_asked_for_classes_and_their_own_categories_are_mat
     train, test = tt.data("mnist"), tt.data("mnist:test")
     judge = Judge(train, test, n=40, pool=70)
     conditional = evaluate(tt.create("cgan", width=2, latent=4), train, test, n=40, judge=judge)
-    assert conditional.digits is not None and conditional.digits.accuracy is not None and conditional.purity is None
+    assert conditional.classes is not None and conditional.classes.accuracy is not None and conditional.purity is None
     assert any(row[0] == "class accuracy" for row in conditional.rows())
     model = tt.create("infogan", width=2, hidden=8, latent=4)
     found = evaluate(model, train, test, n=40, limit=60, judge=judge)
-    assert found.digits is not None and found.digits.accuracy is None
+    assert found.classes is not None and found.classes.accuracy is None
     assert found.purity is not None and (found.purity.n, found.purity.n_real) == (40, 60)
     assert found.as_dict()["purity"]["real"] == found.purity.real > 0.1
     assert [row[0] for row in found.rows()].count("category purity, real") == 1
@@ -97,7 +98,7 @@ def test_the_real_data_is_judged_as_good_as_itself() -> None:
     train, test = tt.data("mnist"), tt.data("mnist:test")
     judge = Judge(train, test, n=200, pool=200)
     for reference in judge.references:
-        found = metrics.evaluate(judge.train, reference)
+        found = metrics.distances(judge.train, reference)
         assert found.generated.fd == pytest.approx(found.floor.fd, rel=1e-9)
         assert found.generated.coverage == found.floor.coverage > 0.8
 

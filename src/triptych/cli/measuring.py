@@ -1,7 +1,7 @@
 """Verbs that measure a run: likelihood, distances, runs side by side."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from triptych.cli.options import (
     Binary,
     Channels,
     Device,
+    Features,
     Folder,
     Json,
     Limit,
@@ -104,23 +105,27 @@ def evaluate(
     binary: Binary = None,
     size: Size = None,
     channels: Channels = None,
+    features: Features = None,
     protocol: Protocol = False,
     as_json: Json = False,
 ) -> None:
     """Distances between samples and held-out data, coverage, copies of the training set, and the likelihood."""
     from triptych.verbs.create import load
     from triptych.verbs.evaluate import evaluate as measure
+    from triptych.verbs.features import parse
 
     model = load(folder).to(pick_device(device))
     train = open_for(model, folder, source, "train", binary, size, channels)
     test = open_for(model, folder, source, "test", binary, size, channels)
-    result = measure(model, train, test, n=n, draws=draws, seed=seed)
+    result = measure(model, train, test, n=n, draws=draws, seed=seed, features=parse(features))
     if as_json:
         output.dump(result.as_dict())
         return
     columns, rows = ["measure", "value", "floor", "protocol"], result.rows()
     if protocol or not output.looked_at():
         output.table(f"{result.model} on {result.data}", columns, rows)
+        for line in result.notes():
+            output.note(line)
         return
     output.table(f"{result.model} on {result.data}", columns[:3], [row[:3] for row in rows])
     output.say("floor: what real images get against other real images. --protocol says how each number was measured.")
@@ -132,6 +137,7 @@ def compare(
     n: Annotated[int, typer.Option("-n", min=50, help="Samples of each model, and as many real items.")] = 2000,
     limit: Annotated[int | None, typer.Option(min=1, help="Items to score for the likelihood; default all.")] = None,
     seed: Seed = 0,
+    features: Features = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     protocol: Protocol = False,
@@ -139,9 +145,10 @@ def compare(
 ) -> None:
     """Runs side by side: likelihood with its kind, distances with their floor, pictures."""
     from triptych.verbs.compare import compare as measure
+    from triptych.verbs.features import parse
 
-    where = pick_device(device)
-    result = measure(folders, out=out, overwrite=overwrite, n=n, limit=limit, seed=seed, device=where, say=output.note)
+    how: dict[str, Any] = {"features": parse(features), "device": pick_device(device), "say": output.note}
+    result = measure(folders, out=out, overwrite=overwrite, n=n, limit=limit, seed=seed, **how)
     if as_json:
         output.dump(result.as_dict())
         return

@@ -93,6 +93,15 @@ Condition = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with any bad file, in place of skipping it.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there under this name, whoever made it.")]
 Protocol = Annotated[bool, typer.Option("--protocol", help="Say how each number was measured.")]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="What distances are taken on, with commas between: pixels, pca-64, random-conv; classifier and "
+        "self-supervised (trained on the training split, 2 minutes of a core, then kept); efficientnet-lite0 (for "
+        "photographs; a package). Default: by the data.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many items, evenly spaced.")]
 
 

@@ -1,4 +1,4 @@
-"""A small classifier of handwritten digits, trained by this project on MNIST: features, and a judge of samples.
+"""A small classifier of handwritten digits, trained by this project on MNIST: features, and a reader of samples.
 
 Measured on the 10,000 test images of MNIST, one network, one look at each image:
 
@@ -11,16 +11,15 @@ Its recipe was changed once after a test (99.47 % and 99.22 %): that network was
 """
 
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from triptych.core import IntegrityError, Labels, UsageError
+from triptych.core import IntegrityError, UsageError
 from triptych.metrics.images import BATCH, eight_bit
 
 WEIGHTS = "mnist-classifier.safetensors"
@@ -84,59 +83,3 @@ def classify(images: Tensor) -> Float[Tensor, "n 10"]:
     net = load()
     with torch.no_grad():
         return torch.cat([net(scaled(part)).softmax(1) for part in torch.split(eight_bit(images), BATCH)])
-
-
-@dataclass(frozen=True)
-class DigitReport:
-    """What the classifier makes of n images."""
-
-    n: int
-    confidence: float
-    """Mean probability of the likeliest digit."""
-    counts: tuple[int, ...]
-    """Images taken for each of the digits 0 to 9."""
-    sha256: str
-    """Of the classifier's weights."""
-    accuracy: float | None = None
-    """Share taken for the digit that was asked for; None if no digits were."""
-
-    @property
-    def present(self) -> int:
-        """How many of the ten digits occur."""
-        return sum(count > 0 for count in self.counts)
-
-
-def judge_digits(images: Tensor, asked: Int[Tensor, " n"] | None = None) -> DigitReport:
-    """Whether generated images look like digits, like all of them, and like the ones that were asked for.
-
-    Raises UsageError as `classify`, and if `asked` does not say one digit for each image.
-    """
-    confidence, digit = classify(images).max(1)
-    counts = tuple(digit.bincount(minlength=10).tolist())
-    accuracy = None
-    if asked is not None:
-        Labels(10).check(asked, "asked")
-        check_pairs(digit, asked)
-        accuracy = (digit == asked.cpu()).double().mean().item()
-    return DigitReport(len(digit), confidence.double().mean().item(), counts, SHA256, accuracy)
-
-
-def purity(code: Int[Tensor, " n"], label: Int[Tensor, " n"]) -> float:
-    """The share of items whose label is the commonest one among the items of their code.
-
-    How well a code that nobody named, such as InfoGAN's category, matches labels; several codes may match one label.
-    At least the share of the commonest label.
-
-    Raises UsageError unless there is one code (from 0 on) and one label (from 0 on) for each item, and an item.
-    """
-    check_pairs(code, label)
-    if not len(code) or code.min() < 0 or label.min() < 0:
-        raise UsageError(f"purity takes at least one item, codes and labels from 0 on; got {len(code)} items")
-    labels = int(label.max()) + 1
-    table = (code.cpu() * labels + label.cpu()).bincount(minlength=(int(code.max()) + 1) * labels).view(-1, labels)
-    return table.amax(1).sum().item() / len(code)
-
-
-def check_pairs(a: Tensor, b: Tensor) -> None:
-    if a.shape != b.shape or a.dim() != 1:
-        raise UsageError(f"one number for each item is needed on both sides; got {list(a.shape)} and {list(b.shape)}")

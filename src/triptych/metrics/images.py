@@ -7,7 +7,14 @@ from torch import Tensor
 from triptych.core import Images, UsageError
 
 BATCH = 1000
-"""Images that go through a network at a time."""
+"""Images of digits that go through a network at a time."""
+PIXELS = 2**17
+"""Numbers of images that go through a network at a time: about as many, whatever the images' size."""
+
+
+def in_parts(images: Tensor) -> tuple[Tensor, ...]:
+    """So many at a time as a network takes well."""
+    return torch.split(images, max(1, PIXELS // max(1, images[0].numel())))
 
 
 def eight_bit(images: Tensor) -> UInt8[Tensor, "n c h w"]:

@@ -27,14 +27,14 @@ class Closeness:
     """Minus the logarithm of the Frechet distance to real images at the same resolution: the same for each halving of
     the distance, wherever that is.
 
-    On features of the MNIST classifier for MNIST, else on principal components. No downloads.
+    On features of a shipped classifier that knows the data (MNIST), else on principal components. No downloads.
     """
 
     def __init__(self, data: Data, n: int = 2000) -> None:
         chosen = torch.arange(min(n, len(data))) * len(data) // min(n, len(data))
         self.real = data.fetch(chosen, ItemNoise(0, chosen.tolist())).x
-        digits = data.name.startswith("mnist") and data.x.shape == (1, 28, 28)
-        self.look = metrics.extractor("mnist-classifier" if digits else "pca-64", self.real)
+        shipped = metrics.shipped(data)
+        self.look = shipped.reader() if shipped else metrics.extractor("pca-64", self.real)
         self.name = f"- log FD-{self.look.name}"
         self.features: dict[int, Tensor] = {}
 

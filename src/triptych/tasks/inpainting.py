@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from triptych.core import Generative, Given, Images, ItemNoise, Noise, Picture, Space, UsageError, config
 from triptych.inference import imputation, tiling
 from triptych.media.photo import Photo, read_photo
+from triptych.metrics import Measurement, fidelity, within_holes
 from triptych.tasks.holes import Kind, border_mean, diffused, holes, thickness
 from triptych.tasks.task import Question
 
@@ -41,7 +42,6 @@ DRAWS = 64
 @config
 class Inpainting:
     name: ClassVar[str] = "inpainting"
-    measures: ClassVar[tuple[str, ...]] = ("psnr in the hole", "psnr", "ssim")
 
     hole: Kind = "mixed"
     """What is hidden in training: "box", "strokes", now one and now the other, or the "center"."""
@@ -125,6 +125,13 @@ class Inpainting:
         """Pictures with their holes in grey."""
         assert isinstance(given, Picture)
         return given.grid[:, :-1]
+
+    def measure(self, x: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"], given: Given) -> list[Measurement]:
+        """PSNR in the hole, and of the whole picture, whose known part is as it was."""
+        assert isinstance(given, Picture)
+        hole = given.grid[:, -1:] > 0
+        whole = torch.where(hole, x, truth)
+        return [within_holes(whole, truth, hole), *fidelity(whole, truth).measurements()]
 
     def baselines(self) -> Mapping[str, Callable[[Given, Space], Tensor]]:
         return {"border mean": filled(border_mean), "diffusion": filled(diffused)}

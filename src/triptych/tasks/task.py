@@ -17,6 +17,7 @@ from triptych.core import Batch, Data, Generative, Given, Noise, Space
 from triptych.data.files import sha256_of
 from triptych.io import configs
 from triptych.media.photo import Photo
+from triptych.metrics import Measurement
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,6 @@ class Task(Protocol):
     """One page of `triptych.tasks`. Its fields are settings, kept in the run's config.json."""
 
     name: ClassVar[str]
-    measures: ClassVar[tuple[str, ...]]
-    """Of `metrics.fidelity`, between answers and the truth."""
 
     @property
     def model(self) -> str:
@@ -65,6 +64,9 @@ class Task(Protocol):
 
     def shown(self, given: Given, like: Tensor) -> Float[Tensor, "n c h w"]:
         """Conditions as pictures, as large as `like`."""
+
+    def measure(self, x: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"], given: Given) -> list[Measurement]:
+        """How near a model's x, as people would take it home, is to the truth (see `metrics.fidelity`)."""
 
     def baselines(self) -> Mapping[str, Callable[[Given, Space], Tensor]]:
         """What needs no training, by name: conditions -> x."""

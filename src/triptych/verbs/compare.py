@@ -10,8 +10,7 @@ import torch
 
 import triptych
 from triptych import models, report
-from triptych.core import Decoding, Generative, HasLikelihood, Images, UsageError
-from triptych.data import Served
+from triptych.core import Data, Decoding, Generative, HasLikelihood, Images, UsageError
 from triptych.inference.importance import LatentVariable
 from triptych.io import configs, outputs
 from triptych.io import folder as folders_io
@@ -19,7 +18,8 @@ from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Seri
 from triptych.training import Run
 from triptych.verbs.create import load
 from triptych.verbs.decoration import metrics, shots
-from triptych.verbs.evaluate import POOL, SHOWN, Evaluation, Judge, evaluate, machine, served
+from triptych.verbs.evaluate import SHOWN, Evaluation, evaluate, machine
+from triptych.verbs.judge import POOL, Judge, served
 from triptych.verbs.opening import own
 from triptych.verbs.sample import MEANS, in_turn, picture
 from triptych.verbs.walk import interpolate, reconstruct
@@ -63,6 +63,7 @@ def compare(
     draws: int = 64,
     limit: int | None = None,
     seed: int = 0,
+    features: Sequence[str] | None = None,
     device: torch.device | str = "cpu",
     overwrite: bool = False,
     title: str = "Runs side by side",
@@ -87,7 +88,7 @@ def compare(
         model = load(path).to(device)
         train, test = own(path, model, "train"), own(path, model, "test")
         say(f"measuring {name} on {test.name}")
-        judge = judges.setdefault(test.fingerprint, Judge(train, test, n=n, pool=pool, seed=seed))
+        judge = judges.setdefault(test.fingerprint, Judge(train, test, n=n, pool=pool, seed=seed, features=features))
         one = evaluate(model, train, test, n=n, draws=draws, limit=limit, seed=seed, judge=judge)
         evaluations.append(one)
         rows.append(one.row(name))
@@ -116,7 +117,7 @@ def missing(path: Path) -> str:
     raise UsageError(f"there is no folder {path}")
 
 
-def section(path: Path, name: str, model: Generative[Any], test: Served, one: Evaluation, judge: Judge) -> ModelSection:
+def section(path: Path, name: str, model: Generative[Any], test: Data, one: Evaluation, judge: Judge) -> ModelSection:
     """A run's part of the page."""
     entry, about, x = models.find(model.name), folders_io.about(path), one.shown
     drawn = f"the first {min(SHOWN, len(x))} samples of seed {one.seed}, not chosen{in_turn(model)}"
@@ -198,8 +199,7 @@ def progress(path: Path) -> Strip | None:
 
 def neighbors(x: torch.Tensor, judge: Judge, count: int = 10) -> Strip:
     """Samples above, the training images nearest to them in pixels below."""
-    by_pixels = next(r for r in judge.references if r.extractor.name == "pixels")
-    close = judge.train[by_pixels.nearest(x[:count]).index]
+    close = judge.train[judge.pixels.nearest(x[:count]).index]
     distance = (x[:count] - close).flatten(1).norm(dim=1) / 2
     return Strip(
         rows=[report.cells(x[:count]), report.cells(close)],
@@ -211,7 +211,7 @@ def neighbors(x: torch.Tensor, judge: Judge, count: int = 10) -> Strip:
     )
 
 
-def latent_figures(model: Generative[Any], test: Served) -> dict[str, Any]:
+def latent_figures(model: Generative[Any], test: Data) -> dict[str, Any]:
     """Interpolations for models with a latent, reconstructions for those with an encoder."""
     if not isinstance(model.config.x, Images) or getattr(model.config, "given", None) is not None:
         return {}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from triptych import metrics
-from triptych.core import Data, Generative, HasLikelihood, Images, ItemNoise, Labels, PartialLabels
+from triptych.core import Data, Generative, HasLikelihood, ItemNoise, Labels, PartialLabels
 from triptych.data import Dataset
 from triptych.training import Round
 from triptych.training.health import Health, Sign
@@ -68,12 +68,13 @@ class Watch:
         return signs, {f"health/{name}": value for name, value in numbers.items()}
 
     def kinds(self, x: torch.Tensor) -> tuple[str, int, int] | None:
-        """The digits that our classifier sees in samples of MNIST, or the modes of a known mixture: what they are
-        called, how many occur, and how many there are."""
+        """The classes that a shipped classifier sees in samples of the data that it knows, or the modes of a known
+        mixture: what they are called, how many occur, and how many there are."""
         truth = self.data.truth if isinstance(self.data, Dataset) else None
         if truth is not None:
             found = metrics.mode_coverage(x, truth.means, truth.sd)
             return "modes", found.found, found.modes
-        if self.data.name.startswith("mnist") and self.data.x.shape == (1, 28, 28) and isinstance(self.data.x, Images):
-            return "digits", metrics.judge_digits(x).present, 10
+        if shipped := metrics.shipped(self.data):
+            reader = shipped.reader()
+            return shipped.kinds, metrics.read_classes(reader, x).present, reader.classes
         return None

@@ -37,7 +37,7 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Distances:
     """Scores of generated images, the same scores of real training images, and the protocol of both."""
 
     data: str
@@ -47,10 +47,9 @@ class Evaluation:
     extractor: str
     extractor_sha256: str
     resizer: str
-    """"none": images are compared at their own size."""
+    """How the extractor resizes; "none": images are compared at their own size."""
     n_gen: int
     n_real: int
-    n_train: int
     k: int
     """Neighbors in precision, recall, density and coverage."""
     generated: Scores
@@ -58,12 +57,8 @@ class Evaluation:
     """The null floor: training images in place of generated ones. No honest generator can be expected below it."""
     n_floor: int
     """Training images in the floor: `n_gen`, or all there are."""
-    memorized: float
-    """Share of generated images nearer to a training image (or its mirror image) than is usual, see `Nearest.ratio`.
-    Held-out images show `memorized_floor`; only what exceeds it counts."""
-    memorized_floor: float
-    memorized_threshold: float
-    """The ratio below which an image counts as memorized: a quantile of the held-out images' ratios."""
+    extractor_about: str = ""
+    """What else one should know of the features: how good a network that was trained for them is."""
 
     @property
     def names(self) -> dict[str, str]:
@@ -73,12 +68,29 @@ class Evaluation:
     @property
     def protocol(self) -> dict[str, Any]:
         """What must be equal for two evaluations to be ranked against each other."""
-        measured = {"generated", "floor", "memorized", "memorized_floor", "memorized_threshold"}
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in measured}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"generated", "floor"}}
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, as JSON values."""
         return {"names": self.names, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memorization:
+    """How many generated images were copied from training images, with its protocol."""
+
+    data: str
+    extractor: str
+    extractor_sha256: str
+    n_gen: int
+    n_real: int
+    n_train: int
+    memorized: float
+    """Share of generated images nearer to a training image (or its mirror image) than is usual, see `Nearest.ratio`.
+    Held-out images show `memorized_floor`; only what exceeds it counts."""
+    memorized_floor: float
+    memorized_threshold: float
+    """The ratio below which an image counts as memorized: a quantile of the held-out images' ratios."""
 
 
 class Reference:
@@ -92,7 +104,7 @@ class Reference:
         test, self.train_images = eight_bit(test), eight_bit(train)
         self.data, self.extractor = data, extractor
         self.sha256 = sha256(test.numpy().tobytes()).hexdigest()
-        self.test, self.train = extractor(test), extractor(self.train_images)
+        self.test = extractor(test)
         self.floors: dict[int, Scores] = {}
 
     def scores(self, features: Float[Tensor, "n d"]) -> Scores:
@@ -112,13 +124,14 @@ class Reference:
     def floor(self, n: int) -> Scores:
         """The scores of n training images, evenly spaced; computed once for each n."""
         if n not in self.floors:
-            self.floors[n] = self.scores(self.train[evenly(len(self.train), n)])
+            chosen = evenly(len(self.train_images), n)
+            self.floors[n] = self.scores(self.extractor(self.train_images[chosen]))
         return self.floors[n]
 
     @cached_property
     def train_and_mirrored(self) -> Float[Tensor, "n d"]:
         """Features of the training images, then of their mirror images."""
-        return torch.cat([self.train, self.extractor(self.train_images.flip(3))])
+        return torch.cat([self.extractor(self.train_images), self.extractor(self.train_images.flip(3))])
 
     @cached_property
     def held_out_ratios(self) -> Float[Tensor, " n"]:
@@ -131,36 +144,53 @@ class Reference:
 
     def nearest_to(self, features: Float[Tensor, "n d"]) -> Nearest:
         found = nearest(features, self.train_and_mirrored)
-        return Nearest(found.index % len(self.train), found.ratio)
+        return Nearest(found.index % len(self.train_images), found.ratio)
 
 
-def evaluate(generated: Tensor, reference: Reference) -> Evaluation:
+def distances(generated: Tensor, reference: Reference) -> Distances:
     """Compares generated images [n, c, h, w] (uint8, or floats in [-1, 1]: quantized to 8 bits) with real ones.
 
     Raises UsageError for images that the extractor does not take, fewer than 6 of them, or NaN among them.
     """
-    if len(generated) <= NEIGHBORS:
-        raise UsageError(f"{len(generated)} generated images: evaluation takes at least {NEIGHBORS + 1}")
-    features = reference.extractor(generated)
-    n_floor = min(len(features), len(reference.train))
-    threshold = reference.held_out_ratios.quantile(FALSE_POSITIVES)
-    return Evaluation(
+    features = seen(generated, reference)
+    n_floor = min(len(features), len(reference.train_images))
+    return Distances(
         data=reference.data,
         real_sha256=reference.sha256,
         extractor=reference.extractor.name,
         extractor_sha256=reference.extractor.sha256,
-        resizer="none",
+        extractor_about=reference.extractor.about,
+        resizer=reference.extractor.resizer,
         n_gen=len(features),
         n_real=len(reference.test),
-        n_train=len(reference.train),
         k=NEIGHBORS,
         generated=reference.scores(features),
         floor=reference.floor(n_floor),
         n_floor=n_floor,
+    )
+
+
+def memorization(generated: Tensor, reference: Reference) -> Memorization:
+    """How many of the generated images were copied from training images. Raises UsageError as `distances`."""
+    features = seen(generated, reference)
+    threshold = reference.held_out_ratios.quantile(FALSE_POSITIVES)
+    return Memorization(
+        data=reference.data,
+        extractor=reference.extractor.name,
+        extractor_sha256=reference.extractor.sha256,
+        n_gen=len(features),
+        n_real=len(reference.test),
+        n_train=len(reference.train_images),
         memorized=share_below(threshold, reference.nearest_to(features).ratio),
         memorized_floor=share_below(threshold, reference.held_out_ratios),
         memorized_threshold=threshold.item(),
     )
+
+
+def seen(generated: Tensor, reference: Reference) -> Float[Tensor, "n d"]:
+    if len(generated) <= NEIGHBORS:
+        raise UsageError(f"{len(generated)} generated images: evaluation takes at least {NEIGHBORS + 1}")
+    return reference.extractor(generated)
 
 
 def share_below(threshold: Tensor, values: Tensor) -> float:

@@ -1,0 +1,228 @@
+"""What `evaluate` measures: a list. Each entry says what it needs, and is left out with a reason where that is missing.
+
+A new measure is a function of a `Case`, its columns, and a line in `MEASURES`; a task's own need not even that (they
+are `Task.measure`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triptych import metrics
+from triptych.core import Data, Generative, Given, HasLikelihood, Images, Label, Labels, Points
+from triptych.inference.importance import LatentVariable
+from triptych.tasks.measuring import against_truth
+from triptych.tasks.task import Posed
+from triptych.verbs import columns
+from triptych.verbs.judge import Judge
+from triptych.verbs.purity import Clusters, Purity, category_purity
+from triptych.verbs.score import Score, score
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """One model, and all that it is measured by."""
+
+    model: Generative[Any]
+    test: Data
+    judge: Judge
+    x: Tensor
+    """Its samples, on the CPU."""
+    given: Given | None
+    """What they were asked for."""
+    seed: int
+    limit: int | None
+    """Held-out items that are scored one by one, at most."""
+    draws: int | None
+
+
+Need = Callable[[Case], str]
+"""Why a measure does not apply to a case; empty if it does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One entry of the list."""
+
+    name: str
+    """In JSON, and where it is said what was left out."""
+    needs: tuple[Need, ...]
+    protocol: str
+    """How it is measured; every number says the rest (sizes, hashes, seeds)."""
+    floor: str
+    """What stands beside it, as what real data or simple rivals get."""
+    take: Callable[[Case], Any]
+    columns: Callable[[Any, str], columns.Columns]
+    """Of the result, and the data's name, for tables."""
+
+    def missing(self, case: Case) -> str:
+        """Why it does not apply; empty if it does."""
+        return next((reason for need in self.needs if (reason := need(case))), "")
+
+
+def images(case: Case) -> str:
+    return "" if isinstance(case.test.x, Images) else f"it is of images; {case.test.name} serves {case.test.x}"
+
+
+def likelihood(case: Case) -> str:
+    return "" if isinstance(case.model, HasLikelihood) else f"{case.model.name} has no likelihood"
+
+
+def truth(case: Case) -> str:
+    known = isinstance(case.test.x, Points) and case.judge.truth is not None
+    return "" if known else f"the density that {case.test.name} was drawn from is not known"
+
+
+def features(case: Case) -> str:
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in case.judge.left_out.items())
+    return "" if case.judge.references else f"no features could be made ({reasons})"
+
+
+def classifier(case: Case) -> str:
+    if case.judge.reader:
+        return ""
+    return f"there is no classifier of the classes of {case.test.name}: ask for features classifier, if it has labels"
+
+
+def categories(case: Case) -> str:
+    return "" if isinstance(case.model, Clusters) else f"{case.model.name} finds no categories of its own"
+
+
+def labels(case: Case) -> str:
+    return "" if isinstance(case.test.given, Labels) else f"{case.test.name} serves no labels"
+
+
+def task(case: Case) -> str:
+    return "" if isinstance(case.test, Posed) else f"{case.test.name} is not posed by a task"
+
+
+def likelihoods(case: Case) -> tuple[Score, ...]:
+    """Of held-out items; of a latent variable model also an importance-sampled estimate, if draws are asked for."""
+    asked = [None] if case.draws is None or not isinstance(case.model, LatentVariable) else [None, case.draws]
+    return tuple(score(case.model, case.test, draws=k, limit=case.limit, seed=case.seed) for k in asked)
+
+
+def distances(case: Case) -> tuple[metrics.Distances, ...]:
+    return tuple(metrics.distances(case.x, reference) for reference in case.judge.references)
+
+
+def classes(case: Case) -> metrics.ClassReport:
+    reader = case.judge.reader
+    assert reader is not None
+    return metrics.read_classes(reader, case.x, asked(case, reader))
+
+
+def asked(case: Case, reader: metrics.Reader) -> Tensor | None:
+    """The reader's number of the class that each sample was asked for, matched by name where both have names; None if
+    none was, or the reader does not know them all."""
+    told, given = getattr(case.model.config, "given", None), case.given
+    if not isinstance(given, Label) or not isinstance(told, Labels):
+        return None
+    if not told.names or not case.judge.names:
+        return given.y if told.classes == reader.classes else None
+    numbers = {name.casefold(): k for k, name in enumerate(case.judge.names)}
+    found = [numbers.get(name.casefold(), -1) for name in told.names]
+    return None if -1 in found else torch.tensor(found)[given.y.cpu()]
+
+
+def purity(case: Case) -> Purity:
+    reader = case.judge.reader
+    assert reader is not None
+    return category_purity(case.model, case.x, case.test, reader, case.limit)
+
+
+def modes(case: Case) -> metrics.ModeCoverage:
+    assert case.judge.truth is not None
+    return metrics.mode_coverage(case.x, case.judge.truth.means, case.judge.truth.sd)
+
+
+def tasks_own(case: Case) -> tuple[metrics.Measurement, ...]:
+    assert isinstance(case.test, Posed)
+    return against_truth(case.model, case.test, limit=case.limit, seed=case.seed)
+
+
+def nothing(found: Any, data: str) -> columns.Columns:
+    """Likelihoods have a place of their own in tables."""
+    return []
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure(
+        name="likelihoods",
+        needs=(likelihood,),
+        protocol="log p(x) of held-out items, by kind: exact, a lower bound or an estimate",
+        floor="none; the entropy of the data is not known",
+        take=likelihoods,
+        columns=nothing,
+    ),
+    Measure(
+        name="distances",
+        needs=(images, features),
+        protocol="Frechet and kernel distance, precision, recall, density and coverage of samples against held-out "
+        "images, on named features",
+        floor="as many training images in the samples' place",
+        take=distances,
+        columns=columns.of_distances,
+    ),
+    Measure(
+        name="memorization",
+        needs=(images,),
+        protocol="share of samples nearer to a training image, or its mirror image, than is usual, in pixels",
+        floor="held-out images, of which 1 % are accused",
+        take=lambda case: metrics.memorization(case.x, case.judge.pixels),
+        columns=columns.of_memorization,
+    ),
+    Measure(
+        name="classes",
+        needs=(images, classifier),
+        protocol="what a classifier takes samples for: how surely, and how often for the class that was asked for",
+        floor="the classifier's own accuracy on held-out images",
+        take=classes,
+        columns=columns.of_classes,
+    ),
+    Measure(
+        name="purity",
+        needs=(images, classifier, categories, labels),
+        protocol="how well the model's own categories match classes, of samples and of held-out images",
+        floor="the share of the commonest class",
+        take=purity,
+        columns=columns.of_purity,
+    ),
+    Measure(
+        name="modes",
+        needs=(truth,),
+        protocol="PacGAN counting of the modes of a known mixture: within 3 deviations of the nearest mean",
+        floor="an ideal sampler has 98.9 % high quality",
+        take=modes,
+        columns=columns.of_modes,
+    ),
+    Measure(
+        name="measurements",
+        needs=(task,),
+        protocol="the task's own, of the model's answers to held-out conditions against the truth",
+        floor="the task's named baselines, which need no training",
+        take=tasks_own,
+        columns=columns.of_task,
+    ),
+)
+
+
+def record(found: Any) -> Any:
+    """What was measured, as JSON values."""
+    if isinstance(found, tuple):
+        return [record(one) for one in found]
+    if isinstance(found, Score):
+        return found.summary()
+    if isinstance(found, metrics.Distances | metrics.Measurement):
+        return found.as_dict()
+    return asdict(found) if is_dataclass(found) and not isinstance(found, type) else found
+
+
+def run(case: Case, measures: Sequence[Measure] = MEASURES) -> tuple[dict[str, Any], dict[str, str]]:
+    """What each measure found, by name; and why others, or other features, were left out."""
+    skipped = {m.name: reason for m in measures if (reason := m.missing(case))}
+    found = {m.name: m.take(case) for m in measures if m.name not in skipped}
+    return found, skipped | {f"distances, {name}": reason for name, reason in case.judge.left_out.items()}
