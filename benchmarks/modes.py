@@ -53,7 +53,7 @@ class Result:
 
 def presets() -> list[str]:
     """The presets for mixtures, of all models that are ready."""
-    return [name for entry in models.TABLE if entry.ready for name in entry.presets() if "25-gaussians" in name]
+    return [name for entry in models.own().values() for name in entry.presets() if "25-gaussians" in name]
 
 
 def measure(preset: str, source: Data, seed: int, steps: int | None) -> Result:

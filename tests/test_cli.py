@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,8 +103,8 @@ def test_a_quick_answer_does_not_wait_for_torch(arguments: list[str]) -> None:
 def test_the_models(triptych) -> None:
     code, out, _ = triptych("models", "--json")
     listed = json.loads(out)
-    assert code == 0 and [m["name"] for m in listed] == [e.name for e in models.TABLE]
-    assert {m["name"] for m in listed if m["ready"]} == set(models.ready())
+    assert code == 0 and [m["name"] for m in listed] == list(models.every())
+    assert all(m["title"] and m["url"] for m in listed)
     lines = triptych("models")[1].splitlines()
     assert len(lines) == len(listed) + 1 and lines[0].split("\t")[0] == "name"
 
@@ -276,12 +275,6 @@ def test_a_mistake_is_explained(triptych, home, monkeypatch, case: str) -> None:
     assert (found, out if code else "") == (code, ""), err
     assert re.search(words, err, re.DOTALL), err
     assert tree(home) == before
-
-
-def test_a_planned_model_is_explained(triptych, monkeypatch) -> None:
-    monkeypatch.setitem(models.MODELS, "soon", replace(models.find("gan"), name="soon", cls=None))
-    code, out, err = triptych("show", "soon")
-    assert code == 2 and out == "" and "soon is planned, not there yet" in err
 
 
 def tree(path: Path) -> dict[str, bytes]:

@@ -35,7 +35,7 @@ from triptych.data import data
 from triptych.inference import codes, compression
 from triptych.inference.compression import DIGEST, HEADER, MAGIC, compress, decompress
 from triptych.losses.pixels import DiscretizedLogistic
-from triptych.models import ready
+from triptych.models import own
 from triptych.models.vae.vae import VAE, VAEConfig
 from triptych.verbs.compress import from_text
 from triptych.verbs.create import create, save_pretrained
@@ -454,7 +454,7 @@ def test_what_the_command_line_refuses(triptych_main, home: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ready())
+@pytest.mark.parametrize("name", own())
 def test_every_autoregressive_model_can_compress(name: str) -> None:
     presets = [preset for preset in triptych.models.find(name).presets() if preset.startswith(f"{name}-tiny")]
     for preset in presets:

@@ -90,7 +90,7 @@ def test_a_model_of_other_classes_is_not_asked_for_them(judged):
 
 
 def test_classes_are_matched_by_their_names(judged, monkeypatch):
-    train, test, judge = judged
+    _, test, judge = judged
     monkeypatch.setattr(judge, "names", ("rows", "columns"))
     given = Labels(2, names=("Columns", "rows"))
     model = tt.create("cgan", x=test.x, given=given, width=2, latent=4)

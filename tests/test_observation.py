@@ -20,7 +20,7 @@ from triptych.verbs.train import train
 MEAN = Sampling(observation="mean")
 DECODING = [
     (name, preset)
-    for name in models.ready()
+    for name in models.own()
     if issubclass(models.find_class(name), Decoding)
     for preset in models.find(name).presets()
     if "-tiny" in preset

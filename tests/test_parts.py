@@ -24,7 +24,7 @@ N = 8
 
 
 def tiny_presets() -> list[str]:
-    return [name for entry in models.TABLE if entry.ready for name in entry.presets() if "-tiny" in name]
+    return [name for entry in models.own().values() for name in entry.presets() if "-tiny" in name]
 
 
 def steady(name: str) -> Generative[Any]:

@@ -32,7 +32,7 @@ def row(run: Path, n: int, seed: int, scale: int) -> tuple[models.Entry, str, Im
         raise UsageError(f"{run} models {model.config.x}; a gallery shows images")
     entry, given = models.find(model.name), examples(model, n)
     x = sample(model, n, given, seed=seed)
-    below = f"{entry.year}, by class" if given is not None else str(entry.year)
+    below = f"{entry.paper.year}, by class" if given is not None else str(entry.paper.year)
     return entry, below, pictures.grid(x, columns=n, pad=2, scale=scale)
 
 
@@ -59,8 +59,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help=".png")
     args = parser.parse_args()
     found = [(*row(run, args.n, args.seed, args.scale), run) for run in args.runs]
-    found.sort(key=lambda each: (each[0].year, each[0].title, each[3].name))
-    rows = [(entry.title, below, strip) for entry, below, strip, _ in found]
+    found.sort(key=lambda each: (each[0].paper.year, each[0].paper.called, each[3].name))
+    rows = [(entry.paper.called, below, strip) for entry, below, strip, _ in found]
     notes = [{"run": run.name, **folder.about(run)} for *_, run in found]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet(rows).quantize(32, dither=Image.Dither.NONE).save(args.out, optimize=True)

@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from triptych.models import TABLE
+from triptych.models import own
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- catalogue -->", "<!-- end of catalogue -->"
@@ -21,14 +21,12 @@ FAMILIES = {
 
 def catalogue() -> str:
     """The table of models in Markdown, family by family."""
-    lines = ["| name | model | year | conditions | likelihood | status |", "|---|---|---|---|---|---|"]
+    lines = ["| name | model | year | conditions | likelihood |", "|---|---|---|---|---|"]
     for family, title in FAMILIES.items():
-        lines.append(f"| | **{title}** | | | | |")
-        for e in (e for e in TABLE if e.family == family):
-            status = "**ready**" if e.ready else "planned"
-            lines.append(
-                f"| `{e.name}` | [{e.title}]({e.url}) | {e.year} | {e.conditions} | {e.likelihood} | {status} |"
-            )
+        lines.append(f"| | **{title}** | | | |")
+        for e in (e for e in own().values() if e.family == family):
+            p = e.paper
+            lines.append(f"| `{e.name}` | [{p.called}]({p.url}) | {p.year} | {p.conditions} | {p.likelihood} |")
     return "\n".join(lines)
 
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from triptych.inference.compression import compress, decompress
     from triptych.inference.imputation import impute
     from triptych.inference.inversion import invert
+    from triptych.models import Paper, register
     from triptych.training import Round, Run
     from triptych.verbs.anomaly import anomaly
     from triptych.verbs.apply import apply, pipeline
@@ -74,6 +75,7 @@ HOMES = {
     "triptych.inference.imputation": "impute",
     "triptych.inference.inversion": "invert",
     "triptych.inference.compression": "compress decompress",
+    "triptych.models": "Paper register",
     "triptych.training": "Round Run",
     "triptych.verbs.anomaly": "anomaly",
     "triptych.verbs.apply": "apply pipeline",
@@ -103,6 +105,7 @@ __all__ = [
     "Likelihood",
     "LowerBound",
     "NonFiniteError",
+    "Paper",
     "PartialLabel",
     "PartialLabels",
     "Picture",
@@ -134,6 +137,7 @@ __all__ = [
     "invert",
     "load",
     "pipeline",
+    "register",
     "save_pretrained",
     "score",
     "train",

@@ -31,11 +31,20 @@ def start(
     version: Annotated[
         bool, typer.Option("--version", callback=tell_version, is_eager=True, help="Say which version this is.")
     ] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE", help="Import your own models from a Python module: my_package, or its part."),
+    ] = None,
 ) -> None:
     """Deep generative models under one vocabulary: train them, sample them, ask how likely a sample is.
 
     Completion of verbs, models and options in your shell: triptych --install-completion
     """
+    if plugin:
+        from triptych.models import plug_in
+
+        for module in plugin:
+            plug_in(module)
 
 
 VERBS: dict[Callable[..., None], str] = {

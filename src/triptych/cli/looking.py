@@ -34,17 +34,17 @@ def models(
     as_json: Json = False,
 ) -> None:
     """The catalogue: what each model takes, its year, paper, conditions and the kind of its likelihood."""
-    from triptych.models import TABLE, takers
+    from triptych.models import every, takers
 
-    kept = TABLE if takes is None else takers(takes)
+    kept = tuple(every().values()) if takes is None else takers(takes)
     if as_json:
-        output.dump([{**{k: v for k, v in vars(e).items() if k != "cls"}, "ready": e.ready} for e in kept])
+        output.dump([{"name": e.name, "family": e.family, **vars(e.paper), "where": e.where} for e in kept])
         return
-    columns = ["name", "takes", "family", "year", "model", "conditions", "likelihood", "status", "paper"]
+    columns = ["name", "takes", "family", "year", "model", "conditions", "likelihood", "paper"]
     rows = [
         [
-            *(e.name, ", ".join(e.takes), e.family, str(e.year), e.title, e.conditions, e.likelihood),
-            *("ready" if e.ready else "planned", e.url),
+            *(e.name, ", ".join(e.paper.takes), e.family, str(e.paper.year), e.paper.called),
+            *(e.paper.conditions, e.paper.likelihood, e.paper.url),
         ]
         for e in kept
     ]

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def complete_model(incomplete: str) -> list[str]:
     """The models whose names begin so, for the shell."""
-    from triptych.models import ready
+    from triptych.models import own
 
-    return [name for name in ready() if name.startswith(incomplete)]
+    return [name for name in own() if name.startswith(incomplete)]
 
 
 ModelName = Annotated[

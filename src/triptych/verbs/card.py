@@ -22,14 +22,14 @@ def write_card(
 
     A model that is not in the catalogue gets no card: there is no paper to name.
     """
-    if model.name not in models.MODELS:
+    if model.name not in models.every() or not models.find(model.name).paper.title:
         return
     entry, x = models.find(model.name), model.config.x
     given = getattr(model.config, "given", None)
     names = given.names if isinstance(given, Labels | PartialLabels) else None
     card = Card(
         name=entry.name,
-        title=f"{entry.title} on {data.name.partition(':')[0]}",
+        title=f"{entry.paper.called} on {data.name.partition(':')[0]}",
         sentence=(entry.module().__doc__ or "").strip().splitlines()[0],
         family=entry.family,
         dataset=data.name.partition(":")[0],
@@ -42,7 +42,7 @@ def write_card(
             Fact("time", f"{seconds:.0f} s on {made_with['device']}, {made_with['threads']} threads"),
             Fact("versions", f"triptych {made_with['triptych']}, torch {made_with['torch']}"),
         ],
-        paper=Link(f"{entry.paper} ({entry.year})", entry.url),
+        paper=Link(f"{entry.paper.title} ({entry.paper.year})", entry.paper.url),
         bibtex=entry.bibtex(),
         folder=str(path),
         given=f"tt.Label(torch.arange({given.classes}))" if isinstance(given, Labels) else "",

@@ -137,7 +137,7 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
         name=name,
         sentence=doc,
         family={"gan": "GAN", "vae": "VAE"}.get(entry.family, entry.family),
-        paper=Link(f"{entry.paper} ({entry.year})", entry.url),
+        paper=Link(f"{entry.paper.title} ({entry.paper.year})", entry.paper.url),
         cover=Picture(image=picture(model.config.x, x[:16]), alt=f"16 samples of {name}", protocol=drawn),
         facts=facts,
         samples=Picture(

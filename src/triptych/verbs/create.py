@@ -70,13 +70,19 @@ def condition(served: Space | None, usual: Space | None) -> Space | None:
     return None if isinstance(served, PartialLabels) and not isinstance(usual, PartialLabels) else served
 
 
-def load(path: str | Path) -> Generative[Any]:
+def load(path: str | Path, kind: type[Generative[Any]] | None = None) -> Generative[Any]:
     """The model that a run or `save_pretrained` left in a folder. Nothing in the folder is executed.
 
-    Raises UsageError if it holds no model; IntegrityError, naming the file, if anything was altered.
+    `kind` is the class of a model from outside the package, which is one of the catalogue from then on (see
+    `triptych.register`). Raises UsageError if the folder holds no model or another one; IntegrityError, naming the
+    file, if anything was altered.
     """
     if not Path(path).is_dir():
         raise UsageError(f"there is no folder {path}")
+    if kind is not None:
+        held = folder.about(path).get("model")
+        if held != models.register(kind).name:
+            raise UsageError(f"{path} holds a {held}, which is no {kind.name}")
     return folder.load(path, models.find_class).eval()
 
 

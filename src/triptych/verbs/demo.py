@@ -90,7 +90,7 @@ def demo(
                 options = ["--steps", str(steps), "--seed", str(seed), "--device", str(device)]
                 options += ["--resume"] if commit.committed(folder) else []
                 words = ["train", preset, "--data", source, "--out", str(folder), "--channels-last", *options]
-                tick = bar(entry.title, steps)
+                tick = bar(entry.paper.called, steps)
                 jobs.append(executor.submit(children.run, words, folder, max(1, cores // lanes), tick))
             for job in jobs:
                 job.result()

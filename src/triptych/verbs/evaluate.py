@@ -126,7 +126,7 @@ class Evaluation:
                 **cost,
             )
         )
-        none = NO_LIKELIHOOD if models.find(self.model).likelihood == "none" else "not measured"
+        none = NO_LIKELIHOOD if models.find(self.model).paper.likelihood == "none" else "not measured"
         return Row(model=name or self.model, likelihoods=likelihoods, no_likelihood=none, values=values)
 
     def rows(self) -> list[list[str]]:

@@ -42,7 +42,7 @@ def show(name: str) -> dict[str, Any]:
         for stage in model.stages()
         for player in stage.players
     ]
-    about["takes"] = list(entry.takes)
+    about["takes"] = list(entry.paper.takes)
     about["presets"] = [
         {"name": n, "steps": p.steps, "batch": p.batch, "expect": p.expect, "config": configs.to_json(p.config)}
         for n, p in entry.presets().items()

@@ -43,6 +43,16 @@ from triptych.core import (
     inverse_cdf,
 )
 from triptych.core.sampling import from_sequence, to_sequence
+from triptych.models.paper import Paper
+
+PAPER = Paper(
+    called="DARN",
+    title="Deep AutoRegressive Networks",
+    authors="Karol Gregor, Ivo Danihelka, Andriy Mnih, Charles Blundell, Daan Wierstra",
+    year=2013,
+    url="https://arxiv.org/abs/1310.8499",
+    likelihood="lower bound",
+)
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 

@@ -40,9 +40,19 @@ from triptych.core import (
     UsageError,
     config,
 )
+from triptych.models.paper import Paper
 from triptych.nn.incremental import IncrementalConv, Wavefront
 from triptych.nn.masked import MaskedConv2d
 from triptych.nn.recurrent import LineLSTM, at_each, cell, stacked
+
+PAPER = Paper(
+    called="PixelRNN, Diagonal BiLSTM",
+    title="Pixel Recurrent Neural Networks",
+    authors="Aäron van den Oord, Nal Kalchbrenner, Koray Kavukcuoglu",
+    year=2016,
+    url="https://arxiv.org/abs/1601.06759",
+    likelihood="exact",
+)
 
 
 @config

@@ -41,6 +41,16 @@ from triptych.core import (
     config,
 )
 from triptych.core.sampling import from_sequence, to_sequence
+from triptych.models.paper import Paper
+
+PAPER = Paper(
+    called="EoNADE",
+    title="A Deep and Tractable Density Estimator",
+    authors="Benigno Uria, Iain Murray, Hugo Larochelle",
+    year=2013,
+    url="https://arxiv.org/abs/1310.1757",
+    likelihood="exact",
+)
 
 BLOCK = 28
 """Pixels whose hidden layers are computed at once; see `EoNADE.factors`."""

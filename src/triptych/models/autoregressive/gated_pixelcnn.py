@@ -43,8 +43,19 @@ from triptych.core import (
     UsageError,
     config,
 )
+from triptych.models.paper import Paper
 from triptych.nn.incremental import PixelConv, RowConv
 from triptych.nn.masked import Mask, MaskedConv2d, sees_own_pixel
+
+PAPER = Paper(
+    called="Gated PixelCNN",
+    title="Conditional Image Generation with PixelCNN Decoders",
+    authors=("Aäron van den Oord, Nal Kalchbrenner, Oriol Vinyals, Lasse Espeholt, Alex Graves, Koray Kavukcuoglu"),
+    year=2016,
+    url="https://arxiv.org/abs/1606.05328",
+    conditions="none or label",
+    likelihood="exact",
+)
 
 
 @config

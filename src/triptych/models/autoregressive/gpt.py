@@ -36,7 +36,18 @@ from triptych.core import (
     UsageError,
     config,
 )
+from triptych.models.paper import Paper
 from triptych.nn.transformer import Transformer, rotations
+
+PAPER = Paper(
+    called="GPT",
+    title="Improving Language Understanding by Generative Pre-Training",
+    authors="Alec Radford, Karthik Narasimhan, Tim Salimans, Ilya Sutskever",
+    year=2018,
+    url="https://openai.com/research/language-unsupervised",
+    likelihood="exact",
+    takes=("text",),
+)
 
 
 @config

@@ -43,7 +43,18 @@ from triptych.core import (
     UsageError,
     config,
 )
+from triptych.models.paper import Paper
 from triptych.nn.transformer import Transformer, rotations
+
+PAPER = Paper(
+    called="ImageGPT",
+    title="Generative Pretraining From Pixels",
+    authors="Mark Chen, Alec Radford, Rewon Child, Jeffrey Wu, Heewoo Jun, David Luan, Ilya Sutskever",
+    year=2020,
+    url="https://proceedings.mlr.press/v119/chen20s.html",
+    conditions="none or label",
+    likelihood="exact",
+)
 
 
 @config

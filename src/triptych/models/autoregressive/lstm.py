@@ -34,6 +34,17 @@ from triptych.core import (
     config,
     precisely,
 )
+from triptych.models.paper import Paper
+
+PAPER = Paper(
+    called="LSTM language model",
+    title="Generating Sequences With Recurrent Neural Networks",
+    authors="Alex Graves",
+    year=2013,
+    url="https://arxiv.org/abs/1308.0850",
+    likelihood="exact",
+    takes=("text",),
+)
 
 State = tuple[Tensor, Tensor]
 """What a layer remembers: its last output and its cell, [1, n, width] each."""

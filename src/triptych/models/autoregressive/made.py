@@ -43,6 +43,16 @@ from triptych.core import (
     config,
 )
 from triptych.core.sampling import from_sequence, to_sequence
+from triptych.models.paper import Paper
+
+PAPER = Paper(
+    called="MADE",
+    title="MADE: Masked Autoencoder for Distribution Estimation",
+    authors="Mathieu Germain, Karol Gregor, Iain Murray, Hugo Larochelle",
+    year=2015,
+    url="https://arxiv.org/abs/1502.03509",
+    likelihood="exact",
+)
 
 MOST_DEGREES = 1 << 26
 """Numbers in all masks together: half a gigabyte."""

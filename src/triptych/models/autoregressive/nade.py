@@ -36,6 +36,16 @@ from triptych.core import (
     config,
 )
 from triptych.core.sampling import from_sequence, to_sequence
+from triptych.models.paper import Paper
+
+PAPER = Paper(
+    called="NADE",
+    title="Neural Autoregressive Distribution Estimation",
+    authors="Benigno Uria, Marc-Alexandre Côté, Karol Gregor, Iain Murray, Hugo Larochelle",
+    year=2011,
+    url="https://arxiv.org/abs/1605.02226",
+    likelihood="exact",
+)
 
 BLOCK = 28
 """Pixels whose running sums are computed at once; see `NADE.logits`."""

@@ -45,8 +45,19 @@ from triptych.core import (
     config,
 )
 from triptych.losses.mixture import LogisticMixture, parameters_of
+from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
 from triptych.nn.incremental import PixelConv, RowConv
+
+PAPER = Paper(
+    called="PixelCNN++",
+    title=("PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood and Other Modifications"),
+    authors="Tim Salimans, Andrej Karpathy, Xi Chen, Diederik P. Kingma",
+    year=2017,
+    url="https://arxiv.org/abs/1701.05517",
+    conditions="none or label",
+    likelihood="exact",
+)
 
 
 @config

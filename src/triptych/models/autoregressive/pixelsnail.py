@@ -40,8 +40,18 @@ from triptych.core import (
     Stage,
     config,
 )
+from triptych.models.paper import Paper
 from triptych.nn.folded import FoldedConv, frozen
 from triptych.nn.masked import MaskedConv2d
+
+PAPER = Paper(
+    called="PixelSNAIL",
+    title="PixelSNAIL: An Improved Autoregressive Generative Model",
+    authors="Xi Chen, Nikhil Mishra, Mostafa Rohaninejad, Pieter Abbeel",
+    year=2017,
+    url="https://arxiv.org/abs/1712.09763",
+    likelihood="exact",
+)
 
 
 @config

@@ -39,7 +39,22 @@ from triptych.core import (
     UsageError,
     config,
 )
+from triptych.models.paper import Paper
 from triptych.nn.folded import FoldedConv, frozen
+
+PAPER = Paper(
+    called="WaveNet",
+    title="WaveNet: A Generative Model for Raw Audio",
+    authors=(
+        "Aäron van den Oord, Sander Dieleman, Heiga Zen, Karen Simonyan, Oriol Vinyals, Alex Graves, Nal "
+        "Kalchbrenner, Andrew Senior, Koray Kavukcuoglu"
+    ),
+    year=2016,
+    url="https://arxiv.org/abs/1609.03499",
+    conditions="none or label",
+    likelihood="exact",
+    takes=("sound",),
+)
 
 MOST_LEVELS = 1024
 

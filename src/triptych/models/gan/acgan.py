@@ -37,8 +37,18 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn import strided
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="ACGAN",
+    title="Conditional Image Synthesis With Auxiliary Classifier GANs",
+    authors="Augustus Odena, Christopher Olah, Jonathon Shlens",
+    year=2016,
+    url="https://arxiv.org/abs/1610.09585",
+    conditions="label",
+)
 
 
 @config

@@ -34,9 +34,18 @@ from triptych.core import (
     precisely,
 )
 from triptych.losses import adversarial, penalties
+from triptych.models.paper import Paper
 from triptych.nn import unnormalized
 from triptych.nn.ema import EMA
 from triptych.nn.strided import Halvable
+
+PAPER = Paper(
+    called="AmbientGAN",
+    title="AmbientGAN: Generative models from lossy measurements",
+    authors="Ashish Bora, Eric Price, Alexandros G. Dimakis",
+    year=2018,
+    url="https://openreview.net/forum?id=Hy7fDog0b",
+)
 
 
 @config

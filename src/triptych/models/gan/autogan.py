@@ -37,8 +37,17 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
 from triptych.nn.residual import down_block, first_block, last_block, spectral
+
+PAPER = Paper(
+    called="AutoGAN",
+    title="AutoGAN: Neural Architecture Search for Generative Adversarial Networks",
+    authors="Xinyu Gong, Shiyu Chang, Yifan Jiang, Zhangyang Wang",
+    year=2019,
+    url="https://arxiv.org/abs/1908.03835",
+)
 
 Conv = Literal["post", "pre"]
 Norm = Literal["none", "batch", "instance"]

@@ -35,6 +35,16 @@ from triptych.core import (
     learned,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
+
+PAPER = Paper(
+    called="BiGAN",
+    title="Adversarial Feature Learning",
+    authors="Jeff Donahue, Philipp Krähenbühl, Trevor Darrell",
+    year=2016,
+    url="https://arxiv.org/abs/1605.09782",
+    takes=("images", "points"),
+)
 
 
 @config

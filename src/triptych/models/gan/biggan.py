@@ -45,11 +45,21 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial, penalties
+from triptych.models.paper import Paper
 from triptych.nn import residual, strided
 from triptych.nn.attention import SelfAttention
 from triptych.nn.conditional import ConditionalBatchNorm
 from triptych.nn.ema import EMA
 from triptych.nn.truncation import standing_statistics, truncated
+
+PAPER = Paper(
+    called="BigGAN",
+    title="Large Scale GAN Training for High Fidelity Natural Image Synthesis",
+    authors="Andrew Brock, Jeff Donahue, Karen Simonyan",
+    year=2018,
+    url="https://arxiv.org/abs/1809.11096",
+    conditions="label",
+)
 
 STANDING = 16, 64
 """Standing statistics are taken over so many batches of so many images."""

@@ -37,8 +37,18 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn import strided
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="Conditional GAN",
+    title="Conditional Generative Adversarial Nets",
+    authors="Mehdi Mirza, Simon Osindero",
+    year=2014,
+    url="https://arxiv.org/abs/1411.1784",
+    conditions="label",
+)
 
 
 @config

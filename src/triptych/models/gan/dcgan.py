@@ -26,9 +26,18 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn import strided
 from triptych.nn.ema import EMA
 from triptych.nn.strided import Halvable, initialize
+
+PAPER = Paper(
+    called="DCGAN",
+    title="Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks",
+    authors="Alec Radford, Luke Metz, Soumith Chintala",
+    year=2015,
+    url="https://arxiv.org/abs/1511.06434",
+)
 
 
 @config

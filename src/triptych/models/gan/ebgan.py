@@ -37,7 +37,17 @@ from triptych.core import (
     full,
     precisely,
 )
+from triptych.models.paper import Paper
 from triptych.nn.ranks import whole
+
+PAPER = Paper(
+    called="Energy-based GAN",
+    title="Energy-based Generative Adversarial Network",
+    authors="Junbo Zhao, Michael Mathieu, Yann LeCun",
+    year=2016,
+    url="https://arxiv.org/abs/1609.03126",
+    takes=("images", "points"),
+)
 
 Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 

@@ -31,7 +31,20 @@ from triptych.core import (
     precisely,
 )
 from triptych.losses import adversarial, penalties
+from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="GAN",
+    title="Generative Adversarial Networks",
+    authors=(
+        "Ian J. Goodfellow, Jean Pouget-Abadie, Mehdi Mirza, Bing Xu, David Warde-Farley, Sherjil Ozair, "
+        "Aaron Courville, Yoshua Bengio"
+    ),
+    year=2014,
+    url="https://arxiv.org/abs/1406.2661",
+    takes=("images", "points"),
+)
 
 
 @config

@@ -53,9 +53,19 @@ from triptych.core import (
 )
 from triptych.losses import adversarial, penalties
 from triptych.losses.pixels import DiscretizedLogistic
+from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
 from triptych.nn.equalized import PixelNorm
 from triptych.nn.transformer import SwiGLU, rotate, rotations
+
+PAPER = Paper(
+    called="GAT",
+    title="Scalable GANs with Transformers",
+    authors="Sangeek Hyun, MinKyu Lee, Jae-Pil Heo",
+    year=2025,
+    url="https://arxiv.org/abs/2509.24935",
+    conditions="none or label",
+)
 
 START = 0.1
 """How much of a block is added at first: the gain of what modulates the generator's, the scale of the discriminator's.

@@ -51,9 +51,18 @@ from triptych.core import (
     learned,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn import strided
 from triptych.nn.deform import deformed
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="InfoGAN",
+    title="InfoGAN: Interpretable Representation Learning by Information Maximizing Generative Adversarial Nets",
+    authors="Xi Chen, Yan Duan, Rein Houthooft, John Schulman, Ilya Sutskever, Pieter Abbeel",
+    year=2016,
+    url="https://arxiv.org/abs/1606.03657",
+)
 
 
 @config

@@ -39,7 +39,17 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="LAPGAN",
+    title="Deep Generative Image Models using a Laplacian Pyramid of Adversarial Networks",
+    authors="Emily Denton, Soumith Chintala, Arthur Szlam, Rob Fergus",
+    year=2015,
+    url="https://arxiv.org/abs/1506.05751",
+    conditions="none or label",
+)
 
 Picture = Float[Tensor, "n c h w"]
 OneHot = Float[Tensor, "n classes"]

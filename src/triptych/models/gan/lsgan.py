@@ -35,9 +35,19 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn import strided
 from triptych.nn.dense import mlp
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="Least squares GAN",
+    title="Least Squares Generative Adversarial Networks",
+    authors="Xudong Mao, Qing Li, Haoran Xie, Raymond Y. K. Lau, Zhen Wang, Stephen Paul Smolley",
+    year=2016,
+    url="https://arxiv.org/abs/1611.04076",
+    takes=("images", "points"),
+)
 
 
 @config

@@ -42,9 +42,18 @@ from triptych.core import (
     precisely,
 )
 from triptych.losses import penalties
+from triptych.models.paper import Paper
 from triptych.nn import strided
 from triptych.nn.ema import EMA
 from triptych.nn.equalized import HE, EqualizedConv2d, EqualizedLinear, MinibatchDeviation, PixelNorm
+
+PAPER = Paper(
+    called="MSG-GAN",
+    title="MSG-GAN: Multi-Scale Gradients for Generative Adversarial Networks",
+    authors="Animesh Karnewar, Oliver Wang",
+    year=2019,
+    url="https://arxiv.org/abs/1903.06048",
+)
 
 Picture = Float[Tensor, "n c h w"]
 SLOPE = 0.2

@@ -46,10 +46,19 @@ from triptych.core import (
     precisely,
 )
 from triptych.losses import adversarial, penalties
+from triptych.models.paper import Paper
 from triptych.nn import unnormalized
 from triptych.nn.brightness import brightness
 from triptych.nn.ema import EMA
 from triptych.nn.strided import Halvable
+
+PAPER = Paper(
+    called="NR-GAN",
+    title="Noise Robust Generative Adversarial Networks",
+    authors="Takuhiro Kaneko, Tatsuya Harada",
+    year=2019,
+    url="https://arxiv.org/abs/1911.11776",
+)
 
 Variant = Literal[
     "SI-NR-GAN-I",

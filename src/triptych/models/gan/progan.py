@@ -44,9 +44,18 @@ from triptych.core import (
     precisely,
 )
 from triptych.losses import penalties
+from triptych.models.paper import Paper
 from triptych.nn import strided
 from triptych.nn.ema import EMA
 from triptych.nn.equalized import HE, EqualizedConv2d, EqualizedLinear, MinibatchDeviation, PixelNorm
+
+PAPER = Paper(
+    called="Progressive GAN",
+    title="Progressive Growing of GANs for Improved Quality, Stability, and Variation",
+    authors="Tero Karras, Timo Aila, Samuli Laine, Jaakko Lehtinen",
+    year=2017,
+    url="https://arxiv.org/abs/1710.10196",
+)
 
 Picture = Float[Tensor, "n c h w"]
 SLOPE = 0.2

@@ -45,9 +45,20 @@ from triptych.core import (
     precisely,
 )
 from triptych.losses import adversarial, penalties
+from triptych.models.paper import Paper
 from triptych.nn import strided
 from triptych.nn.dense import mlp
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="R3GAN",
+    title="The GAN is dead; long live the GAN! A Modern GAN Baseline",
+    authors="Yiwen Huang, Aaron Gokaslan, Volodymyr Kuleshov, James Tompkin",
+    year=2024,
+    url="https://arxiv.org/abs/2501.05441",
+    conditions="none or label",
+    takes=("images", "points"),
+)
 
 SLOPE = 0.2
 """Of LeakyReLU below zero."""

@@ -37,10 +37,20 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn import residual, strided
 from triptych.nn.attention import SelfAttention
 from triptych.nn.conditional import ConditionalBatchNorm
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="SAGAN",
+    title="Self-Attention Generative Adversarial Networks",
+    authors="Han Zhang, Ian Goodfellow, Dimitris Metaxas, Augustus Odena",
+    year=2018,
+    url="https://arxiv.org/abs/1805.08318",
+    conditions="label",
+)
 
 
 @config

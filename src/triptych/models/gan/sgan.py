@@ -39,7 +39,17 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn.ranks import whole
+
+PAPER = Paper(
+    called="Semi-supervised GAN",
+    title="Semi-Supervised Learning with Generative Adversarial Networks",
+    authors="Augustus Odena",
+    year=2016,
+    url="https://arxiv.org/abs/1606.01583",
+    conditions="partial label",
+)
 
 Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 

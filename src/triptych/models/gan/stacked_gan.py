@@ -41,7 +41,17 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="Stacked GAN",
+    title="Stacked Generative Adversarial Networks",
+    authors="Xun Huang, Yixuan Li, Omid Poursaeed, John Hopcroft, Serge Belongie",
+    year=2016,
+    url="https://arxiv.org/abs/1612.04357",
+    conditions="label",
+)
 
 
 def quartered(x: Images) -> Images:

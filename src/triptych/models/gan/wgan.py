@@ -35,9 +35,19 @@ from triptych.core import (
     config,
     full,
 )
+from triptych.models.paper import Paper
 from triptych.nn import strided
 from triptych.nn.dense import mlp
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="Wasserstein GAN",
+    title="Wasserstein GAN",
+    authors="Martin Arjovsky, Soumith Chintala, Léon Bottou",
+    year=2017,
+    url="https://arxiv.org/abs/1701.07875",
+    takes=("images", "points"),
+)
 
 
 @config

@@ -38,9 +38,19 @@ from triptych.core import (
     precisely,
 )
 from triptych.losses import penalties
+from triptych.models.paper import Paper
 from triptych.nn import strided
 from triptych.nn.dense import mlp
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="WGAN with gradient penalty",
+    title="Improved Training of Wasserstein GANs",
+    authors="Ishaan Gulrajani, Faruk Ahmed, Martin Arjovsky, Vincent Dumoulin, Aaron Courville",
+    year=2017,
+    url="https://arxiv.org/abs/1704.00028",
+    takes=("images", "points"),
+)
 
 
 @config

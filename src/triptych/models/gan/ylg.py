@@ -38,10 +38,20 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn import residual, strided
 from triptych.nn.attention import pooled
 from triptych.nn.conditional import ConditionalBatchNorm
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="Your Local GAN",
+    title="Your Local GAN: Designing Two Dimensional Local Attention Mechanisms for Generative Models",
+    authors="Giannis Daras, Augustus Odena, Han Zhang, Alexandros G. Dimakis",
+    year=2019,
+    url="https://arxiv.org/abs/1911.12287",
+    conditions="label",
+)
 
 Queries = Float[Tensor, "n direction head d 4 cells"]
 Cells = Float[Tensor, "n direction head d cells"]

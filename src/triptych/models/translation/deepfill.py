@@ -50,9 +50,19 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial, pictures
+from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
 from triptych.nn.reach import reach
 from triptych.nn.residual import DoublingConv
+
+PAPER = Paper(
+    called="DeepFill v2",
+    title="Free-Form Image Inpainting with Gated Convolution",
+    authors="Jiahui Yu, Zhe Lin, Jimei Yang, Xiaohui Shen, Xin Lu, Thomas Huang",
+    year=2018,
+    url="https://arxiv.org/abs/1806.03589",
+    conditions="picture",
+)
 
 SLOPE = 0.2
 """Of the discriminator's LeakyReLU below zero."""

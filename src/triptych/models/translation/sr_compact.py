@@ -38,8 +38,18 @@ from triptych.core import (
     config,
 )
 from triptych.losses import pictures
+from triptych.models.paper import Paper
 from triptych.nn.compact import Compact, magnification
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="SR-Compact",
+    title="Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data",
+    authors="Xintao Wang, Liangbin Xie, Chao Dong, Ying Shan",
+    year=2021,
+    url="https://arxiv.org/abs/2107.10833",
+    conditions="picture",
+)
 
 
 @config

@@ -48,8 +48,21 @@ from triptych.core import (
     config,
 )
 from triptych.losses import adversarial, features, pictures
+from triptych.models.paper import Paper
 from triptych.nn.compact import Compact, magnification
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="SRGAN",
+    title="Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network",
+    authors=(
+        "Christian Ledig, Lucas Theis, Ferenc Huszár, Jose Caballero, Andrew Cunningham, Alejandro Acosta, "
+        "Andrew Aitken, Alykhan Tejani, Johannes Totz, Zehan Wang, Wenzhe Shi"
+    ),
+    year=2016,
+    url="https://arxiv.org/abs/1609.04802",
+    conditions="picture",
+)
 
 SLOPE = 0.2
 """Of the discriminator's LeakyReLU below zero."""

@@ -35,7 +35,20 @@ from triptych.core import (
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.models.paper import Paper
 from triptych.nn.dense import mlp
+
+PAPER = Paper(
+    called="beta-VAE",
+    title="beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework",
+    authors=(
+        "Irina Higgins, Loic Matthey, Arka Pal, Christopher Burgess, Xavier Glorot, Matthew Botvinick, "
+        "Shakir Mohamed, Alexander Lerchner"
+    ),
+    year=2017,
+    url="https://openreview.net/forum?id=Sy2fzU9gl",
+    likelihood="lower bound",
+)
 
 
 @config

@@ -38,7 +38,18 @@ from triptych.core import (
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.models.paper import Paper
 from triptych.nn.dense import mlp
+
+PAPER = Paper(
+    called="CVAE",
+    title="Learning Structured Output Representation using Deep Conditional Generative Models",
+    authors="Kihyuk Sohn, Honglak Lee, Xinchen Yan",
+    year=2015,
+    url="https://papers.nips.cc/paper/5775-learning-structured-output-representation-using-deep-conditional-generative-models",
+    conditions="label",
+    likelihood="lower bound",
+)
 
 
 @config

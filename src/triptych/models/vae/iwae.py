@@ -37,7 +37,17 @@ from triptych.core import (
 )
 from triptych.losses.bounds import held, importance_weighted, importance_weighted_in_parts, reparameterize_doubly
 from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.models.paper import Paper
 from triptych.nn.dense import mlp
+
+PAPER = Paper(
+    called="IWAE",
+    title="Importance Weighted Autoencoders",
+    authors="Yuri Burda, Roger Grosse, Ruslan Salakhutdinov",
+    year=2015,
+    url="https://arxiv.org/abs/1509.00519",
+    likelihood="lower bound",
+)
 
 
 @config

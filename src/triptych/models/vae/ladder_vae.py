@@ -48,6 +48,16 @@ from triptych.core import (
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.models.paper import Paper
+
+PAPER = Paper(
+    called="Ladder VAE",
+    title="Ladder Variational Autoencoders",
+    authors="Casper Kaae Sønderby, Tapani Raiko, Lars Maaløe, Søren Kaae Sønderby, Ole Winther",
+    year=2016,
+    url="https://arxiv.org/abs/1602.02282",
+    likelihood="lower bound",
+)
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 Choose = Callable[[int, Distribution], Tensor]

@@ -43,7 +43,17 @@ from triptych.core import (
     inverse_cdf,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.models.paper import Paper
 from triptych.nn.dense import mlp
+
+PAPER = Paper(
+    called="MIWAE",
+    title="MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets",
+    authors="Pierre-Alexandre Mattei, Jes Frellsen",
+    year=2018,
+    url="https://arxiv.org/abs/1812.02633",
+    likelihood="lower bound",
+)
 
 
 @config

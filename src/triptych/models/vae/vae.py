@@ -29,7 +29,17 @@ from triptych.core import (
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.models.paper import Paper
 from triptych.nn.dense import mlp
+
+PAPER = Paper(
+    called="VAE",
+    title="Auto-Encoding Variational Bayes",
+    authors="Diederik P. Kingma, Max Welling",
+    year=2013,
+    url="https://arxiv.org/abs/1312.6114",
+    likelihood="lower bound",
+)
 
 
 @config

@@ -42,7 +42,16 @@ from triptych.core import (
     full,
 )
 from triptych.losses import adversarial
+from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="VAE-GAN",
+    title="Autoencoding beyond pixels using a learned similarity metric",
+    authors="Anders Boesen Lindbo Larsen, Søren Kaae Sønderby, Hugo Larochelle, Ole Winther",
+    year=2015,
+    url="https://arxiv.org/abs/1512.09300",
+)
 
 
 @config

@@ -51,7 +51,17 @@ from triptych.core import (
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.mixture import LogisticMixture, parameters_of
 from triptych.losses.pixels import Binary
+from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
+
+PAPER = Paper(
+    called="Very deep VAE",
+    title="Very Deep VAEs Generalize Autoregressive Models and Can Outperform Them on Images",
+    authors="Rewon Child",
+    year=2020,
+    url="https://arxiv.org/abs/2011.10650",
+    likelihood="lower bound",
+)
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 Choose = Callable[[int, Distribution], Tensor]

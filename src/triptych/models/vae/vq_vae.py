@@ -45,8 +45,19 @@ from triptych.core import (
     inverse_cdf,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.models.paper import Paper
 from triptych.nn.codebook import Codebook
 from triptych.nn.transformer import Transformer, rotations
+
+PAPER = Paper(
+    called="VQ-VAE",
+    title="Neural Discrete Representation Learning",
+    authors="Aäron van den Oord, Oriol Vinyals, Koray Kavukcuoglu",
+    year=2017,
+    url="https://arxiv.org/abs/1711.00937",
+    conditions="none or label",
+    likelihood="lower bound",
+)
 
 LEAST_LOG_SCALE = -7.0
 

@@ -46,8 +46,19 @@ from triptych.core import (
     inverse_cdf,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.models.paper import Paper
 from triptych.nn.codebook import Codebook
 from triptych.nn.transformer import Transformer, rotations
+
+PAPER = Paper(
+    called="VQ-VAE-2",
+    title="Generating Diverse High-Fidelity Images with VQ-VAE-2",
+    authors="Ali Razavi, Aäron van den Oord, Oriol Vinyals",
+    year=2019,
+    url="https://arxiv.org/abs/1906.00446",
+    conditions="none or label",
+    likelihood="lower bound",
+)
 
 LEAST_LOG_SCALE = -7.0
 
