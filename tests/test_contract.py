@@ -243,6 +243,9 @@ class Idle(Toy):
 class Meddling(Toy):
     """A player that moves what it does not own."""
 
+    def shrink(self) -> None:
+        self.weight.mul_(0.99)
+
     def stages(self) -> Sequence[Stage]:
         mine = nn.ParameterList([self.weight])
         players = [
@@ -252,7 +255,7 @@ class Meddling(Toy):
                 owns=self.bias,
                 loss=self.loss,
                 optimizer=self.config.adam,
-                project=lambda: self.weight.mul_(0.99),
+                project=self.shrink,
             ),
         ]
         return [Stage(name="one", players=players)]
@@ -319,7 +322,7 @@ class Answering(Toy):
 
     def nats(self, x: Tensor, given: Label) -> Exact:
         good = Toy.log_prob(self, x, given)
-        return replace(good, nats=good.nats - self.training)
+        return replace(good, nats=good.nats - int(self.training))
 
 
 Answering.log_prob = Answering.nats  # past what makes `log_prob` of a class a question
@@ -329,7 +332,10 @@ class Single(Toy):
     """Draws in float32, whatever the model is in."""
 
     def draw(self, noise: Noise, given: Label) -> Tensor:
-        return torch.where(noise.uniform(4) < (torch.ones(4) @ self.weight).sigmoid(), 1.0, -1.0).view(-1, 1, 2, 2)
+        u, x = noise.uniform(4), torch.zeros(noise.n, 4)
+        for i in range(4):
+            x[:, i] = torch.where(u[:, i] < self.scores(x, given)[:, i].sigmoid(), 1.0, -1.0)
+        return x.view(-1, 1, 2, 2)
 
 
 class Rounded(Toy):
@@ -344,8 +350,8 @@ class Promoted(Toy):
     """Takes for granted that scores have the precision of x."""
 
     def loss(self, batch: Batch[Label], clock: Clock) -> Loss:
-        y = self.scores(batch.x, batch.given)
-        return Loss(super().loss(batch, clock).value + torch.lerp(y, batch.x.flatten(1), 0.5).mean())
+        x = batch.x.flatten(1)
+        return Loss(super().loss(batch, clock).value + torch.lerp(x @ self.weight.T, x, 0.5).mean())
 
 
 class Untyped(Toy):

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from triptych.core import full
+
 Features = Sequence[Float[Tensor, "n c ..."]]
 
 
@@ -14,4 +16,5 @@ def matching(real: Features, fake: Features) -> Float[Tensor, ""]:
     High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs. Wang et al., 2018.
     https://arxiv.org/abs/1711.11585, Equation 4, but for the mean over the layers, where it has the sum.
     """
-    return sum(((a - b).abs().mean() for a, b in zip(real, fake, strict=True)), real[0].new_zeros(())) / len(real)
+    gaps = [(full(a) - full(b)).abs().mean() for a, b in zip(real, fake, strict=True)]
+    return sum(gaps, full(real[0]).new_zeros(())) / len(real)

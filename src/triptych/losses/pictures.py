@@ -3,14 +3,16 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from triptych.core import full
+
 Pictures = Float[Tensor, "n c h w"]
 
 
 def l1(x: Pictures, y: Pictures) -> Float[Tensor, ""]:
     """E |x - y|, over all pixels: what y fits best is the median of the x that are possible."""
-    return (x - y).abs().mean()
+    return (full(x) - full(y)).abs().mean()
 
 
 def psnr(x: Pictures, y: Pictures) -> Float[Tensor, ""]:
     """10 log10(2^2 / E (x - y)^2) in decibels, over all pixels of the batch: to watch training by, not to report."""
-    return 10 * (4 / (x - y.clamp(-1, 1)).square().mean().clamp(min=1e-10)).log10()
+    return 10 * (4 / (full(x) - full(y).clamp(-1, 1)).square().mean().clamp(min=1e-10)).log10()

@@ -60,7 +60,6 @@ def check_model(model_class: type[Generative[Any]], tiny_config: Any, data: Data
         # a model that takes no condition has to bear data that have one
         data = data or Examples(tiny_config.x, getattr(tiny_config, "given", None) or Labels(2))
         check_players(model, data)
-        check_bfloat16(model, data)
         check_training(model, data)
         check_resume(model, data)
         check_samples(model, data)
@@ -69,5 +68,6 @@ def check_model(model_class: type[Generative[Any]], tiny_config: Any, data: Data
         check_likelihood(model, data)
         check_causality(model, data)
         check_sampler(model, data)
+        check_bfloat16(model, data)
         check_questions(model, data)
         check_precisions(model, data)

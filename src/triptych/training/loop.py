@@ -31,7 +31,7 @@ from triptych.core import (
 from triptych.nn import ranks
 from triptych.nn.augment import Augmentation
 from triptych.nn.equalized import MinibatchDeviation
-from triptych.training.augmenting import augmenting
+from triptych.training.augmenting import augmenting, judges_of
 from triptych.training.turn import turn
 
 log = logging.getLogger(__name__)
@@ -113,8 +113,11 @@ def rows(n: int, batch: int, seed: int, drawn: int) -> Tensor:
 
 
 def check_batches(model: Generative[Any], data: Data, run: Run) -> None:
-    """Raises UsageError unless every stage's batch can be filled from the data and split evenly over the ranks."""
+    """Raises UsageError unless every stage's batch can be filled from the data and split evenly over the ranks, and
+    augmented, if it is to be."""
     world = ranks.world()
+    if run.augment:
+        judges_of(model)
     for size in {stage.batch or run.batch for stage in model.stages()}:
         if size > len(data):
             raise UsageError(

@@ -42,6 +42,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    full,
 )
 from triptych.models.paper import Paper
 from triptych.nn.incremental import PixelConv, RowConv
@@ -166,7 +167,7 @@ class GatedPixelCNN(Autoregressive[Label | None]):
         logits = self.logits(x, given)
         if self.config.x.levels == 2:
             return Bernoulli(logits=logits.squeeze(-1), validate_args=False)
-        return Categorical(logits=logits, validate_args=False)
+        return Categorical(logits=full(logits), validate_args=False)
 
     def log_prob(self, x: Float[Tensor, "n c h w"], given: Label | None = None) -> Exact:
         """log p(x | h), by Equation 3. Raises UsageError if x is not on the levels of its space."""

@@ -33,6 +33,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    full,
 )
 from triptych.models.paper import Paper
 from triptych.nn.incremental import IncrementalConv, Wavefront
@@ -115,7 +116,7 @@ class PixelCNN(Autoregressive[None]):
         logits = self.logits(x)
         if self.config.x.levels == 2:
             return Bernoulli(logits=logits.squeeze(-1), validate_args=False)
-        return Categorical(logits=logits, validate_args=False)
+        return Categorical(logits=full(logits), validate_args=False)
 
     def log_prob(self, x: Float[Tensor, "n c h w"], given: None = None) -> Exact:
         """log p(x), by Equation 1. Raises UsageError if x is not on the levels of its space."""

@@ -39,6 +39,7 @@ from triptych.core import (
     Sampling,
     Stage,
     config,
+    full,
 )
 from triptych.models.paper import Paper
 from triptych.nn.folded import FoldedConv, frozen
@@ -204,7 +205,7 @@ class PixelSNAIL(Autoregressive[None]):
         logits = self.logits(x)
         if self.config.x.levels == 2:
             return Bernoulli(logits=logits.squeeze(-1), validate_args=False)
-        return Categorical(logits=logits, validate_args=False)
+        return Categorical(logits=full(logits), validate_args=False)
 
     def log_prob(self, x: Float[Tensor, "n c h w"], given: None = None) -> Exact:
         """log p(x). Raises UsageError if x is not on the levels of its space."""

@@ -38,6 +38,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    full,
 )
 from triptych.models.paper import Paper
 from triptych.nn.folded import FoldedConv, frozen
@@ -154,7 +155,7 @@ class WaveNet(Autoregressive[Label | None]):
         logits = self.logits(x, given)
         if self.config.x.levels == 2:
             return Bernoulli(logits=logits.squeeze(-1), validate_args=False)
-        return Categorical(logits=logits, validate_args=False)
+        return Categorical(logits=full(logits), validate_args=False)
 
     def log_prob(self, x: Float[Tensor, "n 1 t"], given: Label | None = None) -> Exact:
         """log p(x | given). Raises UsageError if x is not on the levels of its space, or a class is missing."""

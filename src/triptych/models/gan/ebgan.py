@@ -137,7 +137,7 @@ class EBGAN(Generative[None]):
     def energy(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """D(x): the mean squared error of its reconstruction. Low where the model takes x for data."""
         x = self.view(x)
-        return (self.discriminator(x)[1] - x).square().flatten(1).mean(1)
+        return (full(self.discriminator(x)[1]) - full(x)).square().flatten(1).mean(1)
 
     def discriminator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Equation 1: D(x) + [m - D(G(z))]^+"""
@@ -149,7 +149,7 @@ class EBGAN(Generative[None]):
         """Equation 2, D(G(z)), with the pulling-away term, which is for the generator alone (Section 2.4)."""
         fake = self.view(self.draw(batch.noise))
         codes, reconstruction = self.discriminator(fake)
-        energy, pull = (reconstruction - fake).square().mean(), pulling_away(whole(codes))
+        energy, pull = (full(reconstruction) - full(fake)).square().mean(), pulling_away(whole(codes))
         return Loss(energy + self.config.pull * pull, {"energy": energy, "pulling_away": pull})
 
     def stages(self) -> Sequence[Stage]:

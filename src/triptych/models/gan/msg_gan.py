@@ -215,7 +215,7 @@ class MSGGAN(Generative[None]):
         return Loss(value, {"distance": distance, "penalty": penalty})
 
     def generator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
-        return Loss(-self.judge(self.generator(batch.noise.normal(self.config.latent))).mean())
+        return Loss(-full(self.judge(self.generator(batch.noise.normal(self.config.latent)))).mean())
 
     def stages(self) -> Sequence[Stage]:
         rmsprop, follow = self.config.rmsprop, partial(self.average.update, self.generator)

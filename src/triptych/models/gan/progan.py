@@ -227,7 +227,7 @@ class ProGAN(Generative[None]):
 
     def generator_loss(self, level: int, fading: bool, batch: Batch[None], clock: Clock) -> Loss:
         at = self.grow(level, fading, clock)
-        return Loss(-self.critic(self.draw(batch.noise), *at).mean())
+        return Loss(-full(self.critic(self.draw(batch.noise), *at)).mean())
 
     def stages(self) -> Sequence[Stage]:
         """Each size after the first is faded in, and then trained for as long again. A run has `steps` of each."""

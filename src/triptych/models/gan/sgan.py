@@ -37,6 +37,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    full,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -141,7 +142,7 @@ def unsupervised(real: Float[Tensor, "n classes"], fake: Float[Tensor, "n classe
 
 def feature_matching(real: Float[Tensor, "n features"], fake: Float[Tensor, "n features"]) -> Float[Tensor, ""]:
     """The squared distance of the two batches' mean features, a feature (Salimans et al., Section 3.1)."""
-    return (real.mean(0) - fake.mean(0)).square().mean()
+    return (full(real).mean(0) - full(fake).mean(0)).square().mean()
 
 
 class SGAN(Generative[PartialLabel | None]):

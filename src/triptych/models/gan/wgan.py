@@ -105,7 +105,7 @@ class WGAN(Generative[None]):
 
     def generator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Algorithm 1, line 10."""
-        return Loss(-self.critic(self.draw(batch.noise)).mean())
+        return Loss(-full(self.critic(self.draw(batch.noise))).mean())
 
     def clip(self) -> None:
         """Algorithm 1, line 7; gains and shifts of batch normalization are weights, too."""

@@ -111,7 +111,7 @@ class WGANGP(Generative[None]):
 
     def generator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Algorithm 1, line 12."""
-        return Loss(-self.critic(self.draw(batch.noise)).mean())
+        return Loss(-full(self.critic(self.draw(batch.noise))).mean())
 
     def stages(self) -> Sequence[Stage]:
         c, follow = self.config, partial(self.average.update, self.generator)

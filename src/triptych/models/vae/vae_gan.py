@@ -168,7 +168,7 @@ class VAEGAN(Generative[None]):
     def dissimilarity(self, x: Float[Tensor, "n c h w"], other: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
         """L_like: -log N(D_l(x); D_l(other), I), in nats, without its constant, summed over the features."""
         features = self.discriminator.features
-        return (features(x) - features(other)).square().flatten(1).sum(1).mean() / 2
+        return (full(features(x)) - full(features(other))).square().flatten(1).sum(1).mean() / 2
 
     def encoder_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """L_prior + L_like"""
