@@ -13,19 +13,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import typer
 from PIL import Image
 
 import triptych as tt
-from triptych import cli
-from triptych.core import UsageError
+import triptych.core
+from triptych import cli, models
+from triptych.core import BytePairs, IntegrityError, UsageError
+from triptych.data import cache, packs, sink
+from triptych.data.corpus import fit_pairs
+from triptych.data.files import sha256_file
 from triptych.errors import Interrupted, TriptychError, printable
-from triptych.io import lock
+from triptych.inference import compression
+from triptych.io import commit, folder, lock
 from triptych.models.vae.vae import PRESETS, VAE
 from triptych.testing import Examples
 from triptych.training import Run
+from triptych.verbs import opening
 from triptych.verbs.decoration import metrics, shots
 from triptych.verbs.train import train
 
@@ -140,6 +147,296 @@ def test_decoration_that_cannot_be_written_costs_nothing(run: Path, name: str, c
     play(run, 8, resume=True, pictures=3)
     assert json.loads((run / "state.json").read_text())["position"]["step"] == 8
     assert f"{blocked}" in caplog.text and "is left out" in caplog.text
+
+
+# Forged folders
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    folder.save(small(), tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def forge(path: Path, name: str = folder.CONFIG, **changes: Any) -> None:
+    """Other fields in a JSON file, with a fitting checksum: what somebody could send you."""
+    files = commit.read(path)
+    commit.commit(path, {**files, name: json.dumps({**json.loads(files[name]), **changes}).encode()})
+
+
+def config_of(path: Path) -> dict[str, Any]:
+    return dict(json.loads((path / folder.CONFIG).read_text())["config"])
+
+
+BOMBS: dict[str, dict[str, Any]] = {
+    "wide": {"hidden": [10**9]},
+    "wide and deep": {"hidden": [20_000] * 20},
+    "layers": {"hidden": [1] * 200_000},
+    "latent": {"latent": 10**18},
+    "pixels": {"x": {"channels": 1, "height": 10**9, "width": 10**9, "levels": 2}},
+    "many pixels": {"x": {"channels": 1, "height": 20_000, "width": 20_000, "levels": 2}},
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_model_larger_than_its_weights_is_never_built(saved: Path, bomb: str, monkeypatch) -> None:
+    forge(saved, config={**config_of(saved), **BOMBS[bomb]})
+    devices = set[str]()
+    monkeypatch.setattr(torch.nn.Linear, "reset_parameters", lambda layer: devices.add(layer.weight.device.type))
+    with pytest.raises((IntegrityError, UsageError)):
+        tt.load(saved)
+    assert devices <= {"meta"}
+
+
+@pytest.mark.parametrize("name", ["pixelcnn-tiny", "wavenet-tiny", "vdvae-tiny", "made-tiny", "gpt-tiny"])
+def test_deep_models_are_given_up_early(tmp_path: Path, name: str) -> None:
+    """Every whole number in the configuration, one by one, a billion."""
+    model = tt.create(name)
+    folder.save(model, tmp_path)
+    config = config_of(tmp_path)
+    counts = {"levels", "classes", "length", "rate", "vocabulary"}  # these may be anything, or change no weight
+    for field, value in config.items():
+        if type(value) is int and field not in counts:
+            forge(tmp_path, config={**config, field: 10**9})
+            try:
+                tt.load(tmp_path)
+            except (IntegrityError, UsageError):
+                continue
+
+
+@pytest.mark.parametrize("entry", [e for e in models.TABLE if e.ready], ids=lambda e: e.name)
+def test_every_model_can_be_sketched(entry: models.Entry) -> None:
+    """Without memory, and with the names and shapes that it has with memory."""
+    kind, presets = entry.load(), entry.presets()
+    config = presets[next((name for name in presets if name.endswith("-tiny")), next(iter(presets)))].config
+    make: Any = kind
+    weights = {name: t for name, t in make(config).state_dict().items()}
+    assert isinstance(folder.build(kind, config, "here", weights), kind)
+    name = next(iter(weights))
+    with pytest.raises(IntegrityError, match="does not hold this model's weights"):
+        folder.build(kind, config, "here", {**weights, name: weights[name][None]})
+
+
+def test_merges_that_double_are_refused() -> None:
+    merges = [(97, 97), *((256 + i, 256 + i) for i in range(45))]
+    with pytest.raises(ValueError, match="makes a token of"):
+        BytePairs(merges=tuple(merges))
+    long = fit_pairs("a" * 20_000 + " " + "a" * 20_000, 100)
+    assert max(map(len, long.pieces)) <= 4096
+
+
+ODD_JSON = {
+    "deep": b"[" * 100_000 + b"]" * 100_000,
+    "deep objects": b'{"a":' * 5000 + b"1" + b"}" * 5000,
+    "within the parser's reach": b'{"format": 1, "model": ' + b"[" * 200 + b"]" * 200 + b"}",
+    "digits": b'{"format": ' + b"9" * 10_000 + b"}",
+    "halves": b'{"format": 1, "model": "\\ud800", "config": {}}',
+    "no format": b'{"model": "vae", "config": {}}',
+    "future": b'{"format": 99, "model": "vae", "config": {}}',
+    "text": b'{"format": "1", "model": "vae", "config": {}}',
+    "truth": b'{"format": true, "model": "vae", "config": {}}',
+    "long name": b'{"format": 1, "model": "' + b"x" * 10**6 + b'", "config": {}}',
+    "null": b"null",
+    "number": b"1",
+}
+
+
+@pytest.mark.parametrize("content", ODD_JSON)
+@pytest.mark.parametrize("name", [folder.CONFIG, commit.MANIFEST])
+def test_odd_json_is_refused(saved: Path, content: str, name: str) -> None:
+    if name == commit.MANIFEST:
+        (saved / name).write_bytes(ODD_JSON[content])
+    else:
+        commit.commit(saved, {**commit.read(saved), name: ODD_JSON[content]})
+    with pytest.raises((IntegrityError, UsageError)) as caught:
+        tt.load(saved)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", [folder.CONFIG, folder.WEIGHTS, commit.MANIFEST])
+@pytest.mark.parametrize("kind", ["fifo", "device", "endless"])
+def test_what_is_no_file_is_not_waited_for(saved: Path, name: str, kind: str) -> None:
+    (saved / name).unlink()
+    if kind == "fifo":
+        os.mkfifo(saved / name)
+    elif kind == "device":
+        (saved / name).symlink_to("/dev/zero")
+    else:
+        with (saved / name).open("wb") as file:
+            file.truncate(2**36)  # a hole: nothing on the disk
+        if name == folder.WEIGHTS:
+            pytest.skip("weights may be as large as they are")
+    with pytest.raises(UsageError, match="cannot be read"):
+        tt.load(saved)
+
+
+@pytest.mark.parametrize("name", [commit.NEXT, "checkpoints", "samples", "metrics.jsonl"])
+def test_links_lead_no_writer_out_of_a_folder(run: Path, tmp_path: Path, name: str) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "step-00000001").mkdir()
+    (victim / "precious").write_text("precious")
+    shutil.rmtree(run / name, ignore_errors=True)
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(victim if name != "metrics.jsonl" else victim / "new")
+    with pytest.raises(IntegrityError, match=f"{name} is a link"):
+        play(run, 6, resume=True)
+    assert sorted(p.name for p in victim.iterdir()) == ["precious", "step-00000001"]
+
+
+FORGED_STATES: dict[str, dict[str, Any]] = {
+    "no position": {"position": None},
+    "a step of text": {"position": {"step": "1", "stage": 0, "stage_step": 1, "drawn": 1}},
+    "no optimizers": {"optimizers": {}},
+    "groups of text": {"optimizers": {"vae": {"state": {}, "param_groups": "x"}}},
+    "no groups": {"optimizers": {"vae": {"state": {}, "param_groups": []}}},
+    "seconds": {"seconds": "long"},
+    "best": {"best": [1]},
+    "a tensor that is not there": {"seconds": {"\0tensor": "nowhere"}},
+    "a tensor of no name": {"seconds": {"\0tensor": []}},
+}
+
+
+@pytest.mark.parametrize("kind", FORGED_STATES)
+def test_a_forged_state_is_refused(run: Path, kind: str) -> None:
+    forge(run, folder.STATE, **FORGED_STATES[kind])
+    with pytest.raises(IntegrityError):
+        play(run, 6, resume=True)
+
+
+@pytest.mark.parametrize("rate", ["fast", None, float("nan"), [1], {"a": 1}])
+def test_a_forged_optimizer_is_refused(run: Path, rate: Any) -> None:
+    optimizers = json.loads((run / folder.STATE).read_text())["optimizers"]
+    (name,) = optimizers
+    optimizers[name]["param_groups"][0]["lr"] = rate
+    forge(run, folder.STATE, optimizers=optimizers)
+    with pytest.raises(IntegrityError, match="optimizer"):
+        play(run, 6, resume=True)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"cache": "elsewhere"},
+        {"source": 3},
+        {"source": None},
+        {"size": "x"},
+        {"sound": {"rate": "x"}},
+    ],
+    ids=str,
+)
+def test_a_run_may_say_only_so_much_of_its_data(saved: Path, about: dict[str, Any]) -> None:
+    opened = {"source": "mnist", "size": None, **about}
+    forge(saved, data={"name": "x", "fingerprint": "y", "n": 3, "opened": opened})
+    try:
+        said = opening.saved(saved)
+    except (IntegrityError, UsageError):
+        return
+    assert set(said) <= {"source", "size"} and said.get("source", "mnist") == "mnist"
+
+
+def test_all_that_data_are_opened_with_may_be_said(tmp_path: Path) -> None:
+    """What `data` keeps of its options is read back as it was."""
+    np.savez(tmp_path / "g.npz", x=np.arange(40 * 64, dtype=np.uint8).reshape(40, 8, 8), y=np.arange(40) % 2)
+    (tmp_path / "t.txt").write_text("a text " * 200)
+    source, text = str(tmp_path / "g.npz"), str(tmp_path / "t.txt")
+    for found in (
+        tt.data(source, size=(6, 6), channels=1, binary="threshold", labels=4, cache=tmp_path),
+        tt.data(source, noisy="gaussian-25", cache=tmp_path),
+        tt.data(text, tokens=260, length=8, cache=tmp_path),
+    ):
+        path = tmp_path / "saved"
+        opened = json.loads(json.dumps(found.opened))
+        folder.save(small(), path, about={"data": {"name": "x", "fingerprint": "y", "n": 3, "opened": opened}})
+        wanted = {name: value for name, value in found.opened.items() if value is not None}
+        assert opening.saved(path) == wanted
+
+
+def test_a_compressed_file_claims_no_more_than_it_could_hold(monkeypatch) -> None:
+    pytest.importorskip("constriction")
+    model = tt.create("pixelcnn-tiny")
+    x = model.sample(3, seed=0)
+    made = compression.compress(model, x).data
+    start = len(compression.MAGIC) + compression.DIGEST
+    for items, batch in ((2**32 - 1, 1), (2**32 - 1, 2**16 - 1), (3, 4), (0, 1), (3, 0)):
+        fields = list(compression.HEADER.unpack_from(made[start:]))
+        fields[1:3] = items, batch
+        body = compression.HEADER.pack(*fields) + made[start + compression.HEADER.size :]
+        with pytest.raises(IntegrityError, match="damaged"):
+            compression.decompress(model, compression.MAGIC + compression.digest(body) + body)
+
+
+# Packs
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "g.npz", x=np.arange(40 * 64, dtype=np.uint8).reshape(40, 8, 8), y=np.arange(40) % 2)
+    tt.data(tmp_path / "g.npz", cache=tmp_path / "cache")
+    (found,) = (tmp_path / "cache" / "data").iterdir()
+    return found
+
+
+@pytest.mark.parametrize("name", ["x.npy", "y.npy"])
+def test_a_flipped_bit_in_the_cache_is_not_served(pack: Path, tmp_path: Path, name: str, caplog) -> None:
+    intact = (pack / name).read_bytes()
+    flip(pack / name, len(intact) - 5)
+    found = tt.data(tmp_path / "g.npz", cache=tmp_path / "cache")
+    assert "packing it again" in caplog.text and name in caplog.text
+    assert (pack / name).read_bytes() == intact
+    assert found.fetch(torch.arange(2), triptych.core.ItemNoise(0, [0, 1])).x.shape == (2, 1, 8, 8)
+
+
+def test_a_pack_is_read_whole_once_a_process(pack: Path, tmp_path: Path, monkeypatch) -> None:
+    read = []
+    monkeypatch.setattr(packs, "sha256_file", lambda path: read.append(path.name) or sha256_file(path))
+    cache.VERIFIED.clear()
+    for _ in range(3):
+        tt.data(tmp_path / "g.npz", cache=tmp_path / "cache")
+    assert sorted(read) == ["x.npy", "y.npy"]
+
+
+FORGED_META: dict[str, dict[str, Any]] = {
+    "future": {"format": 99},
+    "format of text": {"format": "1"},
+    "rows that are not there": {"splits": {"train": [0, 41]}},
+    "rows backwards": {"splits": {"train": [30, 3]}},
+    "negative rows": {"splits": {"train": [-3, 3]}},
+    "no splits": {"splits": {}},
+    "one class": {"classes": ["a"]},
+    "no classes": {"classes": None},
+    "other pixels": {"x": {"channels": 1, "height": 4, "width": 16, "levels": 256}},
+    "other space": {"x": {"dims": 64}},
+    "files elsewhere": {"files": {"../x": {"bytes": 1, "sha256": "x"}}},
+    "no files": {"files": {}},
+    "nothing": {"name": None},
+}
+
+
+@pytest.mark.parametrize("kind", FORGED_META)
+def test_a_forged_pack_is_refused(pack: Path, kind: str) -> None:
+    about = {**json.loads((pack / "meta.json").read_text())["meta"], **FORGED_META[kind]}
+    (pack / "meta.json").write_text(json.dumps({"meta": about, "sha256": packs.seal(about)}))
+    with pytest.raises(IntegrityError) as caught:
+        tt.data(pack)
+    assert len(str(caught.value).splitlines()) == 1
+    if kind == "future":
+        assert "format 99" in str(caught.value) and "pack it again" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"null", b"[]", b'{"meta": 3, "sha256": "x"}', b"[" * 100_000, b'{"meta": {}}'])
+def test_a_pack_whose_meta_is_none(pack: Path, content: bytes) -> None:
+    (pack / "meta.json").write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"meta\.json"):
+        tt.data(pack)
+
+
+def test_long_packing_says_so(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(sink, "SOON", 0.0)
+    np.savez(tmp_path / "g.npz", x=np.zeros((40, 8, 8), np.uint8))
+    with caplog.at_level(logging.INFO):
+        tt.data(tmp_path / "g.npz", cache=tmp_path / "cache")
+    assert "packing, once: " in caplog.text
 
 
 # One writer

@@ -172,7 +172,7 @@ def train(
         if resume and s == at["stage"]:
             first = at["stage_step"]
             for name, optimizer in optimizers.items():
-                restore(optimizer, resume["optimizers"][name])
+                restore(optimizer, resume["optimizers"].get(name))
         for k in range(first, steps):
             losses = {}
             for player in stage.players:
@@ -271,28 +271,51 @@ def channels_last(x: Tensor) -> Tensor:
 
 def check_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     """Raises an error of some kind unless the groups and slots have the names, types and shapes of this optimizer's."""
-    for group, then in zip(optimizer.param_groups, saved["param_groups"], strict=True):
-        for name in group.keys() - {"params"}:
-            was, now = (list(v) if isinstance(v, list | tuple) else [v] for v in (then[name], group[name]))
-            for value, usual in zip(was, now, strict=True):
-                kinds = (int, float) if type(usual) in (int, float) else (bool, type(None), type(usual))
-                if type(value) not in kinds or (type(value) is float and not math.isfinite(value)):
-                    raise ValueError(f"{name} is {value!r:.100}")
+    for group, then in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True):
+        if then["params"] != group["params"]:
+            raise ValueError("it is of other weights")
+        for name in numbers(group):
+            many = isinstance(group[name], list | tuple)
+            was = then[name] if many else [then[name]]
+            plain = isinstance(was, list) and all(type(v) in (int, float) and math.isfinite(v) for v in was)
+            if not plain or (many and len(was) != len(group[name])):
+                raise ValueError(f"{name} is {then[name]!r:.100}")
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    for key, slots in saved["state"].items():
-        for name, value in slots.items():
-            if not isinstance(value, Tensor) or (value.dim() and value.shape != weights[int(key)].shape):
-                raise ValueError(f"{name} of weight {key} is no tensor of its shape")
+    wanted = slots(optimizer)
+    for key, held in saved["state"].items():
+        shape = tuple(weights[int(key)].shape)
+        due = {name: shape if dims else () for name, dims in wanted.items()}
+        if {name: tuple(value.shape) for name, value in held.items()} != due:
+            raise ValueError(f"what it keeps of weight {key} has other names or shapes")
 
 
-def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+def numbers(group: dict[str, Any]) -> list[str]:
+    """The settings of a group that are a number, or several."""
+    return [n for n, v in group.items() if n != "params" and type(v) in (int, float, tuple, list)]
+
+
+def slots(optimizer: Optimizer) -> dict[str, int]:
+    """What an optimizer of this kind keeps of a weight of one dimension: the dimensions of each."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    weight.grad = torch.zeros(1)
+    kind: Any = type(optimizer)
+    probe = kind([weight], **optimizer.defaults)
+    probe.step()
+    return {name: value.dim() for name, value in probe.state[weight].items()}
+
+
+def restore(optimizer: Optimizer, saved: Any) -> None:
     """Loads a saved state, each tensor in its weight's own memory layout (fused kernels walk both as flat memory).
 
     Raises IntegrityError for what is no state of this optimizer: it may come from anybody's file.
     """
     try:
         check_state(optimizer, saved)
-        optimizer.load_state_dict({**saved, "state": {int(k): v for k, v in saved["state"].items()}})
+        groups = [  # flags are about this machine, and stay as they are
+            {**now, **{name: then[name] for name in numbers(now)}}
+            for now, then in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
+        ]
+        optimizer.load_state_dict({"param_groups": groups, "state": {int(k): v for k, v in saved["state"].items()}})
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
         raise IntegrityError(f"the saved state of an optimizer is not one of this run: {e}") from e
     for weight, slots in optimizer.state.items():
