@@ -1,18 +1,23 @@
-"""Archives as the common tools make them, read as the folders that they were made of."""
+"""Archives as the common tools make them, read as the folders that they were made of; files of arrays."""
 
 import io
+import json
 import struct
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from triptych.core import DataError, IntegrityError
+from triptych.core import Audio, Characters, DataError, Images, IntegrityError, ItemNoise, Points, Tokens
 from triptych.data import data
+from triptych.data.splits import held_out
+from triptych.verbs.sample import write
 
 NAMES = [f"{split}/{kind}/{i}.png" for split in ("train", "test") for kind in ("chats à poil", "狗") for i in range(3)]
 
@@ -152,3 +157,60 @@ def test_arrays_and_texts_in_a_tar(tmp_path: Path) -> None:
         with tarfile.open(tmp_path / name, "w:gz" if name.endswith("gz") else "w") as archive:
             archive.add(tmp_path / source, source)
     assert len(data(tmp_path / "arrays.tar")) == 5 and len(data(tmp_path / "texts.tar.gz", length=8)) > 100
+
+
+# Arrays, and what our own verbs write
+
+
+SPACES = [
+    Images(1, 4, 3, levels=2),
+    Images(3, 4, 3),
+    Images(1, 4, 3, levels=16),
+    Images(1, 4, 3, levels=1000),
+    Audio(2, 12, rate=8000, levels=256, companding="mu-law"),
+    Audio(1, 12, rate=8000),
+    Points(3),
+    Tokens(4, 6, symbols=Characters(alphabet="abcd")),
+]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_what_sample_writes_is_a_source(space: Any, tmp_path: Path) -> None:
+    if isinstance(space, Points):
+        x = torch.randn(7, 3)
+    elif isinstance(space, Tokens):
+        x = torch.randint(4, (7, 6))
+    else:
+        x = space.from_index(torch.randint(space.levels, (7, *space.shape)))
+    model = SimpleNamespace(name="model", config=SimpleNamespace(x=space))
+    write(model, x, tmp_path / "a.npz", {})
+    options = {"length": 6} if isinstance(space, Tokens) else {}
+    found = data(tmp_path / "a.npz", split="all", **options)
+    assert found.x == space and not found.problems
+    again = found.fetch(torch.arange(7), ItemNoise(0, range(7))).x
+    held = held_out([str(i) for i in range(7)])
+    order = [*np.flatnonzero(~held).tolist(), *np.flatnonzero(held).tolist()]
+    torch.testing.assert_close(again, x[order], rtol=0, atol=1e-6 if isinstance(space, Audio) else 0)
+
+
+def test_arrays_that_are_not_in_the_space_they_name(tmp_path: Path) -> None:
+    space = json.dumps({"kind": "images", "channels": 1, "height": 4, "width": 3, "levels": 16})
+    for x, named, words in (
+        (np.full((5, 1, 4, 3), 16, np.uint8), space, "values from 16 to 16; Images.* takes 0 to 15"),
+        (np.zeros((5, 1, 4, 4), np.uint8), space, r"x is uint8 \[5, 1, 4, 4\], and its space is Images"),
+        (np.zeros((5, 1, 4, 3), np.float32), space, "x is float32"),
+        (np.zeros((5, 6), np.int64), json.dumps({"kind": "tokens", "vocabulary": 4, "length": 6}), "what text"),
+        (np.zeros((5, 1, 4, 3), np.uint8), "{", "does not say what space"),
+        (np.zeros((5, 1, 4, 3), np.uint8), "[" * 100_000, "does not say what space"),
+        (np.zeros((5, 1, 4, 3), np.uint8), '{"kind": "os"}', "does not say what space"),
+    ):
+        np.savez(tmp_path / "a.npz", x=x, space=np.array(named))
+        with pytest.raises(DataError, match=words):
+            data(tmp_path / "a.npz")
+
+
+def test_what_is_not_used_of_an_archive_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    x = np.zeros((5, 4, 4), np.uint8)
+    np.savez(tmp_path / "a.npz", X_train=x, y_dev=np.arange(5), y_train=np.arange(5), X_dev=x, weights=x, z=x)
+    assert len(data(tmp_path / "a.npz")) == len(data(tmp_path / "a.npz", split="validation")) == 5
+    assert "not used: weights, z" in caplog.text

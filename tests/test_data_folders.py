@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +12,10 @@ import pytest
 from PIL import Image
 
 from triptych.core import DataError
-from triptych.data import Dataset, data
+from triptych.data import Dataset, data, folders
 from triptych.data.folders import natural
 from triptych.data.splits import said, taken
+from triptych.media.images import Decoded, decode
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +128,31 @@ def test_titles_of_texts_are_no_splits(tmp_path: Path, names: tuple[str, ...]) -
     found = data(tmp_path, split="all", length=8)
     assert list(found.pack.meta.splits) == ["train", "test"] and found.pack.meta.splits["train"][1] > 400 * len(names)
     assert len(data(tmp_path / f"{names[-1]}.txt", length=8)) > 400
+
+
+# Memory
+
+
+def test_large_pictures_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images(tmp_path, *(f"{i:02}.png" for i in range(12)))
+    whole = data(tmp_path, split="all")
+    now, most, lock = 0, 0, threading.Lock()
+
+    def watched(content: bytes, *options: object) -> Decoded:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.002)
+        with lock:
+            now -= 1
+        return decode(content, *options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(folders, "decode", watched)
+    monkeypatch.setattr(folders, "MEMORY", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    found = data(tmp_path, split="all", cache=tmp_path / "again")
+    assert most == 1 and found.fingerprint == whole.fingerprint
 
 
 # Classes

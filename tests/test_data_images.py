@@ -93,6 +93,68 @@ def test_sixteen_bit_color_and_grey_with_alpha() -> None:
     close(by_hand(grey, 4), on_white(grey[..., 0] / 257, grey[..., 1] / 257), atol=2)
 
 
+def tiff(pixels: bytes, *, bits: tuple[int, ...], size: tuple[int, int] = (4, 4), **tags: int) -> bytes:
+    """An uncompressed TIFF written by hand: one strip, or one for each plane."""
+    known = {"compression": 259, "photometric": 262, "planes": 284, "format": 339}
+    strips = len(bits) if tags.get("planes") == 2 else 1
+    values: dict[int, tuple[int, ...]] = {
+        256: (size[0],),
+        257: (size[1],),
+        258: bits,
+        277: (len(bits),),
+        278: (size[1],),
+    }
+    values |= {259: (1,), 262: (1 if len(bits) == 1 else 2,)} | {known[name]: (value,) for name, value in tags.items()}
+    values |= {273: (0,) * strips, 279: (len(pixels) // strips,) * strips}
+    at = 10 + 12 * len(values)
+    tail, where = b"", at + sum(2 * len(v) for v in values.values() if len(v) > 2) + 16
+    values[273] = tuple(where + i * (len(pixels) // strips) for i in range(strips))
+    entries = b""
+    for tag, found in sorted(values.items()):
+        packed = struct.pack(f"<{len(found)}H", *found)
+        if len(packed) > 4:
+            packed, tail = struct.pack("<I", at + 4 + len(tail)), tail + packed
+        entries += struct.pack("<HHI", tag, 3, len(found)) + packed.ljust(4, b"\0")
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(values)) + entries + bytes(4) + tail
+    return head.ljust(where, b"\0") + pixels
+
+
+def test_what_pillow_would_decode_to_something_else_is_refused_by_name() -> None:
+    deep = np.linspace(0, 65535, 48).astype("<u2").tobytes()
+    for data, words in (
+        (tiff(deep, bits=(16, 16, 16), planes=2), "separate planes, uncompressed"),
+        (tiff(bytes(16), bits=(8,), format=2), "signed integer"),
+        (tiff(bytes(48), bits=(8, 8, 8), photometric=6), "YCbCr with fewer samples"),
+        (tiff(bytes(96), bits=(16,) * 3, format=3), "a TIFF of a kind that is not read"),
+    ):
+        with pytest.raises(BadImage, match=words):
+            decode(data)
+    close(tiff(deep, bits=(16, 16, 16)), np.frombuffer(deep, "<u2").reshape(4, 4, 3) / 257)
+    flat = np.arange(48, dtype=np.uint8).tobytes()
+    close(
+        tiff(flat, bits=(8, 8, 8), planes=2), np.frombuffer(flat, np.uint8).reshape(3, 4, 4).transpose(1, 2, 0), atol=0
+    )
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_transparent_shade_of_any_depth(bits: int) -> None:
+    top = 2**bits - 1
+    shades = random.integers(0, top + 1, (6, 8), np.uint8)
+    places = (shades[..., None] >> np.arange(bits)[::-1] & 1).reshape(6, -1)
+    stored = b"".join(b"\0" + np.packbits(row).tobytes() for row in places)
+    for clear in sorted({0, 1, top}):
+        body = b"tRNS" + struct.pack(">H", clear)
+        chunk = struct.pack(">I", 2) + body + struct.pack(">I", zlib.crc32(body))
+        close(png(stored, 8, 6, bits, 0, chunk), np.where(shades == clear, 255, shades * (255 / top)), atol=0)
+
+
+def test_one_transparent_color_of_sixteen_bits_is_refused() -> None:
+    body = b"tRNS" + struct.pack(">HHH", 1000, 2000, 3000)
+    chunk = struct.pack(">I", 6) + body + struct.pack(">I", zlib.crc32(body))
+    with pytest.raises(BadImage, match="16 bits is transparent"):
+        decode(png((b"\0" + bytes(24)) * 2, 4, 2, 16, 2, chunk))
+
+
 def test_one_bit() -> None:
     bits = GREY > 128
     close(encode(Image.fromarray(bits), "PNG"), bits * 255.0, atol=0)

@@ -1,6 +1,7 @@
 """Names of classes: saved with a model, matched with those of data, asked for; labels and captions of one source."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,8 +11,21 @@ import torch
 from PIL import Image
 
 import triptych as tt
-from triptych.core import Images, ItemNoise, Label, Labels, PartialLabel, PartialLabels, Text, Tokens, UsageError
+from triptych.cli import main
+from triptych.core import (
+    Images,
+    ItemNoise,
+    Label,
+    Labels,
+    PartialLabel,
+    PartialLabels,
+    ResourceError,
+    Text,
+    Tokens,
+    UsageError,
+)
 from triptych.data import Dataset, check_fits, data, fitted
+from triptych.data.splits import held_out
 from triptych.io import configs
 from triptych.verbs.classify import classify
 from triptych.verbs.create import create_for
@@ -213,3 +227,43 @@ def test_which_condition_is_served_may_be_asked(both: Path, tmp_path: Path) -> N
     with pytest.raises(UsageError, match="condition='words'"):
         data(both, condition="words")
     assert data("shapes", condition="label").given.names == tuple(data("shapes").classes)
+
+
+# Nothing held out
+
+
+@pytest.mark.parametrize("bad", ["held out", "validation"])
+def test_what_has_nothing_held_out_can_be_trained_on(
+    bad: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{i}.png" for i in range(9)] if bad == "held out" else ["train/0.png", "train/1.png", "val/0.png"]
+    lost = held_out(names) if bad == "held out" else [False, False, True]
+    for i, (name, broken) in enumerate(zip(names, lost, strict=True)):
+        (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), i).save(tmp_path / "d" / name)
+        if broken:
+            (tmp_path / "d" / name).write_bytes(b"broken")
+    found = data(tmp_path / "d")
+    assert found.held_out() is None
+    command = f"train gan --data {tmp_path / 'd'} --out {tmp_path / 'run'} --steps 1 --batch 2"
+    monkeypatch.setattr(sys, "argv", ["triptych", *command.split()])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 0 and "nothing is held out of d:train" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="has nothing in split"):
+        data(tmp_path / "d", split="test")
+
+
+def test_a_held_out_text_of_less_than_a_window_does_not_block_training(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("it was the best of times. " * 9)
+    assert data(tmp_path / "a.txt", length=40).held_out() is None
+    assert data(tmp_path / "a.txt", length=10).held_out() is not None
+
+
+def test_memory_that_runs_out_while_packing_says_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("triptych.data.folders.decode", full)
+    with pytest.raises(ResourceError, match=r"memory ran out while a was packed.*size="):
+        data(shaded(tmp_path / "a", cat=0, dog=100))

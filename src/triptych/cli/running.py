@@ -153,6 +153,9 @@ def train(
     total = sum(stage.rounds(run.steps) for stage in made.stages())
     for line in verb.announce(made, run):
         output.note(line)
+    held = found.held_out()
+    if held is None and found.split == "train":
+        output.note(f"nothing is held out of {found.name}: score and evaluate will need other data")
     started, now = time.monotonic(), None
     with output.progress() as bar:
         tick = bar(model, total)
@@ -164,7 +167,7 @@ def train(
             resume=resume,
             save_seconds=save_seconds,
             pictures=0 if no_pictures else pictures,
-            held=found.held_out(),
+            held=held,
             on_nan=on_nan,
             on_collapse=on_collapse,
         ):

@@ -10,13 +10,16 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from triptych.core import DataError
+from triptych.core import Audio, DataError, Images, IntegrityError, Points, Tokens
+from triptych.core.reading import parse_json
 from triptych.data.files import Archive, reason_of, shown
 from triptych.data.sink import CHUNK, UNKNOWN, Content, Sink
 from triptych.data.splits import SPLITS, held_out
@@ -27,40 +30,76 @@ MOST_CLASSES = 100_000
 Named = dict[str, dict[str, np.ndarray]]
 """Arrays by split ("" where there is none) and by "x" or "y"."""
 
+SPACE = "space"
+"""What our own verbs save beside x: the space that it is in, as JSON text. Its levels are then x as it is."""
+MOST_SPACE = 1 << 24
+"""Bytes of it."""
+Kept = Images | Audio | Points | Tokens
 
-def load_npy(path: Path) -> Named:
+
+@dataclass(frozen=True)
+class Arrays:
+    """What an archive of arrays holds."""
+
+    named: Named
+    space: Kept | None = None
+    unused: tuple[str, ...] = ()
+    """Names of arrays that are neither x nor y."""
+
+
+def load_npy(path: Path) -> Arrays:
     """Maps a .npy file. Raises DataError."""
     try:
-        return {"": {"x": np.load(path, mmap_mode="r", allow_pickle=False)}}
+        return Arrays({"": {"x": np.load(path, mmap_mode="r", allow_pickle=False)}})
     except (ValueError, EOFError, OverflowError, OSError) as e:
         raise DataError(f"{shown(path)} cannot be read as a .npy array: {plain(e)}") from e
 
 
-def load_npz(tree: Archive) -> Named:
+def load_npz(tree: Archive) -> Arrays:
     """Reads the arrays of an archive (a .npz is a zip of .npy files) that are called like x or y. Raises DataError."""
-    found: Named = {}
+    found, space, unused = Named(), None, list[str]()
     for name in tree.files:
-        words = re.split("[_.-]", re.sub(r"\.npy$", "", name.rsplit("/", 1)[-1]).lower())
+        key = re.sub(r"\.npy$", "", name.rsplit("/", 1)[-1])
+        words = re.split("[_.-]", key.lower())
         split = next((SPLITS[w] for w in words if w in SPLITS), "")
         rest = "_".join(w for w in words if w not in SPLITS)
         role = "x" if rest in X else "y" if rest in Y else None
+        if key == SPACE and tree.files[name] <= MOST_SPACE:
+            space = space_of(f"{tree.name}: {shown(name)!r}", load(tree, name))
+            continue
         if role is None:
+            unused.append(shown(key))
             continue
         if role in found.setdefault(split, {}):
             raise DataError(f"{tree.name} has two arrays that could be {role}; the second is {shown(name)!r}")
-        try:
-            with tree.open(name) as file:
-                stream: Any = SimpleNamespace(read=file.read)  # no file on disk, which numpy would take some for
-                found[split][role] = np.lib.format.read_array(stream, allow_pickle=False)
-        except (ValueError, EOFError, OverflowError, MemoryError, OSError, zipfile.BadZipFile, zlib.error) as e:
-            raise DataError(f"{tree.name}: {shown(name)!r} cannot be read as an array: {plain(e)}") from e
+        found[split][role] = load(tree, name)
     missing = [split for split, arrays in found.items() if "x" not in arrays]
     if not found or missing:
         keys = ", ".join(shown(n.removesuffix(".npy")) for n in tree.files) or "nothing"
         raise DataError(f"{tree.name} holds {keys}; name the images x (or images) and the labels y (or labels)")
     if "" in found and len(found) > 1:
         raise DataError(f"{tree.name} holds x beside {', '.join(s for s in found if s)} arrays; name a split for each")
-    return found
+    return Arrays(found, space, tuple(unused))
+
+
+def load(tree: Archive, name: str) -> np.ndarray:
+    """Raises DataError."""
+    try:
+        with tree.open(name) as file:
+            stream: Any = SimpleNamespace(read=file.read)  # no file on disk, which numpy would take some for
+            array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+    except (ValueError, EOFError, OverflowError, MemoryError, OSError, zipfile.BadZipFile, zlib.error) as e:
+        raise DataError(f"{tree.name}: {shown(name)!r} cannot be read as an array: {plain(e)}") from e
+    return array
+
+
+def space_of(where: str, text: np.ndarray) -> Kept:
+    """The space that our own verbs saved. Raises DataError."""
+    try:
+        space: Kept = TypeAdapter(Kept).validate_python(parse_json(str(text[()]), where))
+    except (ValidationError, IntegrityError, IndexError) as e:
+        raise DataError(f"{where} does not say what space x is in; leave it out of the file") from e
+    return space
 
 
 def plain(error: Exception) -> str:
@@ -71,14 +110,16 @@ def plain(error: Exception) -> str:
     return reason_of(error) if isinstance(error, OSError) else str(error)
 
 
-def read_arrays(name: str, found: Named, sink: Sink) -> Content:
+def read_arrays(name: str, arrays: Arrays, sink: Sink) -> Content:
     """Appends arrays to `sink`. Raises DataError that says which array is not usable, and why."""
+    found = arrays.named
     first = next(iter(found.values()))["x"]
-    labelled = [s for s, arrays in found.items() if "y" in arrays]
+    labelled = [s for s, by_role in found.items() if "y" in by_role]
     if labelled and len(labelled) < len(found):
         raise DataError(f"{name} has labels for {', '.join(labelled)} only")
     counts, labels = dict[str, int](), list[np.ndarray]()
-    stored = Stored(name, [arrays["x"] for arrays in found.values()])
+    every = [by_role["x"] for by_role in found.values()]
+    stored = Stored(name, every) if arrays.space is None else Leveled(name, every, arrays.space)
     for split in sorted(found, key=lambda s: (s != "train", s)):
         x, y = found[split]["x"], found[split].get("y")
         if x.shape[1:] != first.shape[1:] or x.dtype != first.dtype:
@@ -88,9 +129,9 @@ def read_arrays(name: str, found: Named, sink: Sink) -> Content:
         if y is not None:
             y = check_labels(name, y, len(x))
         for part, rows in parts(split, len(x)).items():
+            counts[part] = 0
             for start in range(0, len(rows), CHUNK):
-                sink.append(stored.convert(x[rows[start : start + CHUNK]]), stored.levels)
-            counts[part] = len(rows)
+                counts[part] += stored.append(x[rows[start : start + CHUNK]], sink)
             if y is not None:
                 labels.append(y[rows])
     together = np.concatenate(labels) if labels else None
@@ -100,6 +141,8 @@ def read_arrays(name: str, found: Named, sink: Sink) -> Content:
         splits=counts,
         labels=together,
         classes=None if together is None else tuple(str(k) for k in range(int(together.max()) + 1)),
+        notes=[f"not used: {', '.join(arrays.unused[:8])}; only x and y are"] if arrays.unused else [],
+        x=arrays.space if isinstance(arrays.space, Audio) else None,
     )
 
 
@@ -133,6 +176,11 @@ class Stored:
         elif x.dtype == np.uint8 and high == 1:
             raise DataError(f"{name}: x holds only 0 and 1 as uint8: save bool for images of two levels, or 0 and 255")
 
+    def append(self, x: np.ndarray, sink: Sink) -> int:
+        """Puts rows into a sink; says how many they are there."""
+        sink.append(self.convert(x), self.levels)
+        return len(x)
+
     def convert(self, x: np.ndarray) -> np.ndarray:
         if self.points:
             return x.astype(np.float32)
@@ -141,6 +189,41 @@ class Stored:
             x = np.rint((x.astype(np.float32) - low) * np.float32(255 / (high - low))).clip(0, 255)
         x = x.astype(np.uint8)
         return x[:, None] if self.axis is None else np.moveaxis(x, self.axis, 1)
+
+
+class Leveled:
+    """How arrays of our own verbs become what a sink takes: they are levels, or tokens, of the space that they name.
+
+    Raises DataError if they are not.
+    """
+
+    def __init__(self, name: str, arrays: list[np.ndarray], space: Kept):
+        self.space, kind = space, np.floating if isinstance(space, Points) else np.integer
+        for x in arrays:
+            if x.shape[1:] != space.shape or not np.issubdtype(x.dtype, kind):
+                raise DataError(f"{name}: x is {x.dtype} {list(x.shape)}, and its space is {space}")
+        low, high = extremes(name, arrays)
+        most = getattr(space, "levels", getattr(space, "vocabulary", 0)) - 1
+        if not isinstance(space, Points) and not 0 <= low <= high <= most:
+            raise DataError(f"{name}: x has values from {low:g} to {high:g}; {space} takes 0 to {most}")
+        if isinstance(space, Tokens) and space.symbols is None:
+            raise DataError(f"{name}: its tokens do not say what text they stand for")
+
+    def append(self, x: np.ndarray, sink: Sink) -> int:
+        """Puts rows into a sink; says how many they are there: of text, each token is one."""
+        space = self.space
+        if isinstance(space, Tokens):
+            assert space.symbols is not None
+            sink.append_tokens(x.reshape(-1), space.symbols)
+            return int(x.size)
+        if isinstance(space, Audio):
+            for clip in x:
+                sink.append_sound([clip.T.astype(np.uint8 if space.levels <= 256 else np.uint16)], space)
+        elif isinstance(space, Points):
+            sink.append(x.astype(np.float32))
+        else:
+            sink.append(x.astype(np.uint8 if space.levels <= 256 else np.int32), space.levels)
+        return len(x)
 
 
 def channel_axis(name: str, shape: tuple[int, ...]) -> int | None:

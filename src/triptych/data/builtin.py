@@ -13,7 +13,7 @@ import numpy as np
 
 from triptych.core import DataError, IntegrityError, UsageError, mix
 from triptych.data import shapes, textures
-from triptych.data.arrays import Named, read_arrays
+from triptych.data.arrays import Arrays, Named, read_arrays
 from triptych.data.controlled import GAUSSIANS_25, RING_8, Mixture
 from triptych.data.files import sha256_of
 from triptych.data.idx import read_idx
@@ -97,7 +97,7 @@ def builtin(name: str, size: tuple[int, int] | None) -> Source:
 
 def read_mnist(sink: Sink) -> Content:
     """Raises IntegrityError if the files in the package are not those that were shipped."""
-    return read_arrays("mnist", mnist_arrays(), sink)
+    return read_arrays("mnist", Arrays(mnist_arrays()), sink)
 
 
 def mnist_arrays() -> Named:

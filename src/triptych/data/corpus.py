@@ -9,7 +9,7 @@ Text is never in memory as a whole: it is read piece by piece, once to look at i
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -81,7 +81,9 @@ def read_corpus(tree: Tree, sink: Sink) -> Content:
         first = f"; the first: {problems[0]}" if problems else ""
         raise DataError(f"{tree.name} holds no text: {len(names)} files, {len(problems)} of them cannot be read{first}")
     if wide := [file for file in files if file.encoding != "utf-8"]:
-        notes.append(f"{len(wide)} of {len(files)} files are {wide[0].encoding.upper()} text, and read as such")
+        notes.append(
+            f"read as {wide[0].encoding.upper()}, as a byte order mark says: {shown(wide[0].name)}{more(wide)}"
+        )
     said = sorted({file.split for file in files})
     if "" in said and len(said) > 1:
         raise DataError(f"{tree.name} has text for {', '.join(s for s in said if s)} beside text for no split")
@@ -124,6 +126,10 @@ def tokenize(
             counts[split] += len(tokens)
             read += len(piece)
     return Content(splits=counts, problems=problems, notes=notes)
+
+
+def more(files: Sequence[TextFile]) -> str:
+    return f" and {len(files) - 1} more" if len(files) > 1 else ""
 
 
 def look(tree: Tree, name: str, split: str) -> TextFile | Problem:

@@ -2,9 +2,9 @@
 
 import os
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -13,9 +13,9 @@ import numpy as np
 from triptych.core import Audio, DataError
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
 from triptych.data.metadata import Row, captions_beside, is_table, read_captions, read_table
-from triptych.data.sink import UNKNOWN, Content, Sink
+from triptych.data.sink import CHUNK, UNKNOWN, Content, Sink
 from triptych.data.splits import Said, ambiguous, held_out, level
-from triptych.media.images import FORMATS, SUFFIXES, BadImage, Decoded, decode
+from triptych.media.images import FORMATS, SUFFIXES, BadImage, Decoded, decode, extent
 
 DOCUMENTS = frozenset(
     (".txt", ".md", ".rst", ".html", ".pdf", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml")
@@ -24,7 +24,9 @@ DOCUMENTS = frozenset(
 UNLABELED = ("unlabeled", "unlabelled")
 """Folders beside those of classes whose items have none."""
 TOGETHER = 32
-"""Files decoded at a time."""
+"""Files decoded at a time, at most."""
+MEMORY, EACH_PIXEL = 1 << 28, 12
+"""Bytes that pictures which are being decoded may take together, and what one of their pixels takes."""
 
 
 @dataclass(frozen=True)
@@ -305,53 +307,76 @@ def decode_all(tree: Tree, items: list[Item], sink: Sink, channels: int) -> tupl
     """
     kept: list[Item] = []
     problems: list[Problem] = []
-    size = sink.options.size
     convert = channels if channels == 3 else sink.options.channels
     first: tuple[str, tuple[int, ...]] | None = None
-    for some in load_all(tree, items, size, convert):
-        pixels = []
-        for item, picture in some:
-            if isinstance(picture, str):
-                problems.append(Problem(file=shown(item.file), reason=picture))
-                continue
-            if picture.note:
-                problems.append(Problem(file=shown(item.file), reason=picture.note))
-            if len(picture.pixels) > channels:
-                raise Mixed
-            shape = picture.pixels.shape[1:]
-            first = first or (item.file, shape)
-            if sink.options.whole:
-                kept.append(item)
-                sink.append(picture.pixels[None])
-                continue
-            if shape != first[1]:
-                raise DataError(
-                    f"{tree.name}: {shown(first[0])} has {first[1][0]} x {first[1][1]} pixels (height x width) and "
-                    f"{shown(item.file)} has {shape[0]} x {shape[1]}; give size= to bring all to one size"
-                )
-            kept.append(item)
-            pixels.append(picture.pixels)
-        if pixels:
+    pixels, held = list[np.ndarray](), 0
+    for item, picture in load_all(tree, items, sink.options.size, convert):
+        if isinstance(picture, str):
+            problems.append(Problem(file=shown(item.file), reason=picture))
+            continue
+        if picture.note:
+            problems.append(Problem(file=shown(item.file), reason=picture.note))
+        if len(picture.pixels) > channels:
+            raise Mixed
+        kept.append(item)
+        if sink.options.whole:
+            sink.append(picture.pixels[None])
+            continue
+        shape = picture.pixels.shape[1:]
+        first = first or (item.file, shape)
+        if shape != first[1]:
+            raise DataError(
+                f"{tree.name}: {shown(first[0])} has {first[1][0]} x {first[1][1]} pixels (height x width) and "
+                f"{shown(item.file)} has {shape[0]} x {shape[1]}; give size= to bring all to one size"
+            )
+        pixels.append(picture.pixels)
+        held += picture.pixels.nbytes
+        if held > MEMORY // 4 or len(pixels) == CHUNK:
             sink.append(np.stack(pixels))
+            pixels, held = [], 0
+    if pixels:
+        sink.append(np.stack(pixels))
     return kept, problems
 
 
 def load_all(
     tree: Tree, items: list[Item], size: tuple[int, int] | None, channels: int | None
-) -> Iterator[list[tuple[Item, Decoded | str]]]:
-    """A few images after the other, decoded side by side, in order; instead of a bad one, what is wrong with it."""
+) -> Iterator[tuple[Item, Decoded | str]]:
+    """One image after the other, some decoded side by side; instead of a bad one, what is wrong with it.
 
-    def load(item: Item) -> Decoded | str:
-        if tree.files[item.file] > LARGEST_FILE:
-            return f"{tree.files[item.file]:,} bytes; at most {LARGEST_FILE:,} are read"
-        try:
-            return decode(tree.read(item.file), size, channels)
-        except BadImage as e:
-            return str(e)
-        except OSError as e:
-            return reason_of(e)
-
+    Large ones wait for each other: those that are being decoded take `MEMORY` together, or one alone what it takes.
+    """
+    waiting, taken = deque[tuple[Item, Future[Decoded | str], int]](), 0
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(items), TOGETHER):
-            some = items[start : start + TOGETHER]
-            yield list(zip(some, pool.map(load, some), strict=True))
+        for item in items:
+            content = content_of(tree, item.file)
+            memory = 0 if isinstance(content, str) else len(content) + EACH_PIXEL * extent(content)
+            while waiting and (taken + memory > MEMORY or len(waiting) == TOGETHER):
+                before, future, its = waiting.popleft()
+                taken -= its
+                yield before, future.result()
+            waiting.append((item, pool.submit(decoded, content, size, channels), memory))
+            taken += memory
+            del content
+        for before, future, _ in waiting:
+            yield before, future.result()
+
+
+def content_of(tree: Tree, name: str) -> bytes | str:
+    """The bytes of a file, or what is wrong with it."""
+    if tree.files[name] > LARGEST_FILE:
+        return f"{tree.files[name]:,} bytes; at most {LARGEST_FILE:,} are read"
+    try:
+        return tree.read(name)
+    except OSError as e:
+        return reason_of(e)
+
+
+def decoded(content: bytes | str, size: tuple[int, int] | None, channels: int | None) -> Decoded | str:
+    """The picture that a file is, or what is wrong with it."""
+    if isinstance(content, str):
+        return content
+    try:
+        return decode(content, size, channels)
+    except BadImage as e:
+        return str(e)

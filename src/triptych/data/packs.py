@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from triptych.core import Audio, Images, IntegrityError, Points, Space, Tokens, config
+from triptych.core import Audio, Images, IntegrityError, Points, ResourceError, Space, Tokens, config
 from triptych.core.reading import MOST_JSON, expect, parse_json, read_file
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, reason_of, sha256_file, sha256_of, shown
@@ -146,7 +146,11 @@ class Pack:
 def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pack:
     """Packs into `folder`, which must exist and be empty; None: into memory. Raises CannotWrite."""
     sink = Sink(folder and folder / "x.npy", options)
-    content = read(sink)
+    try:
+        content = read(sink)
+    except MemoryError as e:
+        remedy = "bring pictures to a smaller size=, cut recordings by sound=, or take a part of the files"
+        raise ResourceError(f"memory ran out while {name} was packed: {remedy}") from e
     x = sink.finish()
     y = None if content.labels is None else content.labels.astype(np.int64)
     tokens, tokenizer, small = None, content.tokenizer, dict[str, bytes]()
@@ -263,7 +267,12 @@ def open_pack(folder: Path) -> Pack:
     return pack
 
 
-DTYPES = {Images: ("uint8",), Audio: ("uint8", "int32"), Points: ("float32",), Tokens: ("uint8", "int16", "int32")}
+DTYPES = {
+    Images: ("uint8", "int32"),
+    Audio: ("uint8", "uint16", "int32"),
+    Points: ("float32",),
+    Tokens: ("uint8", "int16", "int32"),
+}
 
 
 def check(pack: Pack, where: str) -> None:

@@ -30,6 +30,8 @@ SOUNDS = Kind(
 )
 PIECE = 1 << 20
 """Samples that are converted at a time."""
+UNEVEN = 8
+"""So many times the median is a length that is worth a word."""
 MOST_SAMPLES = 1 << 28
 """Of a compressed file: what it unpacks to is held in memory."""
 INSTALL = "pip install 'triptych[audio]'"
@@ -69,6 +71,12 @@ def read_sounds(tree: Tree, sink: Sink) -> Content:
         if cut:
             problems.append(Problem(file=shown(item.file), reason=f"its last {cut:,} samples are cut off"))
         kept.append(item)
+    lengths = sorted(length for _, length in sink.sizes)
+    if lengths and lengths[-1] > UNEVEN * lengths[len(lengths) // 2] and sink.options.sound is None:
+        found.notes.append(
+            f"the longest of {len(lengths)} clips has {lengths[-1]:,} samples, half of them at most "
+            f"{lengths[len(lengths) // 2]:,}; all are served as long as the longest, unless a model takes less (sound=)"
+        )
     return described(tree, SOUNDS, found, kept, problems, x)
 
 

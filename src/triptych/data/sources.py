@@ -14,7 +14,7 @@ import torch
 
 from triptych.core import Audio, DataError, ResourceError, Symbols, Tokens, UsageError
 from triptych.data import library
-from triptych.data.arrays import load_npy, load_npz, read_arrays
+from triptych.data.arrays import Arrays, load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Binary, Source, builtin
 from triptych.data.cache import cached, install
 from triptych.data.corpus import TokenKind, check_tokens, is_corpus, read_corpus, tokenize
@@ -412,4 +412,4 @@ def from_npz(name: str, archive: Archive) -> Source:
 
 
 def from_idx(name: str, tree: Tree, names: dict[str, dict[str, str]]) -> Source:
-    return Source(name, tree.stamp, lambda sink: read_arrays(tree.name, load_idx(tree, names), sink))
+    return Source(name, tree.stamp, lambda sink: read_arrays(tree.name, Arrays(load_idx(tree, names)), sink))

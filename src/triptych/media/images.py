@@ -19,7 +19,8 @@ SUFFIXES = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"
 MOST_PIXELS = 1 << 26
 """A picture of more pixels than this (8192 x 8192) is taken for a bomb: nothing here trains on one."""
 
-BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, WHITE_IS_ZERO = 258, 259, 262, 0
+PLANES, SAMPLE_FORMAT, SUBSAMPLING = 284, 339, 530
 """Tags of TIFF 6.0."""
 
 
@@ -68,8 +69,14 @@ def open_picture(data: bytes) -> Iterator[Image.Image]:
             if image.format == "PNG":
                 with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
                     again.verify()  # decoding alone does not look; afterwards a picture cannot be decoded
+                mend_transparency(image, depth=data[24])
+            if image.format == "TIFF":
+                check_tiff(getattr(image, "tag_v2", {}))
             yield image
     except UnidentifiedImageError as e:
+        if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            kinds = "floating-point or signed numbers, or an odd count of channels or bits"
+            raise BadImage(f"a TIFF of a kind that is not read ({kinds}); save it as 8-bit RGB") from e
         start = data[:16].decode("latin-1")
         raise BadImage(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture (it starts with {start!r})") from e
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
@@ -78,6 +85,38 @@ def open_picture(data: bytes) -> Iterator[Image.Image]:
         raise
     except Exception as e:  # damaged files make the decoders raise errors of almost every type
         raise BadImage(f"damaged ({str(e).strip() or type(e).__name__})") from e
+
+
+def mend_transparency(image: Image.Image, depth: int) -> None:
+    """A PNG names its transparent color in its own bits, and Pillow compares that with pixels of 8. Raises BadImage."""
+    clear = image.info.get("transparency")
+    if isinstance(clear, int) and depth in (2, 4) and image.mode == "L":
+        image.info["transparency"] = clear * 255 // (2**depth - 1)
+    elif isinstance(clear, tuple) and depth == 16:
+        raise BadImage("one color of 16 bits is transparent, which is not read; save it with an alpha channel")
+
+
+def check_tiff(tags: Mapping[int, Any]) -> None:
+    """Raises BadImage for what Pillow decodes to something else than what the file says."""
+    bits, plain = np.ravel(tags.get(BITS_PER_SAMPLE, 1)), tags.get(COMPRESSION, 1) == 1
+    if tags.get(PLANES, 1) == 2 and len(bits) > 1 and max(bits) > 8 and plain:
+        raise BadImage(
+            "more than 8 bits in separate planes, uncompressed, are not read; save it interleaved, or as PNG"
+        )
+    if 2 in np.ravel(tags.get(SAMPLE_FORMAT, 1)):
+        raise BadImage("signed integer pixels have no agreed scale; convert to 8 or 16 bits")
+    subsampled = tuple(np.ravel(tags.get(SUBSAMPLING, (2, 2)))) != (1, 1)
+    if tags.get(PHOTOMETRIC) == 6 and tags.get(COMPRESSION) not in (6, 7) and subsampled:
+        raise BadImage("YCbCr with fewer samples of color, not compressed as JPEG, is not read; save it as RGB")
+
+
+def extent(data: bytes) -> int:
+    """How many pixels a picture has, by its header alone; 0 for what is none."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # what is wrong is said when it is decoded
+        return 0
 
 
 def grey_or_rgb(image: Image.Image, file: Image.Image) -> Image.Image:
@@ -99,7 +138,7 @@ def grey_or_rgb(image: Image.Image, file: Image.Image) -> Image.Image:
 
 def sixteen_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
     """Scales 16-bit grey (Pillow's own conversion clips it), honouring what TIFF and PNG say beside the pixels."""
-    pixels, top = np.asarray(image).astype(np.int64), 65535
+    pixels, top = np.asarray(image).astype(np.int32), 65535
     if 12 in np.ravel(tags.get(BITS_PER_SAMPLE, 16)):
         top = 4095
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:

@@ -181,7 +181,7 @@ def write_restored(model: Generative[Any], held: Restored, out: Path) -> list[Pa
         return [commit.write_atomic(out, space.decode(tokens[: len(tokens) - held.absent]).encode())]
     if out.suffix.lower() == ".npz":
         labels = {} if held.given is None else {"y": held.given.y}
-        return [commit.write_atomic(out, npz(x=stored(space, held.x), **labels))]
+        return [commit.write_atomic(out, npz(space, x=stored(space, held.x), **labels))]
     if held.given is not None:
         raise UsageError(f"{out}: the items have classes, which only .npz has a place for")
     return write(model, held.x, out, {"model": model.name})

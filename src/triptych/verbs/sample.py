@@ -1,6 +1,7 @@
 """Drawing samples, and showing or saving them."""
 
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +32,7 @@ from triptych.core import (
     prefix,
 )
 from triptych.core.spaces import listed
-from triptych.io import commit, outputs
+from triptych.io import commit, configs, outputs
 from triptych.report import pictures, sound
 
 SHOWN_TEXTS = 6
@@ -225,7 +226,7 @@ def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -
     if how == ".png":
         return [pictures.save_png(picture(space, x), out, about)]
     if how == ".npz":
-        return [commit.write_atomic(out, npz(x=stored(space, x)))]
+        return [commit.write_atomic(out, npz(space, x=stored(space, x)))]
     if how == ".wav":
         return [commit.write_atomic(out, sound.wav(space, x))]
     files = [out / f"{i:06d}{one_each(space)}" for i in range(len(x))]
@@ -239,10 +240,11 @@ def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -
     return files
 
 
-def npz(**arrays: Tensor) -> bytes:
-    """A file of arrays."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: array.numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
+def npz(space: Space, **arrays: Tensor) -> bytes:
+    """A file of arrays, and the space that x is in: so that it can be opened as data, whatever its levels."""
+    buffer, kept = io.BytesIO(), {name: array.numpy() for name, array in arrays.items()}
+    kept["space"] = np.array(json.dumps(configs.to_json(space)))
+    np.savez_compressed(buffer, **kept)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
