@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,6 +47,7 @@ def test_what_does_not_apply_is_left_out_with_a_reason():
     assert "ring-8:test serves" in found.skipped["distances"]
     text = found.as_dict()
     assert json.loads(json.dumps(text)) == text
+    assert set(text["measures"]["modes"]) == {"protocol", "floor"} and len(text["measures"]) == 1
     assert text["skipped"] == found.skipped and text["distances"] == [] and text["classes"] is None
     assert "left out: likelihoods (gan has no likelihood)" in found.notes()
 
@@ -83,12 +85,6 @@ def test_a_perfect_sampler_is_at_the_floor_and_of_the_class_that_was_asked_for(j
     assert found.memorization.memorized == 1 and found.memorization.memorized_floor < 0.1
 
 
-def test_a_model_of_other_classes_is_not_asked_for_them(judged):
-    train, test, judge = judged
-    found = evaluate(tt.create("cgan", x=test.x, given=Labels(3), width=2, latent=4), train, test, n=80, judge=judge)
-    assert found.classes.accuracy is None
-
-
 def test_classes_are_matched_by_their_names(judged, monkeypatch):
     _, test, judge = judged
     monkeypatch.setattr(judge, "names", ("rows", "columns"))
@@ -99,6 +95,10 @@ def test_classes_are_matched_by_their_names(judged, monkeypatch):
     assert asked(case, judge.reader).tolist() == [1, 1, 0]
     monkeypatch.setattr(judge, "names", ("rows", "dots"))
     assert asked(case, judge.reader) is None
+    monkeypatch.setattr(judge, "names", None)
+    assert asked(case, judge.reader).tolist() == [0, 0, 1], "no names: by number"
+    monkeypatch.setattr(model, "config", replace(model.config, given=Labels(3)))
+    assert asked(case, judge.reader) is None, "of another number of classes"
 
 
 def test_features_are_taken_as_asked(tmp_path):
@@ -175,7 +175,7 @@ def test_evaluate_shows_a_tasks_own_measures(tmp_path):
 def test_a_run_for_a_task_is_evaluated_and_compared_as_its_task_says(tmp_path, cli):
     folder = tmp_path / "photos"
     folder.mkdir()
-    for i, one in enumerate(photographs((3, 70, 80), n=160).images):
+    for i, one in enumerate(photographs((3, 64, 66), n=160).images):
         Image.fromarray(one.permute(1, 2, 0).numpy()).save(folder / f"{i}.png")
     out = tmp_path / "run"
     done = cli(

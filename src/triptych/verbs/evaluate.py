@@ -89,6 +89,7 @@ class Evaluation:
             "seed": self.seed,
             **{m.name: record(self.found.get(m.name, empty.get(m.name))) for m in MEASURES},
             "digits": record(self.classes if self.classes and self.classes.reader == MNIST else None),
+            "measures": {m.name: m.about for m in MEASURES if m.name in self.found},
             "skipped": dict(self.skipped),
             "parameters": self.parameters,
             "seconds_per_sample": self.seconds_per_sample,

@@ -58,6 +58,10 @@ class Measure:
     columns: Callable[[Any, str], columns.Columns]
     """Of the result, and the data's name, for tables."""
 
+    @property
+    def about(self) -> dict[str, str]:
+        return {"protocol": self.protocol, "floor": self.floor}
+
     def missing(self, case: Case) -> str:
         """Why it does not apply; empty if it does."""
         return next((reason for need in self.needs if (reason := need(case))), "")
