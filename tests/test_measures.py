@@ -64,7 +64,7 @@ def test_data_that_nobody_knows_are_judged_by_a_classifier_of_their_own_classes(
         assert names.count(name) == 1, name
     (protocol,) = [line[3] for line in found.rows() if line[0] == "FD-classifier"]
     assert "trained here on 360 training images" in protocol and "no resizing" in protocol
-    assert found.as_dict()["digits"] is None and found.as_dict()["classes"]["n"] == 80
+    assert found.as_dict()["digits"] is None and found.digits is None and found.as_dict()["classes"]["n"] == 80
 
 
 def test_a_perfect_sampler_is_at_the_floor_and_of_the_class_that_was_asked_for(judged):

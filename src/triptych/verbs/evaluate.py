@@ -64,6 +64,11 @@ class Evaluation:
         return self.found.get("classes")
 
     @property
+    def digits(self) -> metrics.ClassReport | None:
+        """`classes`, of MNIST, as the shipped classifier reads them."""
+        return self.classes if self.classes and self.classes.reader == MNIST else None
+
+    @property
     def purity(self) -> Purity | None:
         return self.found.get("purity")
 
@@ -88,7 +93,7 @@ class Evaluation:
             "n": self.n,
             "seed": self.seed,
             **{m.name: record(self.found.get(m.name, empty.get(m.name))) for m in MEASURES},
-            "digits": record(self.classes if self.classes and self.classes.reader == MNIST else None),
+            "digits": record(self.digits),
             "measures": {m.name: m.about for m in MEASURES if m.name in self.found},
             "skipped": dict(self.skipped),
             "parameters": self.parameters,
