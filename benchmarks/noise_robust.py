@@ -27,6 +27,7 @@ from triptych.data import data
 from triptych.io import commit
 from triptych.models.gan.nr_gan import NRGAN
 from triptych.report import pictures
+from triptych.verbs import decoration
 from triptych.verbs import train as verb
 from triptych.verbs.create import load
 from triptych.verbs.evaluate import evaluate, machine
@@ -87,7 +88,7 @@ def noise_found(model: Generative[Any], n: int) -> float | None:
 def measure(folder: Path, name: str, clean: tuple[Data, Data], sigma: float, judge: Judge, n: int) -> Result:
     model, about = load(folder), json.loads((folder / "config.json").read_text())
     found = evaluate(model, *clean, n=n, judge=judge)
-    log = verb.metrics(folder)
+    log = decoration.metrics(folder)
     return Result(
         data=clean[0].name.partition(":")[0],
         sigma=sigma,

@@ -217,6 +217,8 @@ def test_weights_of_another_network_are_refused():
             Trained.restored(name, shape, kept)
     with pytest.raises(IntegrityError, match="not the weights"):
         Trained.restored("classifier", (1, 8, 8), {k: v for k, v in kept.items() if k != "facts.right"})
+    with pytest.raises(IntegrityError, match="not the weights"):
+        Trained.restored("classifier", (1, 8, 8), {**kept, "facts.right": torch.zeros(2)})
 
 
 def test_features_that_cannot_be_kept_are_made_all_the_same(tmp_path, caplog):

@@ -72,7 +72,7 @@ def test_eight_bit_refuses(images, message):
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_extractors_share_one_interface(name):
     train, images = blobs(200, 1), blobs(7, 2)
-    e = extractor(name, train)
+    e = extractor(name, train, seconds=0.05)
     features = e(images)
     assert e.name == name and len(e.sha256) == 64
     assert features.shape == (7, e.dims) and features.dtype == torch.float32
@@ -84,7 +84,7 @@ def test_extractors_share_one_interface(name):
 
 def test_extractors_have_hashes_of_their_own():
     train = blobs(200, 1)
-    hashes = [extractor(name, train).sha256 for name in EXTRACTORS]
+    hashes = [extractor(name, train, seconds=0.05).sha256 for name in EXTRACTORS]
     hashes += [Pixels((1, 32, 32)).sha256, PCA.fit(blobs(200, 2)).sha256, PCA.fit(train, 8).sha256]
     assert len(set(hashes)) == len(hashes)
     assert PCA.fit(train).sha256 == PCA.fit(train).sha256

@@ -127,6 +127,8 @@ def evaluate(
         for line in result.notes():
             output.note(line)
         return
+    for name, reason in result.without.items():
+        output.note(f"no distances on {name}: {reason}")
     output.table(f"{result.model} on {result.data}", columns[:3], [row[:3] for row in rows])
     output.say("floor: what real images get against other real images. --protocol says how each number was measured.")
 

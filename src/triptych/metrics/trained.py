@@ -183,13 +183,13 @@ class Trained:
         """From `tensors`. Raises IntegrityError if they are not those of such a network for images of this shape."""
         k = factor(shape)
         small = shape[0], shape[1] // k, shape[2] // k
-        found = {key.removeprefix("facts."): v.item() for key, v in tensors.items() if key.startswith("facts.")}
         state = {key: value for key, value in tensors.items() if not key.startswith("facts.")}
         deep = name == "self-supervised"
         try:
             net = Net(small, len(state["head.2.bias" if deep else "head.0.bias"]), deep)
             net.load_state_dict(state)
-            return cls(name, shape, net, {key: found[key] for key in ("train", "held", "looks", "right")})
+            found = {key: tensors[f"facts.{key}"].item() for key in ("train", "held", "looks", "right")}
+            return cls(name, shape, net, found)
         except (KeyError, RuntimeError) as e:
             raise IntegrityError(f"these are not the weights of a {name} for images of {list(shape)}") from e
 

@@ -91,10 +91,13 @@ def of_classes(found: metrics.ClassReport, data: str) -> Columns:
     ours = found.reader == metrics.MNISTClassifier.name
     who = "our MNIST classifier" if ours else f"{found.reader}, {found.about}"
     protocol, n = f"{who} (sha256 {found.sha256[:8]})", f"{found.n:,} generated"
-    common: dict[str, Any] = {"group": "Classifier", "protocol": protocol, "n": n, "data": data, "better": "higher"}
-    out: Columns = [Column(name="confidence", value=found.confidence, **common)]
+    common: dict[str, Any] = {"group": "Classifier", "protocol": protocol, "n": n, "data": data}
+    # one that was never shown what is of no class is sure of noise, too
+    out: Columns = [
+        Column(name="confidence", value=found.confidence, better="higher" if ours else None, **common),
+    ]
     if found.accuracy is not None:
-        out.append(Column(name="class accuracy", value=found.accuracy, unit="share", **common))
+        out.append(Column(name="class accuracy", value=found.accuracy, unit="share", better="higher", **common))
     k = len(found.counts)
     if k <= MOST_BARS:
         out.append(

@@ -41,6 +41,8 @@ class Evaluation:
     """What each of `MEASURES` found, by its name."""
     skipped: Mapping[str, str]
     """Why others were left out."""
+    without: Mapping[str, str]
+    """Why there are no distances on some usual features."""
     parameters: int
     seconds_per_sample: float
     machine: str
@@ -64,6 +66,11 @@ class Evaluation:
         return self.found.get("classes")
 
     @property
+    def digits(self) -> metrics.ClassReport | None:
+        """`classes`, of MNIST, as the shipped classifier reads them."""
+        return self.classes if self.classes and self.classes.reader == MNIST else None
+
+    @property
     def purity(self) -> Purity | None:
         return self.found.get("purity")
 
@@ -75,6 +82,11 @@ class Evaluation:
     def measurements(self) -> tuple[metrics.Measurement, ...]:
         """A task's own."""
         return self.found.get("measurements", ())
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Measures that were not taken, and features that distances were not taken on, with reasons."""
+        return {**self.skipped, **{f"distances, {name}": reason for name, reason in self.without.items()}}
 
     def as_dict(self) -> dict[str, Any]:
         """All but the samples, as JSON values; null, or an empty list, for what was left out (see "skipped").
@@ -88,8 +100,9 @@ class Evaluation:
             "n": self.n,
             "seed": self.seed,
             **{m.name: record(self.found.get(m.name, empty.get(m.name))) for m in MEASURES},
-            "digits": record(self.classes if self.classes and self.classes.reader == MNIST else None),
-            "skipped": dict(self.skipped),
+            "digits": record(self.digits),
+            "measures": {m.name: m.about for m in MEASURES if m.name in self.found},
+            "skipped": self.left_out,
             "parameters": self.parameters,
             "seconds_per_sample": self.seconds_per_sample,
             "machine": self.machine,
@@ -148,7 +161,7 @@ class Evaluation:
 
     def notes(self) -> list[str]:
         """What was left out, and why."""
-        return [f"left out: {name} ({reason})" for name, reason in self.skipped.items()]
+        return [f"left out: {name} ({reason})" for name, reason in self.left_out.items()]
 
 
 def evaluate(
@@ -191,6 +204,7 @@ def evaluate(
         shown=to_show(model, x, given, seed),
         found=found,
         skipped=skipped,
+        without=judge.left_out,
         parameters=sum(w.numel() for w in model.parameters() if w.requires_grad),
         seconds_per_sample=seconds,
         machine=machine(model),

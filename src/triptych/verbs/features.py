@@ -77,12 +77,12 @@ def made(
 
 
 def restored(name: Name, shape: tuple[int, int, int], file: Path) -> Trained | None:
-    """What the cache has; None if there is nothing, or if it is damaged, which is said."""
+    """What the cache has; None if there is nothing, or if it is damaged or cannot be read, which is said."""
     if not file.is_file():
         return None
     try:
         return Trained.restored(name, shape, tensors.unpack(file.read_bytes(), str(file)))
-    except IntegrityError as e:
+    except (IntegrityError, OSError) as e:
         log.warning("%s: %s; training again", file, e)
         return None
 

@@ -58,6 +58,10 @@ class Measure:
     columns: Callable[[Any, str], columns.Columns]
     """Of the result, and the data's name, for tables."""
 
+    @property
+    def about(self) -> dict[str, str]:
+        return {"protocol": self.protocol, "floor": self.floor}
+
     def missing(self, case: Case) -> str:
         """Why it does not apply; empty if it does."""
         return next((reason for need in self.needs if (reason := need(case))), "")
@@ -222,7 +226,7 @@ def record(found: Any) -> Any:
 
 
 def run(case: Case, measures: Sequence[Measure] = MEASURES) -> tuple[dict[str, Any], dict[str, str]]:
-    """What each measure found, by name; and why others, or other features, were left out."""
+    """What each measure found, by name; and why others were left out."""
     skipped = {m.name: reason for m in measures if (reason := m.missing(case))}
     found = {m.name: m.take(case) for m in measures if m.name not in skipped}
-    return found, skipped | {f"distances, {name}": reason for name, reason in case.judge.left_out.items()}
+    return found, skipped
