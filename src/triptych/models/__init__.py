@@ -4,9 +4,11 @@ A test walks this folder and fails if a model's file is missing from the table. 
 for, so that listing models does not load torch.
 """
 
+import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from triptych.errors import UsageError
@@ -356,3 +358,13 @@ def find_preset(name: str) -> "tuple[Entry, Preset | None]":
                 return entry, presets[name]
             raise UsageError(f"{entry.name} has no preset {name!r}; it has {', '.join(presets)}")
     return find(name), None
+
+
+class Catalogue(ModuleType):
+    """This module, called: `tt.models()` lists the names of the models, `tt.models("text")` those that take text."""
+
+    def __call__(self, takes: str | None = None) -> list[str]:
+        return [entry.name for entry in (TABLE if takes is None else takers(takes)) if entry.ready]
+
+
+sys.modules[__name__].__class__ = Catalogue

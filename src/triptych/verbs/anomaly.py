@@ -9,6 +9,7 @@ from torch import Tensor
 from triptych.core import Data, Generative, ItemNoise, Leveled, Tokens
 from triptych.core.likelihood import Kind
 from triptych.inference import anomaly as scores_of
+from triptych.verbs.opening import as_data
 from triptych.verbs.score import score
 
 
@@ -42,8 +43,8 @@ class Anomaly:
 
 def anomaly(
     model: Generative[Any],
-    normal: Data,
-    other: Data,
+    normal: Data | Any,
+    other: Data | Any,
     *,
     background: Generative[Any] | None = None,
     group: int = 10,
@@ -61,6 +62,7 @@ def anomaly(
 
     Raises UsageError for a model without likelihood, likelihoods that do not compare, or too few items.
     """
+    normal, other = as_data(normal, model), as_data(other, model)
     found, numbers = {}, {}
     for name, data in (("normal", normal), ("other", other)):
         found[name] = score(model, data, draws=draws, limit=limit, batch=batch, seed=seed)

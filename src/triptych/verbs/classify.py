@@ -13,6 +13,7 @@ from triptych.core import Data, Generative, ItemNoise, Label, UsageError, evalua
 from triptych.core.likelihood import Kind
 from triptych.data import fitted
 from triptych.inference import bayes, discriminative
+from triptych.verbs.opening import as_data
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Classification:
 
 def classify(
     model: Generative[Any],
-    data: Data,
+    data: Data | Any,
     *,
     draws: int | None = None,
     limit: int | None = None,
@@ -82,6 +83,7 @@ def classify(
 
     Raises UsageError for a model that has no p(x | y), for data without labels, and for a rival trained on `data`.
     """
+    data = as_data(data, model)
     n = len(data) if limit is None else min(limit, len(data))
     if n < 2:
         raise UsageError(f"{data.name} holds {n} items to classify; it takes 2 or more")

@@ -28,6 +28,7 @@ from triptych.inference.ais import Annealing, Sandwich, ais, bdmc
 from triptych.inference.generators import Observation
 from triptych.inference.importance import LatentVariable, importance_sampling
 from triptych.io import commit, outputs
+from triptych.verbs.opening import as_data
 
 SIMULATED = 10
 """Examples that a model makes itself, to measure what annealing misses."""
@@ -79,7 +80,7 @@ class Score:
 
 def score(
     model: Generative[Any],
-    data: Data,
+    data: Data | Any,
     *,
     draws: int | None = None,
     anneal: Annealing | None = None,
@@ -100,6 +101,7 @@ def score(
 
     Raises UsageError for a model that has no likelihood, or data that is not in the model's space.
     """
+    data = as_data(data, model)
     if anneal is None and not isinstance(model, HasLikelihood):
         raise UsageError(
             f"{model.name} has no likelihood: a GAN gives samples, not probabilities; "
