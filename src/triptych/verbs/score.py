@@ -1,6 +1,9 @@
 """How likely is it? The likelihood of a data set under a model, with its kind and its protocol."""
 
+import csv
+import io
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -190,6 +193,13 @@ def check_items(path: Path, *, overwrite: bool = False) -> None:
     if path.suffix.lower() != ".csv":
         raise UsageError(f"{path}: a line an item is written as .csv")
     outputs.check_file(path, overwrite=overwrite)
+
+
+def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """A table as a .csv file, quoted where it must be."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue().encode()
 
 
 def write_items(score: Score, path: Path) -> None:
