@@ -103,17 +103,20 @@ def compare(
             Fact("evaluated", f"{n:,} samples of each model, seed {seed}, in {time.monotonic() - started:.0f} s"),
             Fact("hardware", machine(load(paths[0]).to(device))),
             Fact("versions", f"triptych {triptych.__version__}, torch {torch.__version__}"),
-            Fact("repeat", command or repeated(paths, out, n, limit, seed), code=True),
+            Fact("repeat", command or repeated(paths, out, n, limit, seed, features), code=True),
         ]
         page = Page(title=title, intro=intro, facts=facts, models=sections, table=result.rows, notes=explained(result))
         report.write(page, out)
     return result
 
 
-def repeated(paths: Sequence[Path], out: str | Path, n: int, limit: int | None, seed: int) -> str:
+def repeated(
+    paths: Sequence[Path], out: str | Path, n: int, limit: int | None, seed: int, features: Sequence[str] | None
+) -> str:
     """The command line that writes the page again."""
     words = ["triptych", "compare", *map(str, paths), "--out", str(out), "-n", str(n), "--seed", str(seed)]
-    return shlex.join(words + ([] if limit is None else ["--limit", str(limit)]))
+    words += [] if limit is None else ["--limit", str(limit)]
+    return shlex.join(words + ([] if features is None else ["--features", ",".join(features)]))
 
 
 MEANINGS = {
