@@ -48,7 +48,7 @@ def test_one_picture_a_class_is_a_collapse() -> None:
     data = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))[y] + 0.3 * torch.randn(64, 3)
     alike = data[:4][y]
     assert not Health().signs(alike, data, 0.9)[0], "they differ as much as the data do, if classes are not looked at"
-    signs, numbers = Health().signs(alike, data, 0.9, y)
+    signs, numbers = watched(g=0.0).signs(alike, data, 0.9, y)
     assert [sign.name for sign in signs] == ["collapse"] and numbers["diversity"] == 0
     assert "samples of a class differ by 0%" in signs[0].text
     assert not Health().signs(data.flip(0), data, 0.9, y)[0]
@@ -76,9 +76,10 @@ def test_a_gradient_explodes_in_proportion_to_what_is_usual() -> None:
 
 
 def test_samples_that_are_all_alike_are_a_collapse_but_not_at_first() -> None:
-    assert names(Health(), spread=0.1) == ["collapse"]
-    assert names(Health(), spread=0.3) == []
-    assert names(Health(), spread=0.1, progress=0.1) == []
+    assert names(watched(g=0.0), spread=0.1) == ["collapse"]
+    assert names(watched(g=0.0), spread=0.3) == []
+    assert names(watched(g=0.0), spread=0.1, progress=0.1) == []
+    assert names(watched(7, g=0.0), spread=0.1, progress=0.5) == [], "a run of 14 steps has hardly begun"
     once = Health()
     assert names(once, spread=0.8, progress=0.05) == []
     assert names(once, spread=0.1, progress=0.1) == ["collapse"], "it differed before"
@@ -184,7 +185,8 @@ def test_a_run_that_goes_back_goes_on_in_another_way(tmp_path, caplog) -> None:
     assert steps == sorted(set(steps)) and steps[-1] == 40, "the lines of the way that was left are gone"
 
 
-def test_a_run_that_always_collapses_is_given_up(tmp_path, caplog) -> None:
+def test_a_run_that_always_collapses_is_given_up(tmp_path, caplog, monkeypatch) -> None:
+    monkeypatch.setattr("triptych.training.health.WINDOW", 10)  # it goes back to where it never differed
     with caplog.at_level(logging.WARNING, "triptych"), pytest.raises(CollapseError):
         run(Fading(FadingConfig()), tmp_path, on_collapse="rollback")
     assert sum("going on from step" in r.message for r in caplog.records) == ROLLBACKS

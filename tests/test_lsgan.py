@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from triptych.core import Batch, Clock, Images, StepNoise
@@ -37,5 +36,5 @@ def test_samples_come_from_the_average_and_z_from_the_cube():
 
 
 def test_images_that_do_not_halve_are_refused():
-    with pytest.raises(ValidationError, match="30 x 30"):
+    with pytest.raises(ValueError, match="30 x 30"):
         LSGANConfig(x=Images(1, 30, 30))

@@ -1,6 +1,7 @@
 """Where verbs write: what Triptych did not make is never replaced, and a wrong name is refused before any work."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from triptych.io import commit, outputs
 from triptych.report import grid, save_png
 from triptych.testing import Examples
 from triptych.training import Run
+from triptych.verbs import anomaly, classify
+from triptych.verbs.pictured import Shots
 from triptych.verbs.sample import check_out, ending
 from triptych.verbs.train import train
 
@@ -160,3 +163,65 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.png")
     with pytest.raises(UsageError, match="no plain file"):
         outputs.check_file(tmp_path / "x.png", overwrite=True)
+
+
+def test_answers_are_also_written_item_by_item_and_drawn(tmp_path: Path) -> None:
+    model = tt.create("cvae", x=tt.Images(1, 2, 2, levels=2), given=tt.Labels(2), hidden=(4,), latent=1)
+    x = (torch.rand(30, 1, 2, 2) > 0.5, torch.arange(30) % 2)
+    found = tt.classify(model, x)
+    classify.write_picture(found, tmp_path / "confusion.png")
+    classify.write_items(found, tmp_path / "items.csv")
+    lines = (tmp_path / "items.csv").read_text().splitlines()
+    assert len(lines) == 31 and lines[0] == "item,class,guess,probability"
+    right = sum(line.split(",")[1] == line.split(",")[2] for line in lines[1:])
+    assert right / 30 == pytest.approx(found.raw.accuracy)
+    plain = tt.create("pixelcnn", x=tt.Images(1, 2, 2, levels=2), width=2, blocks=1, head=2)
+    normal, other = tt.data(x[0], split="all"), tt.data(~x[0], split="all")
+    told = tt.anomaly(plain, normal, other)
+    anomaly.write_picture(told, normal, other, tmp_path / "ranked.png")
+    anomaly.write_items(told, tmp_path / "ranked.csv")
+    nats = [float(line.split(",")[2]) for line in (tmp_path / "ranked.csv").read_text().splitlines()[1:]]
+    assert len(nats) == 60 and nats == sorted(nats, reverse=True)
+    assert sum(nats[i] for i in range(60)) / 60 == pytest.approx((told.nats_normal + told.nats_other) / 2, rel=1e-4)
+    assert all(outputs.ours(tmp_path / name) for name in ("confusion.png", "ranked.png"))
+    with pytest.raises(UsageError, match=r"written as \.png"):
+        classify.check_picture(tmp_path / "x.csv")
+
+
+def test_pictures_that_would_take_long_are_fewer(tmp_path: Path, monkeypatch, caplog) -> None:
+    model = tt.create("pixelcnn", x=tt.Images(1, 5, 5, levels=2), width=2, blocks=1, head=2)
+    data = Examples(model.config.x)
+    clock = iter(range(10**9))
+    monkeypatch.setattr("triptych.verbs.pictured.time.monotonic", lambda: float(next(clock)))  # a second a value
+    shots = Shots(model, data, tmp_path, 4, 100)
+    shots.first()
+    assert not list(tmp_path.rglob("*.png")) and "none of before the first step" in caplog.text
+    for step in range(1, 101):
+        shots.after(step, step * 100.0, step)  # a run of 10,000 s: a picture takes 26
+    assert len(list(tmp_path.rglob("*.png"))) == 4
+    caplog.clear()
+    short = Shots(model, data, tmp_path / "short", 4, 100)
+    short.cost = 500.0
+    for step in range(1, 101):
+        short.after(step, float(step), step)  # a run of 100 s
+    assert not list((tmp_path / "short").rglob("*.png")) and "there will be none" in caplog.text
+
+
+def test_the_card_s_command_trains_the_same_again(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    for i in range(20):
+        save_png(grid(torch.rand(1, 1, 9, 12) * 2 - 1, pad=0), folder / f"{i}.png")
+    options = ["--size", "6x8", "--binary", "threshold", "--steps", 1, "--batch", 4, "--device", "cpu"]
+    ask = ["train", "vae", "--data", "my photos", "--out", "a b", *options, "hidden=[4]", "latent=1"]
+    assert start(*ask, monkeypatch=monkeypatch) == 0
+    card = (tmp_path / "a b" / "README.md").read_text()
+    command = next(line for line in card.splitlines() if line.startswith("triptych train"))
+    words = shlex.split(command)
+    assert words[words.index("--data") + 1] == "my photos" and words[words.index("--size") + 1] == "6x8"
+    words[words.index("--out") + 1] = "again"
+    assert start(*words[1:], "--device", "cpu", monkeypatch=monkeypatch) == 0
+    assert all((tmp_path / name / "model.safetensors").read_bytes() for name in ("a b", "again"))
+    first, again = (tt.load(tmp_path / name) for name in ("a b", "again"))
+    assert first.config == again.config

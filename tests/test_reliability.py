@@ -204,7 +204,7 @@ def test_deep_models_are_given_up_early(tmp_path: Path, name: str) -> None:
                 continue
 
 
-@pytest.mark.parametrize("entry", [e for e in models.TABLE if e.ready], ids=lambda e: e.name)
+@pytest.mark.parametrize("entry", models.own().values(), ids=lambda e: e.name)
 def test_every_model_can_be_sketched(entry: models.Entry) -> None:
     """Without memory, and with the names and shapes that it has with memory."""
     kind, presets = entry.load(), entry.presets()

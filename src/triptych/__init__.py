@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from triptych.verbs.create import create, from_pretrained, load, save_pretrained
     from triptych.verbs.evaluate import evaluate
     from triptych.verbs.get import get_data
+    from triptych.verbs.look import show
     from triptych.verbs.score import score
     from triptych.verbs.train import train
 
@@ -83,6 +84,7 @@ HOMES = {
     "triptych.verbs.create": "create from_pretrained load save_pretrained",
     "triptych.verbs.evaluate": "evaluate",
     "triptych.verbs.get": "get_data",
+    "triptych.verbs.look": "show",
     "triptych.verbs.score": "score",
     "triptych.verbs.train": "train",
 }
@@ -136,15 +138,19 @@ __all__ = [
     "impute",
     "invert",
     "load",
+    "models",
     "pipeline",
     "register",
     "save_pretrained",
     "score",
+    "show",
     "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "models":  # the catalogue, which lists itself when called: tt.models("text")
+        return import_module("triptych.models")
     if name not in HOME:
         raise AttributeError(f"module 'triptych' has no attribute {name!r}")
     value = getattr(import_module(HOME[name]), name)

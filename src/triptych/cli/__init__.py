@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from triptych.cli.streams import FULL, finish, settle, silence
+from triptych.cli.streams import FULL, ReaderLeft, finish, settle, silence
 from triptych.cli.words import in_words
 from triptych.errors import Interrupted, TriptychError, printable
 
@@ -57,7 +57,7 @@ def answer() -> int:
     except TriptychError as e:
         tell(f"error: {in_words(str(e))}")
         return e.exit_code
-    except BrokenPipeError:  # the reader of a pipe has left
+    except (BrokenPipeError, ReaderLeft):
         silence()
         return 0
     except Exception as e:

@@ -102,6 +102,7 @@ Features = Annotated[
         "photographs; a package). Default: by the data.",
     ),
 ]
+PerItem = Annotated[Path | None, typer.Option("--per-item", metavar="FILE", help="Write a line for each item (.csv).")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many items, evenly spaced.")]
 
 

@@ -24,12 +24,14 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from triptych.cli.streams import reading
 from triptych.errors import UNSAFE, printable
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+@reading()
 def say(text: str = "") -> None:
     """A line of the result."""
     out.print(Text(printable(text)), soft_wrap=True)
@@ -43,6 +45,7 @@ def note(text: str) -> None:
         return
 
 
+@reading()
 def dump(value: Any) -> None:
     """The result as JSON, for programs. What is not a number (NaN) becomes null."""
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
@@ -60,6 +63,7 @@ def clean(value: Any) -> Any:
     return value
 
 
+@reading()
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table; tab-separated lines where nobody is looking."""
     if not out.is_terminal:

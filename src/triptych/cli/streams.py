@@ -4,8 +4,8 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Why a disk does not take more."""
@@ -35,6 +35,20 @@ def finish(code: int, tell: Callable[[str], None]) -> int:
         tell(f"error: the result could not be written: {e.strerror or e}")
         return code or (5 if e.errno in FULL else 1)
     return code
+
+
+class ReaderLeft(Exception):
+    """Whoever read what we write has what was wanted. No OSError: the parser of the command line has its own idea of
+    those."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Raises ReaderLeft where a pipe that is written to within has no reader any more."""
+    try:
+        yield
+    except BrokenPipeError as e:
+        raise ReaderLeft from e
 
 
 def silence() -> None:

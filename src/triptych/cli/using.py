@@ -16,6 +16,7 @@ from triptych.cli.options import (
     Limit,
     Overwrite,
     OwnSource,
+    PerItem,
     Seed,
     Size,
     Split,
@@ -37,6 +38,9 @@ def classify(
         bool, typer.Option("--rival", help="Beside it, a classifier trained on the source's training part.")
     ] = False,
     rival_steps: Annotated[int, typer.Option(min=1, help="Steps of 64 examples for the rival.")] = 2000,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture: the confusion matrix (.png).")] = None,
+    per_item: PerItem = None,
+    overwrite: Overwrite = False,
     batch: Annotated[int, typer.Option(min=1, help="Items at a time.")] = 100,
     seed: Seed = 0,
     device: Device = "auto",
@@ -50,9 +54,15 @@ def classify(
     """Classify by Bayes' rule with a model of p(x | y): accuracy, -log p(y | x), calibration."""
     from triptych.core.spaces import listed
     from triptych.data import check_fits
+    from triptych.verbs.classify import check_picture, write_items, write_picture
     from triptych.verbs.classify import classify as measure
     from triptych.verbs.create import load
+    from triptych.verbs.score import check_items
 
+    if out:
+        check_picture(out, overwrite=overwrite)
+    if per_item:
+        check_items(per_item, overwrite=overwrite)
     model = load(folder).to(pick_device(device))
     found = open_for(model, folder, source, split, binary, size, channels, strict)
     check_fits(found, model.config)
@@ -60,6 +70,10 @@ def classify(
     result = measure(
         model, found, draws=draws, limit=limit, batch=batch, seed=seed, rival=examples, rival_steps=rival_steps
     )
+    if out:
+        write_picture(result, out)
+    if per_item:
+        write_items(result, per_item)
     if as_json:
         output.dump(result.summary())
         return
@@ -93,6 +107,11 @@ def anomaly(
         int | None, typer.Option(min=2, help="Importance samples an item, for models with latent variables.")
     ] = None,
     limit: Limit = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A picture: the likeliest and least likely items (.png).")
+    ] = None,
+    per_item: PerItem = None,
+    overwrite: Overwrite = False,
     batch: Annotated[int, typer.Option(min=1, help="Items scored at a time.")] = 100,
     seed: Seed = 0,
     device: Device = "auto",
@@ -106,16 +125,26 @@ def anomaly(
     """Tell data of another kind from the model's own, by likelihoods: AUROC of four scores."""
     from triptych.data import check_fits
     from triptych.verbs.anomaly import anomaly as measure
+    from triptych.verbs.anomaly import check_picture, write_items, write_picture
     from triptych.verbs.create import load
+    from triptych.verbs.score import check_items
 
     where = pick_device(device)
     model = load(folder).to(where)
+    if out:
+        check_picture(model.config.x, out, overwrite=overwrite)
+    if per_item:
+        check_items(per_item, overwrite=overwrite)
     ground = load(background).to(where) if background else None
     sources = [open_for(model, folder, source, split, binary, size, channels, strict) for source in (normal, other)]
     for found in sources:
         for one in (model, ground) if ground else (model,):
             check_fits(found, one.config)
     result = measure(model, *sources, background=ground, group=group, draws=draws, limit=limit, batch=batch, seed=seed)
+    if out:
+        write_picture(result, sources[0], sources[1], out)
+    if per_item:
+        write_items(result, per_item)
     if as_json:
         output.dump(result.as_dict())
         return

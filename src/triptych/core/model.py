@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, final, overload, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, final, overload, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -59,13 +59,14 @@ class Generative(nn.Module, ABC, Generic[G]):
 
         Sample i is a function of the model, the seed, `given[i]` and first + i: not of n, nor of what is drawn beside
         it. Without a seed, one is taken from torch's global generator. `how` holds the options of sampling; by default
-        samples follow the model.
+        samples follow the model. `given` may also be what a person would write (see `condition`).
 
         Raises UsageError if the model needs a condition that was not given (or the other way round), or if options
         are asked of a kind of model that does not have them.
         """
         if n < 0 or first < 0:
             raise UsageError(f"sample: n={n} and first={first} must not be negative")
+        given = self.condition(n, given)
         self.check_given(n, given)
         if how.picks and not isinstance(self, Autoregressive):
             raise UsageError(f"{self.name} is not autoregressive: it takes no temperature, limit or known values")
@@ -88,6 +89,19 @@ class Generative(nn.Module, ABC, Generic[G]):
         return x.to(noise.dtype) if x.is_floating_point() else x
 
     @final
+    def condition(self, n: int, given: Any) -> Any:
+        """n conditions, of what a person would write: for a model of classes 3 (for all), [0, 1, 2] or ["cat", "dog"]
+        (one each); for one of texts a text or a list of them; else a tensor. What is a `Given` already stays as it is.
+
+        Raises UsageError for what the model's condition cannot be made of.
+        """
+        needs = getattr(self.config, "given", None)
+        if given is None or needs is None or isinstance(given, Given):
+            return given
+        made: Given = needs.condition(needs.elements(given, n).to(self.device))
+        return made
+
+    @final
     def check_given(self, n: int, given: Given | None) -> None:
         """Raises UsageError unless `given` is what this model is conditioned on, n of it.
 
@@ -95,7 +109,7 @@ class Generative(nn.Module, ABC, Generic[G]):
         """
         needs = getattr(self.config, "given", None)
         if needs is None and given is not None:
-            raise UsageError(f"{self.name} models p(x): it takes no condition, got {type(given).__name__}")
+            raise UsageError(f"{self.name} models p(x): it takes no condition; leave out given=")
         if needs is not None and given is None and not isinstance(needs, PartialLabels):
             raise UsageError(f"{self.name} models p(x | given): it needs a condition in {needs}")
         if given is None or needs is None:
@@ -104,6 +118,27 @@ class Generative(nn.Module, ABC, Generic[G]):
             raise UsageError(f"{n} samples need {n} conditions, got {len(given)}")
         takes = self.sized(needs, given) if isinstance(self, AnySize) and isinstance(given, Picture) else needs
         takes.check_condition(given)
+
+    def to(self, *where: Any, **options: Any) -> Self:
+        """As torch has it. Raises UsageError for a device that this machine lacks."""
+        try:
+            return super().to(*where, **options)
+        except (RuntimeError, AssertionError) as e:
+            device = str(options.get("device", where[0] if where else ""))
+            if not isinstance(options.get("device", where[0] if where else None), str | torch.device):
+                raise
+            if ("cuda" in device and torch.cuda.is_available()) or "memory" in str(e):
+                raise
+            hint = "did you mean cuda?" if device.startswith("gpu") else "`triptych doctor` says what this machine has"
+            raise UsageError(f"device {device}: not available here; {hint}") from e
+
+    def __getattr__(self, name: str) -> Tensor | nn.Module:
+        if name == "log_prob":
+            raise AttributeError(
+                f"{self.name} has no likelihood: it gives samples, not probabilities. tt.evaluate compares its samples "
+                "with data; tt.ais estimates log p(x) under an observation noise that you state"
+            )
+        return super().__getattr__(name)
 
     @property
     def device(self) -> torch.device:

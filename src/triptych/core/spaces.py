@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 from torch import Tensor
 
-from triptych.core.config import RULES, Count
+from triptych.core.config import RULES, Count, explained
 from triptych.core.given import Given, Label, PartialLabel, Picture, Text, Vector
 from triptych.core.text import Symbols
 from triptych.errors import UsageError
@@ -34,7 +34,7 @@ def space(cls: type[T]) -> type[T]:
     cls.tagged = model_serializer(mode="wrap")(tagged)  # type: ignore[attr-defined]
     before: Any = model_validator(mode="before")
     cls.untagged = before(classmethod(untagged))  # type: ignore[attr-defined]
-    return dataclass(cls, frozen=True, config=RULES)  # type: ignore[return-value]
+    return explained(dataclass(cls, frozen=True, config=RULES))  # type: ignore[arg-type]
 
 
 def tagged(self: Any, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -72,6 +72,17 @@ class Space:
         condition: Given = make(values)
         return condition
 
+    def elements(self, said: Any, n: int) -> Tensor:
+        """n elements, of what a person would write: a tensor, an array or a list; one element stands for n of it.
+
+        Raises UsageError for what is nothing of the kind.
+        """
+        try:
+            values = torch.as_tensor(said)
+        except (TypeError, ValueError, RuntimeError) as e:
+            raise UsageError(f"{said!r} is no element of {self}: {e}") from e
+        return values.expand(n, *self.shape) if tuple(values.shape) == self.shape else values
+
     def check_condition(self, given: Given) -> None:
         """Raises UsageError unless these are conditions in this space: of its kind, its shape and its values."""
         known = isinstance(given, Label) and self.given is PartialLabel  # classes that are all known
@@ -83,6 +94,10 @@ class Space:
 
     def check(self, x: Tensor, what: str = "x") -> None:
         """Raises UsageError unless `x` is a batch of elements of this space."""
+        if not isinstance(x, Tensor):
+            raise UsageError(
+                f"{what} is a {type(x).__name__}: make a tensor of it (torch.as_tensor, .float() of images)"
+            )
         if tuple(x.shape[1:]) != self.shape:
             raise UsageError(
                 f"{what} has shape {list(x.shape)}; {self} takes [batch, {', '.join(map(str, self.shape))}]"
@@ -249,6 +264,17 @@ class Tokens(Space):
             raise UsageError(f"{self} does not say what its tokens stand for: it has no symbols")
         return self.symbols
 
+    def elements(self, said: Any, n: int) -> Tensor:
+        """Texts as tokens, or tokens as they are."""
+        texts = [said] if isinstance(said, str) else said
+        if not (isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts)):
+            return super().elements(said, n)
+        rows = [self.encode(text) for text in texts]
+        for text, row in zip(texts, rows, strict=True):
+            if len(row) != self.length:
+                raise UsageError(f"{text!r} is {len(row)} tokens; {self} takes {self.length}")
+        return super().elements(rows[0] if isinstance(said, str) else torch.stack(rows), n)
+
     def check(self, x: Tensor, what: str = "x") -> None:
         super().check(x, what)
         check_range(x, self.vocabulary, what, self)
@@ -318,6 +344,10 @@ class Classes(Space):
         by_number = text not in self.called and text.isdecimal() and int(text) < self.classes
         return int(text) if by_number else self.named(text)
 
+    def elements(self, said: Any, n: int) -> Tensor:
+        """Classes by their numbers, or by their names."""
+        return super().elements(numbered(self, said), n)
+
 
 @space
 class Labels(Classes):
@@ -357,6 +387,13 @@ class PartialLabels(Classes):
 def listed(names: Sequence[str], most: int = 8) -> str:
     """A few names for a message: "cat, dog and 98 more"."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def numbered(space: Classes, said: Any) -> Any:
+    """Names of classes as their numbers; what is no name stays as it is. Raises UsageError for an unknown name."""
+    if isinstance(said, str):
+        return space.number(said)
+    return [numbered(space, one) for one in said] if isinstance(said, list | tuple) else said
 
 
 def check_range(x: Tensor, end: int, what: str, space: Space, start: int = 0) -> None:

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from triptych.core import Audio, DataError, Images, IntegrityError, Points, Tokens
@@ -45,6 +46,35 @@ class Arrays:
     space: Kept | None = None
     unused: tuple[str, ...] = ()
     """Names of arrays that are neither x nor y."""
+
+
+def from_memory(source: Any) -> Arrays:
+    """An array or a tensor, or a pair of one and its classes. Raises DataError for anything else."""
+    pair = isinstance(source, tuple | list) and len(source) == 2 and all(hasattr(part, "shape") for part in source)
+    if not pair and not hasattr(source, "shape"):
+        raise DataError(
+            f"data cannot be a {type(source).__name__}: it is a source by its name or path, an array or a tensor "
+            "[n, channels, height, width], or a pair of one and its classes [n]"
+        )
+    x, y = (*source,) if pair else (source, None)
+    arrays = {"x": as_pixels(as_array(x))}
+    return Arrays({"": arrays if y is None else {**arrays, "y": as_array(y)}})
+
+
+def as_array(x: Any) -> np.ndarray:
+    """A tensor, of any device and precision, or what else numpy takes, as an array."""
+    if isinstance(x, torch.Tensor):
+        x = x.detach().cpu()
+        x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        return x.numpy()
+    return np.asarray(x)
+
+
+def as_pixels(x: np.ndarray) -> np.ndarray:
+    """Whole numbers from 0 to 255 as bytes, 0 and 1 alone as bool; everything else as it is."""
+    if not np.issubdtype(x.dtype, np.integer) or x.size == 0 or x.min() < 0 or x.max() > 255:
+        return x
+    return x.astype(bool) if x.max() <= 1 else x.astype(np.uint8)
 
 
 def load_npy(path: Path) -> Arrays:

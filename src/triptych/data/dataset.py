@@ -1,7 +1,7 @@
 """A data set that is ready to be served: rows of a pack."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from triptych.core import (
     Batch,
     DataError,
     Images,
+    ItemNoise,
     Label,
     Labels,
     Noise,
@@ -78,7 +79,7 @@ class Numbering:
         return self.numbers == tuple(range(len(self.numbers)))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Examples by number, with their conditions. Satisfies `triptych.core.Data`.
 
@@ -224,6 +225,29 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        given = f", given {self.given}" if self.given else ""
+        return f"<data {self.name}: {len(self):,} of {self.x}{given}>"
+
+    def __getitem__(self, row: int | slice) -> Any:
+        """One example: x alone, or the pair of x and its class or caption, where there are any; or some of the rows.
+
+        Binary pixels are drawn by the row's number, always the same. Raises IndexError.
+        """
+        if isinstance(row, slice):
+            return self.subset(row)
+        number = row + len(self) if row < 0 else row
+        if not 0 <= number < len(self):
+            raise IndexError(f"{self.name} has rows 0 to {len(self) - 1}; asked for {row}")
+        rows = torch.tensor([number])
+        x = self.fetch(rows, ItemNoise(0, [number])).x[0]
+        if self.pack.tokens is not None and (captions := self.pack.captions):
+            return x, captions[int(self.locate(rows))]
+        return x if self.given is None else (x, int(self.subset(rows).labels[0]))  # type: ignore[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[row] for row in range(len(self)))
 
     def fetch(self, rows: Int[Tensor, " batch"], noise: Noise) -> Batch[Any]:
         """The examples numbered `rows`, on the device of `noise`.

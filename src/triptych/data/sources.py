@@ -14,7 +14,7 @@ import torch
 
 from triptych.core import Audio, DataError, ResourceError, Symbols, Tokens, UsageError
 from triptych.data import library
-from triptych.data.arrays import Arrays, load_npy, load_npz, read_arrays
+from triptych.data.arrays import Arrays, from_memory, load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Binary, Source, builtin
 from triptych.data.cache import cached, install
 from triptych.data.corpus import TokenKind, check_tokens, is_corpus, read_corpus, tokenize
@@ -24,7 +24,7 @@ from triptych.data.files import TARS, Archive, Files, Folder, Tar, Tree, Zip, re
 from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.noisy import Corruption
-from triptych.data.packs import Pack, is_pack, open_pack
+from triptych.data.packs import Pack, build, is_pack, open_pack
 from triptych.data.recordings import SOUNDS, Clip, put, read_sounds
 from triptych.data.sink import CHUNK, CannotWrite, Content, Options, Sink
 from triptych.data.splits import REQUESTS
@@ -38,7 +38,7 @@ LARGEST_SIDE = 4096
 
 
 def data(
-    source: str | Path,
+    source: Any,
     *,
     split: str | None = None,
     binary: Binary | bool | None = None,
@@ -59,7 +59,8 @@ def data(
 ) -> Served:
     """Opens a source; the first time, it is packed into a memory-mapped file in the cache.
 
-    source    the name of a built-in set (`BUILTIN`), or of one of the library that is on this machine; a folder of
+    source    an array or a tensor of images or points, or a pair of it and classes (see `arrays`; kept in memory);
+              the name of a built-in set (`BUILTIN`), or of one of the library that is on this machine; a folder of
               images or of sound files (class sub-folders, or metadata.jsonl or .csv with text or label); .npy or .npz;
               an idx file or a folder of them; a .txt file or a folder of them (UTF-8); a zip or tar of any of these,
               read in place; a packed folder. A split may follow: "mnist:test".
@@ -97,9 +98,10 @@ def data(
     Raises UsageError for an unknown source or an option that does not apply, DataError for a source that cannot be
     used, IntegrityError for one that is damaged or not safe to open.
     """
-    place, wanted = with_split(source, split)
+    in_memory = not isinstance(source, str | Path)
+    place, wanted = with_split("array" if in_memory else source, split)
     sides = as_sides(size)
-    found = find(place, sides, cache)
+    found = array_source(source) if in_memory else find(place, sides, cache)
     binary = {True: "dynamic", False: None}.get(binary, binary) if isinstance(binary, bool) else binary
     if binary not in (None, "dynamic", "fixed", "threshold"):
         raise UsageError(f'binary={binary!r}: it is "dynamic" (or True), "fixed" or "threshold"')
@@ -120,10 +122,12 @@ def data(
         Options(sound=found.pack.meta.x if isinstance(found.pack.meta.x, Audio) else None),
     ):
         pack = found.pack
+    elif in_memory:
+        pack = build(name_of(found, options), found.read, options, None)
     else:
         pack = cached(name_of(found, options), found.stamp, found.read, options, cache)
     report(pack, strict)
-    where = str(place) if named(place) else str(Path(place).absolute())
+    where = str(place) if in_memory or named(place) else str(Path(place).absolute())
     opened: dict[str, Any] = {"source": where, "size": size, "channels": channels, "binary": said}
     if crop is not None:
         if binary or mutate or condition or labels is not None or length is not None or stride is not None:
@@ -143,12 +147,19 @@ def data(
     opened |= {"noisy": str(corruption)} if corruption else {}
     opened |= {"labels": labels, "labels_seed": labels_seed} if labels is not None else {}
     opened |= {"condition": condition} if condition else {}
-    served = Dataset.of(pack, wanted, binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2, opened)
+    dynamic = binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2
+    served = Dataset.of(pack, wanted, dynamic, None if in_memory else opened)
     if condition:
         served = served.serving(condition)
     if labels is not None and wanted == "train":
         served = served.partly_labeled(labels, labels_seed)
     return replace(served, mutate=mutate)
+
+
+def array_source(source: Any) -> Source:
+    """Arrays that are in memory already."""
+    arrays = from_memory(source)
+    return Source("array", "", lambda sink: read_arrays("array", arrays, sink))
 
 
 def name_of(found: Source, options: Options) -> str:

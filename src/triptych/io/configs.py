@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
+from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from triptych.core import UsageError
+from triptych.core.config import field_names, problems, suggest
 
 T = TypeVar("T")
 
@@ -30,49 +30,6 @@ def from_json(kind: type[T], value: Any, where: str = "") -> T:
         found = problems(e, kind)
         more = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
         raise UsageError(f"{where or kind.__name__}: " + "; ".join(found[:MOST_PROBLEMS] + more)) from None
-
-
-def problems(e: ValidationError, kind: Any) -> list[str]:
-    """One sentence a wrong field. Of a field that could be several things, the one that came closest."""
-    out: dict[str, str] = {}
-    for problem in e.errors():
-        path = [str(p) for p in problem["loc"]]
-        if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            names = field_names(at(kind, path[:-1]))
-            text = f"there is no field {'.'.join(path)}{suggest(path[-1], names)}"
-        elif problem["type"] in ("missing", "missing_argument"):
-            text = f"{'.'.join(path)} is missing"
-        elif problem["type"] == "value_error" and not path:
-            text = str(problem["ctx"]["error"]) if "ctx" in problem else problem["msg"]
-        else:
-            text = f"{'.'.join(path)}={shortened(problem['input'])}: {problem['msg'].removeprefix('Value error, ')}"
-        out.setdefault(".".join(path), text)
-    return list(out.values())
-
-
-def shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:100]}..."
-
-
-def at(kind: Any, path: Sequence[str]) -> Any:
-    """The type of a nested field, as far as the path can be followed."""
-    for name in path:
-        found = [f.type for f in fields(kind) if f.name == name] if is_dataclass(kind) else []
-        kind = found[0] if found else None
-    return kind
-
-
-def field_names(kind: Any) -> list[str]:
-    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
-
-
-def suggest(name: str, known: Sequence[str]) -> str:
-    """ "; did you mean x?" or the list of what there is."""
-    near = get_close_matches(name, known, n=1)
-    if near:
-        return f"; did you mean {near[0]}?"
-    return f"; there are {', '.join(known)}" if known else ""
 
 
 def override(config: T, assignments: Sequence[str], **fields: Any) -> T:

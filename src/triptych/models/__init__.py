@@ -17,6 +17,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
 
 from triptych.errors import UsageError
@@ -200,6 +201,15 @@ def find_preset(name: str) -> "tuple[Entry, Preset | None]":
             raise UsageError(f"{entry.name} has no preset {name!r}; it has {', '.join(presets)}")
     return find(name), None
 
+
+class Catalogue(ModuleType):
+    """This module, called: `tt.models()` lists the names of the models, `tt.models("text")` those that take text."""
+
+    def __call__(self, takes: str | None = None) -> list[str]:
+        return list(every()) if takes is None else [entry.name for entry in takers(takes)]
+
+
+sys.modules[__name__].__class__ = Catalogue
 
 __all__ = ["FAMILIES", "Entry", "Kind", "LikelihoodKind", "Paper", "every", "find", "find_class", "find_preset"]
 __all__ += ["installed", "instead", "own", "plug_in", "register", "takers"]

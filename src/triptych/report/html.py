@@ -108,7 +108,8 @@ def model(one: ModelSection, where: str, ids: "count[int]") -> str:
     """All there is about one model."""
     paper = link(one.paper) if one.paper else ""
     kicker = " · ".join(part for part in (escape(one.family), paper) if part)
-    beside = [f'<div class="stack">{titled("Samples", one.samples, ids)}</div>'] if one.samples else []
+    pictures = [titled(title, what, ids) for title, what in (("Samples", one.samples), ("Real", one.real)) if what]
+    beside = [f'<div class="stack">{join(pictures)}</div>'] if pictures else []
     if one.curves:
         beside.append(f'<div class="stack">{join(titled(c.title, c, ids) for c in one.curves)}</div>')
     blocks = [

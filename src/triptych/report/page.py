@@ -99,6 +99,8 @@ class ModelSection:
     """A few samples for the head of the page, where the models stand side by side."""
     facts: Sequence[Fact] = ()
     samples: Figure | None = None
+    real: Figure | None = None
+    """Examples of the data, to hold the samples against."""
     curves: Sequence[Chart] = ()
     progress: Figure | None = None
     """The same latents at several steps."""

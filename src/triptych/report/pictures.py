@@ -148,6 +148,39 @@ def scatter(points: Array, truth: Array | None = None, side: int = 480) -> Image
     return Image.fromarray(picture)
 
 
+def matrix(counts: Array, names: Sequence[str]) -> Image.Image:
+    """How often each class (a row) was taken for each (a column): the count, on blue as deep as its share of the row.
+
+    Args:
+        counts: whole numbers [classes, classes].
+        names: of the classes.
+
+    Raises UsageError for another shape.
+    """
+    a = np.asarray(counts)
+    if a.ndim != 2 or a.shape[0] != a.shape[1] or len(a) != len(names) or len(a) == 0:
+        raise UsageError(f"matrix: {len(names)} names for counts of shape {list(a.shape)}")
+    font = ImageFont.load_default(13)
+    short = [name if len(name) <= 14 else f"{name[:13]}\u2026" for name in names]
+    pens = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    widest = max(pens.textlength(text, font) for text in [*short, *map(str, a.max(0).tolist())])
+    cell, left, top = max(36, round(widest) + 12), round(widest) + 20, 52
+    sheet = Image.new("RGB", (left + cell * len(a) + 12, top + 28 * len(a) + 12), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    pen.text((12, 8), "rows: what it is; columns: what it was taken for", INK, font)
+    shares = a / np.maximum(a.sum(1, keepdims=True), 1)
+    for i, name in enumerate(short):
+        pen.text((left - 8, top + 28 * i + 14), name, INK, font, anchor="rm")
+        pen.text((left + cell * i + cell / 2, top - 10), name, INK, font, anchor="mm")
+        for k in range(len(a)):
+            color = tuple(round(p + (q - p) * float(shares[i, k])) for p, q in zip(PAPER, POINT, strict=True))
+            box = (left + cell * k, top + 28 * i, left + cell * k + cell - 2, top + 28 * i + 26)
+            pen.rectangle(box, fill=color)
+            ink = PAPER if shares[i, k] > 0.5 else INK
+            pen.text((left + cell * k + cell / 2 - 1, top + 28 * i + 13), str(a[i, k]), ink, font, anchor="mm")
+    return sheet
+
+
 def page(texts: Sequence[str], width: int = 96, height: int = 36) -> Image.Image:
     """Texts one below the other, on a page of `height` lines of at most `width` characters; the rest is cut off.
 

@@ -22,7 +22,8 @@ BURST, ROUNDS = 100.0, 10
 """A gradient is exploding if its mean norm over the last rounds is so many times the window's median."""
 FLAT, EARLY = 0.25, 0.25
 """Samples differ too little if they do so by less than this share of what the data do; not before this share of the
-stage is done, or they have differed enough once: a new generator's outputs are all alike."""
+stage is done, or in less than WINDOW rounds, unless they have differed enough once: a new generator's outputs are all
+alike."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,17 @@ class Health:
 
     def __init__(self) -> None:
         self.logs: dict[str, deque[float]] = {}
+        self.rounds = 0
         self.varied = False
+
+    @property
+    def early(self) -> bool:
+        """Whether too few rounds were seen to say of samples that anything is wrong with them."""
+        return self.rounds < WINDOW
 
     def observe(self, logs: Mapping[str, float]) -> None:
         """Takes what one round logged: {"discriminator/D(real)": .7, "generator/gradient_norm": 1.3, ...}."""
+        self.rounds += 1
         for name, value in logs.items():
             self.logs.setdefault(name, deque(maxlen=WINDOW)).append(value)
 
@@ -76,7 +84,7 @@ class Health:
         share = diversity(samples, y) / max(diversity(data, y), 1e-12)
         self.varied |= share >= 2 * FLAT
         found = [*self.winner(), *self.bursts()]
-        if share < FLAT and (self.varied or progress >= EARLY):
+        if share < FLAT and (self.varied or (progress >= EARLY and not self.early)):
             which = "samples" if y is None else "samples of a class"
             text = (
                 f"outputs hardly vary with z: {which} differ by {share:.0%} of what the data do. Mode collapse: go "

@@ -158,7 +158,7 @@ def train(
         if ranks.rank() == 0:
             log.warning("%s", line)
     if run.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
     at = resume["position"] if resume else {"step": 0, "stage": 0, "stage_step": 0, "drawn": 0}
     step, drawn, retry, skipped = at["step"], at["drawn"], at.get("retry", 0), 0
     seed = mix(run.seed, retry) if retry else run.seed

@@ -1,15 +1,19 @@
 """Does a model know what it does not know? Data of its kind and of another, told apart by likelihoods."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from triptych.core import Data, Generative, ItemNoise, Leveled, Tokens
+from triptych.core import Data, Generative, Images, ItemNoise, Leveled, Space, Tokens, UsageError
 from triptych.core.likelihood import Kind
 from triptych.inference import anomaly as scores_of
-from triptych.verbs.score import score
+from triptych.io import commit, outputs
+from triptych.report import pictures
+from triptych.verbs.opening import as_data
+from triptych.verbs.score import csv_bytes, score
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,19 @@ class Anomaly:
     nats_other: float
     scores: tuple[Named, ...]
     seed: int
+    items_normal: tuple[float, ...] = ()
+    """-log p(x) of each item of either set, in the data's order."""
+    items_other: tuple[float, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return asdict(self)
+        """All but the items, ready for JSON."""
+        return {k: v for k, v in asdict(self).items() if not k.startswith("items_")}
 
 
 def anomaly(
     model: Generative[Any],
-    normal: Data,
-    other: Data,
+    normal: Data | Any,
+    other: Data | Any,
     *,
     background: Generative[Any] | None = None,
     group: int = 10,
@@ -61,6 +68,7 @@ def anomaly(
 
     Raises UsageError for a model without likelihood, likelihoods that do not compare, or too few items.
     """
+    normal, other = as_data(normal, model), as_data(other, model)
     found, numbers = {}, {}
     for name, data in (("normal", normal), ("other", other)):
         found[name] = score(model, data, draws=draws, limit=limit, batch=batch, seed=seed)
@@ -95,7 +103,45 @@ def anomaly(
         nats_other=found["other"].nats,
         scores=tuple(out),
         seed=seed,
+        items_normal=tuple((-p).tolist()),
+        items_other=tuple((-q).tolist()),
     )
+
+
+RANKED = 10
+"""Items at either end of a ranking that are shown."""
+
+
+def check_picture(space: Space, out: Path, *, overwrite: bool = False) -> None:
+    """Raises UsageError, before anything is scored, unless a picture of items can be written to this file."""
+    if out.suffix.lower() != ".png" or not isinstance(space, Images):
+        raise UsageError(f"{out}: only a ranking of images is drawn, as .png; this model is of {space}")
+    outputs.check_file(out, overwrite=overwrite)
+
+
+def write_picture(found: Anomaly, normal: Data, other: Data, out: Path) -> None:
+    """Four rows: of the normal set the likeliest items and the least likely, and of the other set the same.
+
+    Raises ResourceError if the disk is full.
+    """
+    rows = []
+    for data, nats in ((normal, found.items_normal), (other, found.items_other)):
+        order = torch.tensor(nats).argsort()
+        count = min(RANKED, len(found.items_normal), len(found.items_other))
+        for part in (order[:count], order[-count:].flip(0)):
+            at = part * len(data) // len(nats)
+            rows.append(data.fetch(at, ItemNoise(found.seed, at.tolist())).x)
+    strip = pictures.strip(rows, scale=2 if rows[0].shape[-1] <= 64 else 1)
+    text = {"model": found.model, "rows": f"likeliest and least likely of {found.normal}, then of {found.other}"}
+    pictures.save_png(strip, out, text)
+
+
+def write_items(found: Anomaly, path: Path) -> None:
+    """A line an item, the least likely first: the set, the item's number in it, its -log p(x) in nats (.csv)."""
+    sets = ((found.normal, found.items_normal), (found.other, found.items_other))
+    items = [(nats, name, i) for name, values in sets for i, nats in enumerate(values)]
+    rows = [[name, str(i), f"{nats:.6f}"] for nats, name, i in sorted(items, reverse=True)]
+    commit.write_atomic(path, csv_bytes(["set", "item", "nats"], rows))
 
 
 def separate(name: str, normal: Tensor, other: Tensor) -> Named:

@@ -15,7 +15,8 @@ from PIL import Image
 import triptych
 from triptych import tasks
 from triptych.core import Generative, UsageError, evaluating
-from triptych.io import commit, configs, folder
+from triptych.core.config import suggest
+from triptych.io import commit, folder
 from triptych.media.images import SUFFIXES
 from triptych.media.photo import ENDINGS, Photo, encode, read_photo
 from triptych.report import pictures
@@ -50,7 +51,7 @@ class Pipeline:
         takes = self.flags
         for name in asked:
             if name not in takes:
-                raise UsageError(f"{self.task.name} takes no {name}{configs.suggest(name, list(takes))}")
+                raise UsageError(f"{self.task.name} takes no {name}{suggest(name, list(takes))}")
         for name, parameter in takes.items():
             if parameter.default is Parameter.empty and name not in asked:
                 raise UsageError(f"{self.task.name} needs {name}=")

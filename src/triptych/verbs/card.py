@@ -1,15 +1,19 @@
 """The model card of a run folder."""
 
+import json
 import logging
 import shlex
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from triptych import models
 from triptych.core import Data, Generative, Labels, Leveled, PartialLabels, Space, Tokens
 from triptych.io import configs, outputs
 from triptych.io.commit import write_atomic
 from triptych.report import Card, Fact, Link, model_card
+from triptych.tasks.task import Posed
 from triptych.training import Run
 
 log = logging.getLogger(__name__)
@@ -67,22 +71,46 @@ def described(x: Space) -> str:
 def command(model: Generative[Any], data: Data, run: Run, path: Path) -> str:
     """The command line that repeats the run: every field that differs from the default is spelled out."""
     opened = getattr(data, "opened", None) or {"source": data.name}
-    words = ["triptych", "train", model.name, "--data", str(opened["source"]), "--out", str(path)]
-    for option in ("size", "channels", "binary", "noisy", "tokens", "length", "labels", "labels_seed", "condition"):
-        if isinstance(opened.get(option), int | str) and not isinstance(opened.get(option), bool):
-            words += [f"--{option.replace('_', '-')}", str(opened[option])]
+    words = ["triptych", "train", model.name]
+    if isinstance(data, Posed):
+        opened = getattr(data.data, "opened", None) or opened
+        words = ["triptych", "train", data.task.name, "--model", model.name, *assignments(data.task)]
+    words += ["--data", beside(str(opened["source"])), "--out", str(path)]
+    served = {"split": getattr(data, "split", None), "mutate": getattr(data, "mutate", None)}
+    for option, usual in OPENED.items():
+        value = {**opened, **served}.get(option)
+        if value not in (None, usual) and not isinstance(value, bool):
+            text = "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+            words += [f"--{option.replace('_', '-')}", text]
     words += ["--steps", str(run.steps), "--batch", str(run.batch), "--seed", str(run.seed)]
     words += ["--precision", run.precision] if run.precision != "fp32" else []
     words += ["--channels-last"] if run.channels_last else []
     words += ["--accumulate", str(run.accumulate)] if run.accumulate != 1 else []
     words += ["--augment", ",".join(run.augment)] if run.augment else []
-    default = type(model.config)()
-    usual = {name: value for name, _, value, _ in configs.describe(default)}
-    for name, _, value, _ in configs.describe(model.config):
-        if not name.startswith(("x.", "given.")) and value != usual.get(name):
-            words.append(f"{name}={json_text(value)}")
+    words += assignments(model.config)
     return " ".join(shlex.quote(word) for word in words)
 
 
-def json_text(value: Any) -> str:
-    return str(list(value)) if isinstance(value, tuple) else str(value)
+OPENED = {
+    **dict.fromkeys(("size", "channels", "binary", "noisy", "tokens", "length", "labels", "condition", "crop")),
+    **{"labels_seed": 0, "split": "train", "mutate": 0.0},
+}
+"""Options of data that a run may be told, and what they are if nothing is said."""
+
+
+def assignments(config: Any) -> list[str]:
+    """Every field that differs from the default, as `field=value`; x and the condition are the data's."""
+    usual = {name: value for name, _, value, _ in configs.describe(type(config)())}
+    found = [(name, value) for name, _, value, _ in configs.describe(config) if value != usual.get(name)]
+    return [f"{name}={as_text(value)}" for name, value in found if not name.startswith(("x.", "given."))]
+
+
+def as_text(value: Any) -> str:
+    """A value as an assignment reads it: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(TypeAdapter(type(value)).dump_python(value, mode="json"))
+
+
+def beside(source: str) -> str:
+    """A path as it is seen from here, if it lies below; else as it is."""
+    here = Path.cwd()
+    return str(Path(source).relative_to(here)) if Path(source).is_relative_to(here) else source

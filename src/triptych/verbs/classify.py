@@ -4,6 +4,7 @@ On request beside a classifier that was trained for nothing else, on the same da
 """
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,10 @@ from triptych.core import Data, Generative, ItemNoise, Label, UsageError, evalua
 from triptych.core.likelihood import Kind
 from triptych.data import fitted
 from triptych.inference import bayes, discriminative
+from triptych.io import commit, outputs
+from triptych.report import pictures
+from triptych.verbs.opening import as_data
+from triptych.verbs.score import csv_bytes
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Classification:
 
 def classify(
     model: Generative[Any],
-    data: Data,
+    data: Data | Any,
     *,
     draws: int | None = None,
     limit: int | None = None,
@@ -82,6 +87,7 @@ def classify(
 
     Raises UsageError for a model that has no p(x | y), for data without labels, and for a rival trained on `data`.
     """
+    data = as_data(data, model)
     n = len(data) if limit is None else min(limit, len(data))
     if n < 2:
         raise UsageError(f"{data.name} holds {n} items to classify; it takes 2 or more")
@@ -94,7 +100,10 @@ def classify(
             rows = chosen[first : first + batch]
             b = data.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))
             if not isinstance(b.given, Label):
-                raise UsageError(f"{data.name} has no labels to compare with")
+                raise UsageError(
+                    f"{data.name} has no labels to compare with: they come from class sub-folders, a label column of "
+                    "metadata.csv, or y in a .npz"
+                )
             found = bayes.class_likelihoods(model, b.x, draws=draws, seed=mix(seed, first))
             nats.append(found.nats.cpu())
             truth.append(b.given.y.cpu())
@@ -119,6 +128,40 @@ def classify(
         nats=likelihoods,
         y=y,
     )
+
+
+def guesses(found: Classification) -> tuple[Tensor, Tensor]:
+    """The likeliest class of each item, and its probability, at the fitted temperature."""
+    confidence, guess = bayes.log_posterior(found.nats, temperature=found.temperature).exp().max(1)
+    return guess, confidence
+
+
+def called(found: Classification) -> list[str]:
+    """What the classes are called."""
+    return list(found.names or map(str, range(found.classes)))
+
+
+def check_picture(out: Path, *, overwrite: bool = False) -> None:
+    """Raises UsageError, before anything is classified, unless a picture can be written to this file."""
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"{out}: a picture is written as .png")
+    outputs.check_file(out, overwrite=overwrite)
+
+
+def write_picture(found: Classification, out: Path) -> None:
+    """The confusion matrix: how often each class was taken for each. Raises ResourceError if the disk is full."""
+    counts = torch.zeros(found.classes, found.classes, dtype=torch.long)
+    counts.index_put_((found.y, guesses(found)[0]), torch.ones_like(found.y), accumulate=True)
+    text = {"model": found.model, "data": found.data, "seed": str(found.seed)}
+    pictures.save_png(pictures.matrix(counts.numpy(), called(found)), out, text)
+
+
+def write_items(found: Classification, path: Path) -> None:
+    """A line an item: its number, its class, the likeliest one and that one's probability (.csv)."""
+    names, (guess, confidence) = called(found), guesses(found)
+    rows = zip(found.y.tolist(), guess.tolist(), confidence.tolist(), strict=True)
+    table = [[str(i), names[y], names[g], f"{p:.6f}"] for i, (y, g, p) in enumerate(rows)]
+    commit.write_atomic(path, csv_bytes(["item", "class", "guess", "probability"], table))
 
 
 def challenge(examples: Data, data: Data, chosen: Tensor, y: Tensor, *, steps: int, batch: int, seed: int) -> Rival:

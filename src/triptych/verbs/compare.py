@@ -1,5 +1,6 @@
 """Runs side by side: one table in which no number stands without its kind, and one page to look at."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 
 import triptych
 from triptych import models, report
-from triptych.core import Data, Decoding, Generative, HasLikelihood, Images, UsageError
+from triptych.core import Data, Decoding, Generative, HasLikelihood, Images, ItemNoise, UsageError
 from triptych.inference.importance import LatentVariable
 from triptych.io import configs, outputs
 from triptych.io import folder as folders_io
@@ -21,10 +22,12 @@ from triptych.verbs.decoration import metrics, shots
 from triptych.verbs.evaluate import SHOWN, Evaluation, evaluate, machine
 from triptych.verbs.judge import POOL, Judge, served
 from triptych.verbs.opening import own
-from triptych.verbs.sample import MEANS, in_turn, picture
-from triptych.verbs.walk import interpolate, reconstruct
+from triptych.verbs.sample import MEANS, evenly, in_turn, picture
+from triptych.verbs.walk import Codes, interpolate, reconstruct
 
 PAD, SCALE = 2, 2
+THUMB = 60
+"""Pixels of a small picture that is no image of the data."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,45 @@ def compare(
             Fact("evaluated", f"{n:,} samples of each model, seed {seed}, in {time.monotonic() - started:.0f} s"),
             Fact("hardware", machine(load(paths[0]).to(device))),
             Fact("versions", f"triptych {triptych.__version__}, torch {torch.__version__}"),
-            Fact("repeat", command or f"triptych compare {' '.join(map(str, paths))} --out {out}", code=True),
+            Fact("repeat", command or repeated(paths, out, n, limit, seed, features), code=True),
         ]
-        page = Page(title=title, intro=intro, facts=facts, models=sections, table=result.rows)
+        page = Page(title=title, intro=intro, facts=facts, models=sections, table=result.rows, notes=explained(result))
         report.write(page, out)
     return result
+
+
+def repeated(
+    paths: Sequence[Path], out: str | Path, n: int, limit: int | None, seed: int, features: Sequence[str] | None
+) -> str:
+    """The command line that writes the page again."""
+    words = ["triptych", "compare", *map(str, paths), "--out", str(out), "-n", str(n), "--seed", str(seed)]
+    words += [] if limit is None else ["--limit", str(limit)]
+    return shlex.join(words + ([] if features is None else ["--features", ",".join(features)]))
+
+
+MEANINGS = {
+    "FD": "FD: distance of two Gaussians fitted to features of samples and of held-out data (Fréchet); 0 is best.",
+    "KD": "KD: distance of samples and held-out data by a kernel on features; 0 is best, and it may be negative.",
+    "precision": "Precision: the share of samples that lie among real examples. Recall: the share of real examples "
+    "that lie among samples. Density and coverage: the same, counted so that outliers weigh less.",
+    "memorized": "Memorized: the share of samples that lie much nearer to one training example than to its neighbors.",
+    "confidence": "Confidence: how sure a classifier of real digits is of samples; 1 is surest.",
+    "digits": "Digits: how often each digit comes; all should come alike.",
+    "modes": "Modes: how many of the clusters of a known mixture samples reach. High quality: the share near one.",
+}
+"""What the columns mean, by how their names begin."""
+
+
+def explained(result: Comparison) -> list[str]:
+    """What the labels on the page mean, those that are on it."""
+    names = {value.name for row in result.rows.rows for value in row.values}
+    found = [words for start, words in MEANINGS.items() if any(name.startswith(start) for name in names)]
+    return [
+        "−log p(x): how many nats (1 nat is 1.44 bits) it takes to say an example, given the model; bits/dim are bits "
+        "for each number of it. Less is better.",
+        "Floor: what real examples get against other real examples; nothing can be told below it.",
+        *found,
+    ]
 
 
 def distinct(paths: Sequence[Path]) -> list[str]:
@@ -146,8 +183,15 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
             caption="Means of p(x | z)" if isinstance(model, Decoding) else "Samples",
             protocol=drawn,
         ),
+        real=Picture(
+            image=picture(model.config.x, served(test, SHOWN, 0)),
+            alt="held-out examples",
+            caption=f"Real, for comparison: {test.name}",
+            protocol="evenly spaced over the held-out data, not chosen",
+            pixelated=isinstance(model.config.x, Images),
+        ),
         curves=charts(log),
-        progress=progress(path),
+        progress=progress(path, isinstance(model.config.x, Images)),
         neighbors=neighbors(x, judge) if isinstance(model.config.x, Images) else None,
         **latent_figures(model, test),
     )
@@ -172,7 +216,7 @@ def charts(log: list[dict[str, float]]) -> list[Chart]:
             continue  # the same curve in another unit
         series = [
             Series(
-                k if title in ("loss", "gradient norm") else k.rpartition("/")[2],
+                label(k, title),
                 [line["step"] for line in log if k in line],
                 [line[k] for line in log if k in line],
             )
@@ -182,14 +226,22 @@ def charts(log: list[dict[str, float]]) -> list[Chart]:
     return out
 
 
-def progress(path: Path) -> Strip | None:
-    """The same samples as training went on: corners of the pictures that the run left behind."""
+def label(key: str, title: str) -> str:
+    """What to call a series under a title: what it is, or whose where the title says what it is."""
+    whose, _, what = key.rpartition("/")
+    return key if title in ("loss", "gradient norm") else whose if what == title and whose else what
+
+
+def progress(path: Path, images: bool = True) -> Strip | None:
+    """The same samples as training went on: corners of the pictures that the run left behind, or, where they are no
+    grids of images (a scatter of points, say), the whole of them, small."""
     found = shots(path)
     if len(found) < 2:
         return None
     side = min(found[0][1].size) // 2
+    frames = [image.crop((0, 0, side, side)) if images else image.resize((2 * THUMB, 2 * THUMB)) for _, image in found]
     return Strip(
-        rows=[[image.crop((0, 0, side, side)) for _, image in found]],
+        rows=[frames],
         alt="samples while training went on",
         caption="The same noise, as training went on",
         column_labels=[f"step {s:,}" for s, _ in found],
@@ -213,10 +265,11 @@ def neighbors(x: torch.Tensor, judge: Judge, count: int = 10) -> Strip:
 
 def latent_figures(model: Generative[Any], test: Data) -> dict[str, Any]:
     """Interpolations for models with a latent, reconstructions for those with an encoder."""
-    if not isinstance(model.config.x, Images) or getattr(model.config, "given", None) is not None:
+    if not isinstance(model.config.x, Images):
         return {}
     out: dict[str, Any] = {}
-    if isinstance(model, LatentVariable) or not isinstance(model, HasLikelihood):
+    given = getattr(model.config, "given", None)
+    if given is None and (isinstance(model, LatentVariable) or not isinstance(model, HasLikelihood)):
         walks = interpolate(model, walks=4, steps=10, seed=0)
         out["interpolation"] = Strip(
             rows=[report.cells(walk) for walk in walks],
@@ -224,10 +277,11 @@ def latent_figures(model: Generative[Any], test: Data) -> dict[str, Any]:
             caption="From one random latent to another",
             protocol="seed 0; Gaussian latents along great circles, uniform ones along straight lines",
         )
-    if isinstance(model, LatentVariable):
-        x = served(test, 10, 0)
+    if isinstance(model, Decoding | LatentVariable) and isinstance(model, Codes):
+        batch = test.fetch(evenly(len(test), 10), ItemNoise(0, range(10)))
+        back = reconstruct(model, batch.x, batch.given if given is not None else None)
         out["reconstructions"] = Strip(
-            rows=[report.cells(x), report.cells(reconstruct(model, x))],
+            rows=[report.cells(batch.x), report.cells(back)],
             alt="held-out images and their reconstructions",
             caption="Held-out images, encoded and decoded (means)",
             row_labels=["x", "decoded"],

@@ -7,7 +7,19 @@ from typing import Any
 import torch
 
 from triptych import models
-from triptych.core import Data, Generative, Labels, PartialLabels, Space, Tokens, UsageError, mix
+from triptych.core import (
+    Audio,
+    Data,
+    Generative,
+    Images,
+    Labels,
+    PartialLabels,
+    Points,
+    Space,
+    Tokens,
+    UsageError,
+    mix,
+)
 from triptych.data.fits import serving, taken
 from triptych.io import configs, folder
 from triptych.io.lock import writing
@@ -46,6 +58,7 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
     `assignments` are `field=value` texts. Raises UsageError as `create` does.
     """
     entry, preset = models.find_preset(name)
+    check_kind(entry, data)
     kind = entry.load()
     settings = folder.config_class(kind)
     if preset:
@@ -58,6 +71,20 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
     given = condition(data.given, getattr(settings(), "given", None))
     spaces = {k: v for k, v in (("x", data.x), ("given", given)) if k in names and v is not None}
     return initialize(kind, configs.override(settings(), assignments, **spaces), seed)
+
+
+KINDS: dict[type[Space], models.Kind] = {Images: "images", Tokens: "text", Audio: "sound", Points: "points"}
+"""What data of a space are called in the catalogue."""
+
+
+def check_kind(entry: models.Entry, data: Data) -> None:
+    """Raises UsageError, naming models to try instead, if a model does not take data of this kind."""
+    kind = KINDS.get(type(data.x))
+    if kind is not None and kind not in entry.paper.takes:
+        raise UsageError(
+            f"{entry.name} models {' or '.join(entry.paper.takes)}; {data.name} holds {kind}: try "
+            f"{models.instead(entry.name, kind)} (triptych models --takes {kind})"
+        )
 
 
 def condition(served: Space | None, usual: Space | None) -> Space | None:

@@ -15,6 +15,7 @@ from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Row
 from triptych.report import Measurement as Column
 from triptych.verbs.judge import Judge
 from triptych.verbs.measures import MEASURES, Case, record, run
+from triptych.verbs.opening import as_data
 from triptych.verbs.purity import Purity
 from triptych.verbs.sample import examples, sample, to_look_at
 from triptych.verbs.score import Score
@@ -166,8 +167,8 @@ class Evaluation:
 
 def evaluate(
     model: Generative[Any],
-    train: Data,
-    test: Data,
+    train: Data | Any,
+    test: Data | Any,
     *,
     n: int = 2000,
     draws: int | None = None,
@@ -185,6 +186,7 @@ def evaluate(
 
     Raises UsageError if the data is not the model's kind of data.
     """
+    train, test = as_data(train, model), as_data(test, model)
     if model.config.x != test.x:
         raise UsageError(f"{model.name} models {model.config.x}; {test.name} serves {test.x}")
     test = fitted(test, model.config)

@@ -14,6 +14,7 @@ from triptych.data import fitted
 from triptych.inference import imputation
 from triptych.io import outputs
 from triptych.report import pictures
+from triptych.verbs.opening import as_data
 
 HALVES = ("top", "bottom", "left", "right")
 
@@ -74,7 +75,7 @@ def mask(space: Space, hide: str, n: int, seed: int) -> Bool[Tensor, "n ..."]:
 
 def impute(
     model: Generative[Any],
-    data: Data,
+    data: Data | Any,
     *,
     hide: str = "bottom",
     n: int = 8,
@@ -88,6 +89,7 @@ def impute(
 
     Raises UsageError as `mask` and `inference.imputation.impute` do.
     """
+    data = as_data(data, model)
     if n < 1 or completions < 1:
         raise UsageError(f"n={n}, completions={completions}: both are 1 or more")
     data = fitted(data, model.config)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triptych.core import Audio, Generative, Images, Tokens, UsageError
+from triptych.core import Audio, Data, Generative, Images, Tokens, UsageError
 from triptych.core.reading import expect
 from triptych.data import Served, data
 from triptych.data.builtin import BUILTIN
@@ -123,6 +123,18 @@ def opened(
     if not isinstance(found.x, Images) or found.x.shape == x.shape:
         return found
     return data(source, **{**shape, **options}, **more)
+
+
+def as_data(source: Any, model: Generative[Any] | None = None) -> Any:
+    """What verbs of Python take for data: a `Data` as it is, anything else as `triptych.data.data` opens it, all of it;
+    for a model of two levels, cut at one half."""
+    if isinstance(source, Data):
+        return source
+    x = model.config.x if model is not None else None
+    two = isinstance(x, Images) and x.levels == 2 and not isinstance(source, str | Path)
+    found = data(source, split=None if isinstance(source, str | Path) else "all")
+    two = two and isinstance(found.x, Images) and found.x.levels != 2
+    return data(source, split="all", binary="threshold") if two else found
 
 
 def reading(model: Generative[Any]) -> dict[str, Any]:

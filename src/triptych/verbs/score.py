@@ -1,6 +1,9 @@
 """How likely is it? The likelihood of a data set under a model, with its kind and its protocol."""
 
+import csv
+import io
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +31,7 @@ from triptych.inference.ais import Annealing, Sandwich, ais, bdmc
 from triptych.inference.generators import Observation
 from triptych.inference.importance import LatentVariable, importance_sampling
 from triptych.io import commit, outputs
+from triptych.verbs.opening import as_data
 
 SIMULATED = 10
 """Examples that a model makes itself, to measure what annealing misses."""
@@ -79,7 +83,7 @@ class Score:
 
 def score(
     model: Generative[Any],
-    data: Data,
+    data: Data | Any,
     *,
     draws: int | None = None,
     anneal: Annealing | None = None,
@@ -100,6 +104,7 @@ def score(
 
     Raises UsageError for a model that has no likelihood, or data that is not in the model's space.
     """
+    data = as_data(data, model)
     if anneal is None and not isinstance(model, HasLikelihood):
         raise UsageError(
             f"{model.name} has no likelihood: a GAN gives samples, not probabilities; "
@@ -188,6 +193,13 @@ def check_items(path: Path, *, overwrite: bool = False) -> None:
     if path.suffix.lower() != ".csv":
         raise UsageError(f"{path}: a line an item is written as .csv")
     outputs.check_file(path, overwrite=overwrite)
+
+
+def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """A table as a .csv file, quoted where it must be."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue().encode()
 
 
 def write_items(score: Score, path: Path) -> None:

@@ -12,22 +12,21 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from PIL import Image
 
 import triptych
 from triptych import training
-from triptych.core import CollapseError, Data, Generative, HasLikelihood, ItemNoise, NonFiniteError, UsageError
+from triptych.core import CollapseError, Data, Generative, HasLikelihood, NonFiniteError, UsageError
 from triptych.core.reading import expect
 from triptych.data import check_fits, fitted
 from triptych.errors import Interrupted
 from triptych.io import commit, configs, folder, outputs
 from triptych.io.lock import writing
-from triptych.report import pictures
 from triptych.tasks.task import Posed, to_json
 from triptych.training import Round, Run
 from triptych.verbs.card import write_card
 from triptych.verbs.decoration import METRICS, SAMPLES, animate, decorating, log_lines, shots_of
-from triptych.verbs.sample import evenly, examples, picture, to_look_at
+from triptych.verbs.opening import as_data
+from triptych.verbs.pictured import Shots
 from triptych.verbs.score import score
 from triptych.verbs.show import first_line
 from triptych.verbs.signals import Stop, catching
@@ -45,8 +44,8 @@ ROLLBACKS = 3
 
 def train(
     model: Generative[Any],
-    data: Data,
-    run: Run,
+    data: Data | Any,
+    run: Run | int,
     *,
     out: str | Path | None = None,
     resume: bool = False,
@@ -58,6 +57,9 @@ def train(
     on_collapse: Literal["warn", "stop", "rollback"] = "warn",
 ) -> Iterator[Round]:
     """Trains `model` on `data`, one round at a time; without `out`, that is all.
+
+    `data` may also be an array or a tensor, or a pair of it and classes; `run` a number of steps,
+    of batches of 128 or all there is.
 
     With `out`, the folder gets the model and what resuming needs (every `save_seconds` and at the end, the `keep` last
     also under checkpoints/), metrics.jsonl, and `pictures` pictures of the same samples as they improve. With `held`,
@@ -74,6 +76,8 @@ def train(
     one, several ranks are to go back, or another process writes into `out`; Interrupted after a signal;
     CollapseError; NonFiniteError and ResourceError as the loop and the disk do.
     """
+    data = as_data(data, model)
+    run = Run(steps=run, batch=min(Run().batch, len(data))) if isinstance(run, int) else run
     check_fits(data, model.config, training=True)
     data = fitted(data, model.config, training=True)
     held = None if held is None else fitted(held, model.config)
@@ -110,9 +114,9 @@ def recorded(
     log = Log(path / METRICS, state["position"]["step"] if state else 0)
     total = sum(stage.rounds(run.steps) for stage in model.stages())
     spent, started, saved_at = state["seconds"] if state else 0.0, time.monotonic(), time.monotonic()
-    # more pictures early, where more changes
-    when = {round(total * (i / pictures) ** 2) for i in range(1, pictures + 1)}
+    shots = Shots(model, held or data, path, pictures, total)
     now: Round | None = None
+    began = state["position"]["step"] if state else 0
     unsaved = False
     best = state["best"] if state and state.get("best") is not None else math.inf
     watch = Watch(model, data) if leading() else None
@@ -135,8 +139,12 @@ def recorded(
         if leading():
             nats = None
             if held is not None and isinstance(model, HasLikelihood):
-                nats = score(model, held, limit=HELD).nats
+                one = score(model, held, limit=HELD)
+                nats = one.nats
                 log.note("held_out/nats", nats)
+                most = "at most " if one.kind == "lower bound" else ""
+                values = (now.step, most, nats, one.bits_per_dim)
+                logger.info("step %d: held-out data take %s%.2f nats, %.3f bits/dim", *values)
             improved = nats is not None and nats < best
             best = nats if nats is not None and improved else best
             log.flush(seconds())
@@ -149,8 +157,8 @@ def recorded(
                 shown = [f"{SAMPLES}/{file.name}" for file in shots_of(path)[-1:]]
                 write_card(model, data, run, path, seconds(), environment(), "".join(shown))
 
-    if state is None and pictures and leading():
-        shoot(model, path, 0, held or data)
+    if state is None and leading():
+        shots.first()
     with catching() as stop:
         try:
             for tries in range(ROLLBACKS + 1):
@@ -161,8 +169,8 @@ def recorded(
                         log.add(logs, now.step)
                         if watch is not None:
                             watch.observe(now.stage, logs)
-                        if now.step in when and leading():
-                            shoot(model, path, now.step, held or data)
+                        if leading():
+                            shots.after(now.step, time.monotonic() - started, now.step - began)
                         if asked(stop):
                             save(now)
                             unsaved = False
@@ -294,27 +302,6 @@ def changes(path: Path) -> list[str]:
     """What is different now from when the run in `path` was saved, and costs the bit-for-bit guarantee."""
     then, now = folder.about(path).get("made_with", {}), environment()
     return [f"{k} was {then.get(k)}, now {now[k]}" for k in ("torch", "threads", "device") if then.get(k) != now[k]]
-
-
-def shoot(model: Generative[Any], path: Path, step: int, data: Data) -> None:
-    """A picture of the same samples as ever, as they are now; of a model with a decoder, its means; of a task, what was
-    asked, the answers and the truth."""
-    file, how = path / SAMPLES / f"step-{step:08d}.png", to_look_at(model)
-    with decorating(file):
-        if isinstance(data, Posed):
-            shown = triptychs(model, data, 8)
-        else:
-            shown = picture(model.config.x, model.sample(64, examples(model, 64, data), seed=0, how=how))
-        text = {"model": model.name, "step": str(step), "seed": "0", "observation": how.observation}
-        pictures.save_png(shown, file, text)
-
-
-def triptychs(model: Generative[Any], data: Posed, n: int) -> Image.Image:
-    """What was asked, the model's answers, and the truth, of items evenly spaced over the data; one below the other."""
-    rows = evenly(len(data), n)
-    batch = data.fetch(rows, ItemNoise(0, rows.tolist(), model.device))
-    x = model.sample(n, batch.given, seed=0)
-    return pictures.strip([data.task.shown(batch.given, x), x, batch.x], scale=2 if x.shape[-1] <= 64 else 1)
 
 
 def leading() -> bool:

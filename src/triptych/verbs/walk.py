@@ -1,12 +1,13 @@
 """Walks through latent space, and reconstructions: what a model with a latent can show."""
 
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from triptych.core import Generative, HasLikelihood, ItemNoise, UsageError, evaluating
+from triptych.core import Generative, Given, HasLikelihood, ItemNoise, UsageError, evaluating
 from triptych.inference.importance import LatentVariable
 
 
@@ -50,10 +51,24 @@ def interpolate(model: Generative[Any], walks: int = 4, steps: int = 10, *, seed
     return torch.stack(frames, 1).cpu()
 
 
-def reconstruct(model: Generative[Any], x: Tensor) -> Tensor:
-    """x through the encoder's mean and back to the decoder's mean, on the CPU. Raises UsageError without an encoder."""
-    if not isinstance(model, LatentVariable):
+@runtime_checkable
+class Codes(Protocol):
+    """A model that encodes x and decodes what came of it: by a distribution of latents, or as codes."""
+
+    def encode(self, x: Tensor, given: Any) -> Any: ...
+    def decode(self, z: Any, given: Any) -> Distribution: ...
+
+
+def reconstruct(model: Generative[Any], x: Tensor, given: Given | None = None) -> Tensor:
+    """x through the encoder (its mean, or its codes) and back to the decoder's mean, on the CPU.
+
+    Raises UsageError without an encoder and a decoder.
+    """
+    if not isinstance(model, Codes):
         raise UsageError(f"{model.name} has no encoder")
+    condition = None if given is None else given.to(model.device)
     with evaluating(model), torch.no_grad():
-        mean: Tensor = model.decode(model.encode(x.to(model.device), None).mean, None).mean
+        code = model.encode(x.to(model.device), condition)
+        z = code.mean if isinstance(code, Distribution) else code
+        mean: Tensor = model.decode(z, condition).mean
     return mean.cpu()

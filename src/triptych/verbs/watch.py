@@ -58,7 +58,7 @@ class Watch:
         if kinds is not None:
             name, found, there = kinds
             numbers[name] = float(found)
-            if found < KINDS * there and progress >= 0.5:
+            if found < KINDS * there and progress >= 0.5 and not self.health.early:
                 text = f"{n} samples show {found} of the {there} {name} that the data have. Mode collapse"
                 signs.append(Sign("kinds", text))
         for sign in signs:

@@ -1,0 +1,50 @@
+"""Samples, data and models to look at, in a notebook or anywhere: a picture, or a text."""
+
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from triptych.core import Data, Generative, Images, ItemNoise, Points, Space, Tokens, UsageError
+from triptych.verbs.sample import SHOWN_TEXTS, examples, picture, to_look_at, written
+
+
+def show(what: Any, of: Space | Generative[Any] | Data | None = None, *, n: int = 64) -> Image.Image | str:
+    """A picture of samples, of the first examples of a data set, or of samples of a model; of texts, the texts.
+
+    `what` is a tensor or an array of x, a data set, or a model. `of` says what space a tensor is in: the space, or the
+    model or data set that it comes from; images [n, channels, height, width] and points [n, 2] say it themselves. At
+    most `n` are shown. Models with a decoder show its means.
+
+    Example: `tt.show(model.sample(16), model)`.
+
+    Raises UsageError for what cannot be shown.
+    """
+    if isinstance(what, Generative):
+        what, of = what.sample(n, examples(what, n), seed=0, how=to_look_at(what)), what
+    elif isinstance(what, Data):
+        m = min(n, len(what))
+        what, of = what.fetch(torch.arange(m), ItemNoise(0, range(m))).x, what
+    try:
+        x = torch.as_tensor(what).detach().cpu()[:n]
+    except (TypeError, ValueError, RuntimeError, IndexError) as e:
+        raise UsageError(f"show takes samples, a data set or a model, not a {type(what).__name__}") from e
+    space = space_of(x, of)
+    if tuple(x.shape) == space.shape:  # one by itself
+        x = x[None]
+    return "\n---\n".join(written(space, x[:SHOWN_TEXTS])) if isinstance(space, Tokens) else picture(space, x)
+
+
+def space_of(x: Tensor, of: Any) -> Space:
+    """Where x lives. Raises UsageError where nothing says it."""
+    if isinstance(of, Space):
+        return of
+    if of is not None:
+        found: Space = of.config.x if isinstance(of, Generative) else of.x
+        return found
+    if x.dim() == 4:
+        return Images(*x.shape[1:])
+    if x.dim() == 2 and x.shape[1] == 2:
+        return Points(2)
+    raise UsageError(f"x has shape {list(x.shape)}: say what it is, as in tt.show(x, model)")
