@@ -1,5 +1,6 @@
 """Runs side by side: one table in which no number stands without its kind, and one page to look at."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -100,7 +101,9 @@ def compare(
             Fact("evaluated", f"{n:,} samples of each model, seed {seed}, in {time.monotonic() - started:.0f} s"),
             Fact("hardware", machine(load(paths[0]).to(device))),
             Fact("versions", f"triptych {triptych.__version__}, torch {torch.__version__}"),
-            Fact("repeat", command or f"triptych compare {' '.join(map(str, paths))} --out {out}", code=True),
+            Fact(
+                "repeat", command or shlex.join(["triptych", "compare", *map(str, paths), "--out", str(out)]), code=True
+            ),
         ]
         page = Page(title=title, intro=intro, facts=facts, models=sections, table=result.rows)
         report.write(page, out)
