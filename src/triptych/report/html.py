@@ -26,7 +26,7 @@ MARK = (
     '<path d="M1 3.5 9 1.5v15L1 14.5zM11 1.5h12v15H11zM25 1.5l8 2v11l-8 2z"/></svg>'
 )
 POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; "
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; "
     "form-action 'none'; base-uri 'none'"
 )
 FOOTER = "<footer>Made by Triptych. This page is complete in itself: it loads nothing.</footer>"
@@ -140,7 +140,7 @@ def figure(what: Figure, ids: "count[int]") -> str:
     if isinstance(what, Chart):
         words = " ".join(part for part in (what.caption, charts.smoothing(what), charts.left_out(what)) if part)
         return f"<figure>{charts.lines(what)}{caption(words)}</figure>"
-    shown = image(what, LARGE) if isinstance(what, Picture) else strip(what, f"strip-{next(ids)}")
+    shown = image(what, LARGE) + hear(what) if isinstance(what, Picture) else strip(what, f"strip-{next(ids)}")
     return f"<figure>{shown}{caption(what.caption, what.protocol)}</figure>"
 
 
@@ -160,6 +160,15 @@ def image(picture: Picture, wide: int) -> str:
         f'<img{look} src="{to_data_uri(picture.image)}" alt="{escape(picture.alt)}" '
         f'width="{width * times}" height="{height * times}">'
     )
+
+
+def hear(picture: Picture) -> str:
+    """A player below a picture of sound."""
+    if not picture.wav:
+        return ""
+    coded = base64.b64encode(picture.wav).decode("ascii")
+    source = f'src="data:audio/wav;base64,{coded}"'
+    return f'<audio controls preload="none" {source} aria-label="{escape(picture.alt)}"></audio>'
 
 
 def strip(what: Strip, where: str) -> str:

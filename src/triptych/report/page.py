@@ -47,6 +47,8 @@ class Picture:
     """How it was made: seed, step, selection. Folded away until asked for."""
     pixelated: bool = True
     """False for drawings such as scatter plots."""
+    wav: bytes = b""
+    """A WAV file of what is shown, to hear below the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)

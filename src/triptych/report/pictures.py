@@ -148,6 +148,15 @@ def scatter(points: Array, truth: Array | None = None, side: int = 480) -> Image
     return Image.fromarray(picture)
 
 
+def captioned(image: Image.Image, text: str) -> Image.Image:
+    """A grey picture with a line of text below it; the line is cut where the picture ends."""
+    font = ImageFont.load_default(11)
+    sheet = Image.new("L", (image.width, image.height + 18), 255)
+    sheet.paste(image, (0, 0))
+    ImageDraw.Draw(sheet).text((4, image.height + 2), text, 40, font)
+    return sheet
+
+
 def matrix(counts: Array, names: Sequence[str]) -> Image.Image:
     """How often each class (a row) was taken for each (a column): the count, on blue as deep as its share of the row.
 

@@ -48,7 +48,10 @@ def sheet(space: Audio, x: Float[Tensor, "n channels length"], columns: int | No
         raise UsageError("sheet: there is no sound to show")
     sound = space.expand(x.detach().cpu().float()).mean(1)
     ink = torch.cat((spectrograms(sound), torch.zeros(len(x), 1, COLUMNS), traces(sound)), 1)
-    return pictures.grid(1 - 2 * ink[:, None], columns, pad=4)
+    sheet = pictures.grid(1 - 2 * ink[:, None], columns, pad=4)
+    seconds, top = space.length / space.rate, space.rate / 2000
+    axes = f"each: {seconds:.3g} s across, 0 to {top:g} kHz up; waveform below"
+    return pictures.captioned(sheet, axes)
 
 
 def spectrograms(sound: Float[Tensor, "n length"]) -> Float[Tensor, "n bins columns"]:

@@ -11,11 +11,11 @@ import torch
 
 import triptych
 from triptych import models, report
-from triptych.core import Data, Decoding, Generative, HasLikelihood, Images, ItemNoise, UsageError
+from triptych.core import Audio, Data, Decoding, Generative, HasLikelihood, Images, ItemNoise, Space, UsageError
 from triptych.inference.importance import LatentVariable
 from triptych.io import configs, outputs
 from triptych.io import folder as folders_io
-from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
+from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip, sound
 from triptych.training import Run
 from triptych.verbs.create import load
 from triptych.verbs.decoration import metrics, shots
@@ -182,19 +182,31 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
             alt=f"{SHOWN} samples of {name}",
             caption="Means of p(x | z)" if isinstance(model, Decoding) else "Samples",
             protocol=drawn,
+            pixelated=isinstance(model.config.x, Images | Audio),
+            wav=heard(model.config.x, x),
         ),
         real=Picture(
             image=picture(model.config.x, served(test, SHOWN, 0)),
             alt="held-out examples",
             caption=f"Real, for comparison: {test.name}",
             protocol="evenly spaced over the held-out data, not chosen",
-            pixelated=isinstance(model.config.x, Images),
+            pixelated=isinstance(model.config.x, Images | Audio),
+            wav=heard(model.config.x, served(test, HEARD, 0)),
         ),
         curves=charts(log),
         progress=progress(path, isinstance(model.config.x, Images)),
         neighbors=neighbors(x, judge) if isinstance(model.config.x, Images) else None,
         **latent_figures(model, test),
     )
+
+
+HEARD = 8
+"""Clips that can be heard on the page."""
+
+
+def heard(space: Space, x: torch.Tensor) -> bytes:
+    """The first clips of sound, one after the other, as a WAV file; of anything else, nothing."""
+    return sound.wav(space, x[:HEARD]) if isinstance(space, Audio) else b""
 
 
 def charts(log: list[dict[str, float]]) -> list[Chart]:
@@ -229,7 +241,8 @@ def charts(log: list[dict[str, float]]) -> list[Chart]:
 def label(key: str, title: str) -> str:
     """What to call a series under a title: what it is, or whose where the title says what it is."""
     whose, _, what = key.rpartition("/")
-    return key if title in ("loss", "gradient norm") else whose if what == title and whose else what
+    name = key if title in ("loss", "gradient norm") else whose if what == title and whose else what
+    return name.replace("held_out", "held out")
 
 
 def progress(path: Path, images: bool = True) -> Strip | None:
