@@ -17,7 +17,7 @@ from triptych.core import Audio, DataError, Images, ItemNoise, Label, Labels, Us
 from triptych.data import check_fits, data, pack
 from triptych.data.recordings import BadClip, decode, decode_other
 from triptych.io import configs
-from triptych.report import sound
+from triptych.report import pictures, sound
 
 MU_LAW = Audio(1, 100, rate=8000, levels=256, companding="mu-law")
 
@@ -375,10 +375,10 @@ def test_a_spectrogram_shows_a_tone_where_it_is() -> None:
     space = Audio(1, 4096, rate=8000)
     t = torch.arange(4096) / 8000
     picture = np.asarray(sound.sheet(space, 0.5 * torch.sin(2 * math.pi * 1000 * t)[None, None]))
-    assert picture.shape == (sound.BINS + 1 + sound.TRACE, sound.COLUMNS)
+    assert picture.shape == (sound.BINS + 1 + sound.TRACE + pictures.LINE, sound.COLUMNS)
     rows = picture[: sound.BINS, 20:-20].mean(1)
     assert abs(int(rows.argmin()) - (sound.BINS - 16)) <= 1 and rows.min() < 40 and rows[:40].min() > 200
-    assert len(np.unique(picture[sound.BINS + 1 :])) == 2
+    assert len(np.unique(picture[sound.BINS + 1 : -pictures.LINE])) == 2
 
 
 def test_sheets_refuse_nothing_and_what_is_no_sound() -> None:

@@ -658,3 +658,17 @@ def test_model_card_escapes() -> None:
     assert "\\<script\\>\\|" in text
     assert "import torch\n" in text and "given = tt.Label(torch.arange(3))\nx = model.sample(len(given), given" in text
     assert "````bash\na```b\n````" in card(command="a```b")
+
+
+def test_sound_can_be_heard_and_the_policy_lets_it() -> None:
+    picture = Picture(image=Image.new("L", (4, 4)), alt="two <clips>", wav=b"RIFF")
+    html = report.render(Page(title="t", models=[ModelSection(name="wavenet", samples=picture, real=picture)]))
+    assert html.count("<audio controls") == 2 and "media-src data:" in html and "two <clips>" not in html
+    assert "<h3>Real</h3>" in html
+
+
+def test_a_matrix_is_as_dark_as_its_shares() -> None:
+    image = np.asarray(pictures.matrix(np.array([[9, 1], [0, 10]]), ["cat", "a very long name indeed"]))
+    assert len({tuple(color) for color in image.reshape(-1, 3)}) > 3
+    with pytest.raises(UsageError, match="names for counts"):
+        pictures.matrix(np.zeros((2, 3)), ["a", "b"])

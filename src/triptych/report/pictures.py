@@ -108,6 +108,8 @@ def to_bytes(images: Array) -> Bytes:
     return np.ascontiguousarray(a.transpose(0, 2, 1, 3).reshape(n, height, channels * width))
 
 
+LINE = 18
+"""Pixels of a line of text below a picture."""
 INK = (40, 38, 34)
 PAPER, FRAME, TRUTH, POINT = (255, 255, 255), (226, 222, 213), (176, 171, 160), (20, 82, 140)
 
@@ -151,7 +153,7 @@ def scatter(points: Array, truth: Array | None = None, side: int = 480) -> Image
 def captioned(image: Image.Image, text: str) -> Image.Image:
     """A grey picture with a line of text below it; the line is cut where the picture ends."""
     font = ImageFont.load_default(11)
-    sheet = Image.new("L", (image.width, image.height + 18), 255)
+    sheet = Image.new("L", (image.width, image.height + LINE), 255)
     sheet.paste(image, (0, 0))
     ImageDraw.Draw(sheet).text((4, image.height + 2), text, 40, font)
     return sheet
