@@ -128,6 +128,16 @@ def test_a_damaged_line_of_the_log_is_named_and_costs_nothing(run: Path, kind: s
     assert [line["step"] for line in metrics(run)] == [1, 3, 4, 5, 6]
 
 
+def test_a_digit_that_changed_in_the_log_is_said(run: Path, caplog) -> None:
+    file = run / "metrics.jsonl"
+    play(run, 5, resume=True)
+    assert caplog.text == ""
+    file.write_text(file.read_text().replace('"step": 2', '"step": 3', 1))
+    assert len(metrics(run)) == 5
+    play(run, 6, resume=True)
+    assert f"{file} is not what its run logged" in caplog.text
+
+
 def test_a_line_that_is_still_being_written_is_no_damage(run: Path, caplog) -> None:
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "sec')
