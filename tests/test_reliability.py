@@ -29,7 +29,7 @@ from triptych.data.files import sha256_file
 from triptych.errors import Interrupted, TriptychError, printable
 from triptych.inference import compression
 from triptych.io import commit, folder, lock
-from triptych.models.vae.vae import PRESETS, VAE
+from triptych.models.vae.vae import PRESETS, VAE, VAEConfig
 from triptych.testing import Examples
 from triptych.training import Run
 from triptych.verbs import opening
@@ -225,6 +225,17 @@ def test_every_model_can_be_sketched(entry: models.Entry) -> None:
     name = next(iter(weights))
     with pytest.raises(IntegrityError, match="does not hold this model's weights"):
         folder.build(kind, config, "here", {**weights, name: weights[name][None]})
+
+
+def test_a_model_that_cannot_be_sketched_is_built_all_the_same(saved: Path) -> None:
+    """One from outside that computes with its own weights as it is made."""
+
+    class Peculiar(VAE):
+        def __init__(self, config: VAEConfig) -> None:
+            super().__init__(config)
+            self.sum = sum(weight.sum().item() for weight in self.parameters())
+
+    assert isinstance(folder.load(saved, lambda name: Peculiar), Peculiar)
 
 
 def test_merges_that_double_are_refused() -> None:
