@@ -29,7 +29,7 @@ from triptych.data.files import sha256_file
 from triptych.errors import Interrupted, TriptychError, printable
 from triptych.inference import compression
 from triptych.io import commit, folder, lock
-from triptych.models.vae.vae import PRESETS, VAE
+from triptych.models.vae.vae import PRESETS, VAE, VAEConfig
 from triptych.testing import Examples
 from triptych.training import Run
 from triptych.verbs import opening
@@ -128,6 +128,16 @@ def test_a_damaged_line_of_the_log_is_named_and_costs_nothing(run: Path, kind: s
     assert [line["step"] for line in metrics(run)] == [1, 3, 4, 5, 6]
 
 
+def test_a_digit_that_changed_in_the_log_is_said(run: Path, caplog) -> None:
+    file = run / "metrics.jsonl"
+    play(run, 5, resume=True)
+    assert caplog.text == ""
+    file.write_text(file.read_text().replace('"step": 2', '"step": 3', 1))
+    assert len(metrics(run)) == 5
+    play(run, 6, resume=True)
+    assert f"{file} is not what its run logged" in caplog.text
+
+
 def test_a_line_that_is_still_being_written_is_no_damage(run: Path, caplog) -> None:
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "sec')
@@ -215,6 +225,17 @@ def test_every_model_can_be_sketched(entry: models.Entry) -> None:
     name = next(iter(weights))
     with pytest.raises(IntegrityError, match="does not hold this model's weights"):
         folder.build(kind, config, "here", {**weights, name: weights[name][None]})
+
+
+def test_a_model_that_cannot_be_sketched_is_built_all_the_same(saved: Path) -> None:
+    """One from outside that computes with its own weights as it is made."""
+
+    class Peculiar(VAE):
+        def __init__(self, config: VAEConfig) -> None:
+            super().__init__(config)
+            self.sum = sum(weight.sum().item() for weight in self.parameters())
+
+    assert isinstance(folder.load(saved, lambda name: Peculiar), Peculiar)
 
 
 def test_merges_that_double_are_refused() -> None:

@@ -81,7 +81,6 @@ def trusted(folder: Path) -> Pack:
 
 def install(folder: Path, name: str, read: Reader, options: Options) -> Pack:
     """Builds a pack beside `folder` and renames it there, over what may be there already. Raises CannotWrite."""
-    log.info("packing %s, once; then it is read from %s", name, shown(folder.parent))
     with writing():
         folder.parent.mkdir(parents=True, exist_ok=True)
         sweep(folder.parent)

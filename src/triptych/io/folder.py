@@ -31,7 +31,7 @@ ABOUT = {"model": str, "config": dict, "data?": DATA, "run?": dict, "made_with?"
 LONGEST_NAME = 200
 MOST_NUMBERS = 1 << 28
 """Of an item of data, in a configuration that is read from a file."""
-MANY, SPARE = 8, 64
+MANY, SPARE = 16, 64
 """A model may register so many times as many modules, weights and buffers as were saved, with as many to spare."""
 REGISTRATIONS: tuple[Callable[..., Any], ...] = (
     registry.register_module_module_registration_hook,
@@ -89,11 +89,16 @@ def build(kind: type[Generative[Any]], config: Any, where: str, weights: Mapping
     make: Any = kind
     check_size(config, where)
     try:
-        with bounded(len(weights), where), torch.device("meta"), Sketching():
-            sketch: Generative[Any] = make(config)
-        tensors.check_fit(sketch, weights, where)
-        model: Generative[Any] = make(config)
-        return model
+        with bounded(len(weights), where):
+            try:
+                with torch.device("meta"), Sketching():
+                    sketch: Generative[Any] = make(config)
+                tensors.check_fit(sketch, weights, where)
+            except (NotImplementedError, RuntimeError) as e:
+                if "meta" not in str(e):  # a model from elsewhere may compute with its weights as it is made
+                    raise
+            model: Generative[Any] = make(config)
+            return model
     except TriptychError:
         raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:

@@ -49,7 +49,7 @@ from triptych.core import (
     mix,
 )
 from triptych.data import data as open_data
-from triptych.errors import Interrupted, TriptychError
+from triptych.errors import Interrupted, TriptychError, printable
 from triptych.io import commit, configs, outputs, tensors
 from triptych.io.lock import writing
 from triptych.losses import adversarial
@@ -476,7 +476,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with writing(args.out):
                 run(source, settings, reward, args.out, **options)
         except TriptychError as e:
-            parser.exit(e.exit_code, f"error: {e}\n")
+            parser.exit(e.exit_code, printable(f"error: {e}\n"))
         except Interrupted as e:
             parser.exit(e.exit_code, f"{e}\n")
 

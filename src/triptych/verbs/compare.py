@@ -12,13 +12,14 @@ import torch
 import triptych
 from triptych import models, report
 from triptych.core import Audio, Data, Decoding, Generative, HasLikelihood, Images, ItemNoise, Space, UsageError
+from triptych.core.reading import parse_json
 from triptych.inference.importance import LatentVariable
-from triptych.io import configs, outputs
+from triptych.io import commit, configs, outputs
 from triptych.io import folder as folders_io
 from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip, sound
 from triptych.training import Run
 from triptych.verbs.create import load
-from triptych.verbs.decoration import metrics, shots
+from triptych.verbs.decoration import METRICS, check_mark, metrics, shots
 from triptych.verbs.evaluate import SHOWN, Evaluation, evaluate, machine
 from triptych.verbs.judge import POOL, Judge, served
 from triptych.verbs.opening import own
@@ -161,7 +162,7 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
     drawn += f"; {MEANS}" if isinstance(model, Decoding) else ""
     doc = (entry.module().__doc__ or "").strip().splitlines()[0]
     made, run = about.get("made_with", {}), configs.from_json(Run, about.get("run", {}), str(path / folders_io.CONFIG))
-    log = metrics(path)
+    log = checked_metrics(path)
     facts = [
         Fact("trained on", f"{about['data']['name']}, {about['data']['n']:,} examples"),
         Fact("run", f"{run.steps:,} steps of {run.batch}, seed {run.seed}, {run.precision}"),
@@ -207,6 +208,14 @@ HEARD = 8
 def heard(space: Space, x: torch.Tensor) -> bytes:
     """The first clips of sound, one after the other, as a WAV file; of anything else, nothing."""
     return sound.wav(space, x[:HEARD]) if isinstance(space, Audio) else b""
+
+
+def checked_metrics(path: Path) -> list[dict[str, float]]:
+    """The log of a run, with a warning if it is not what the run's checkpoint says of it."""
+    if folders_io.STATE in commit.committed(path):
+        state = parse_json(commit.read(path, [folders_io.STATE])[folders_io.STATE], str(path / folders_io.STATE))
+        check_mark(path / METRICS, state.get("log") if isinstance(state, dict) else None)
+    return metrics(path)
 
 
 def charts(log: list[dict[str, float]]) -> list[Chart]:

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,27 @@ def log_lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         log.warning("%s: %s%s; left out", file, bad[0], more)
     return whole
+
+
+def mark_of(file: Path) -> dict[str, Any] | None:
+    """How long a log is and its sha256, for the checkpoint that is saved beside it."""
+    try:
+        data = read_file(file, MOST_JSON)
+    except OSError:
+        return None
+    return {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+
+
+def check_mark(file: Path, mark: Any) -> None:
+    """Warns if a log does not begin with what was logged when the checkpoint was saved: a digit may have changed."""
+    if not isinstance(mark, dict) or type(mark.get("bytes")) is not int:  # of an earlier version
+        return
+    try:
+        data = read_file(file, MOST_JSON)[: max(0, mark["bytes"])]
+    except OSError:
+        return
+    if sha256(data).hexdigest() != mark.get("sha256"):
+        log.warning("%s is not what its run logged (its sha256 differs): some of its numbers may be wrong", file)
 
 
 def log_line(line: str) -> dict[str, Any]:

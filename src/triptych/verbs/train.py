@@ -37,7 +37,17 @@ from triptych.tasks.task import Posed, to_json
 from triptych.training import Round, Run
 from triptych.training.signals import Stop, catching
 from triptych.verbs.card import write_card
-from triptych.verbs.decoration import METRICS, SAMPLES, animate, decorating, log_lines, metrics, shots_of
+from triptych.verbs.decoration import (
+    METRICS,
+    SAMPLES,
+    animate,
+    check_mark,
+    decorating,
+    log_lines,
+    mark_of,
+    metrics,
+    shots_of,
+)
 from triptych.verbs.opening import as_data
 from triptych.verbs.pictured import Shots
 from triptych.verbs.score import score
@@ -127,6 +137,8 @@ def recorded(
             outputs.begin_run(path)
             if resumes(resume):
                 logger.info("%s holds no checkpoint yet: the run starts from nothing", path)
+    if state and leading():
+        check_mark(path / METRICS, state.get("log"))
     log = Log(path / METRICS, state["position"]["step"] if state else 0)
     total = sum(stage.rounds(run.steps) for stage in model.stages())
     spent, started, saved_at = state["seconds"] if state else 0.0, time.monotonic(), time.monotonic()
@@ -154,7 +166,8 @@ def recorded(
     def save(now: Round) -> None:
         nonlocal unsaved, saved_at
         if leading():
-            kept = {"seconds": seconds(), "best": best if math.isfinite(best) else None}
+            kept: dict[str, Any] = {"seconds": seconds(), "best": best if math.isfinite(best) else None}
+            kept["log"] = mark_of(path / METRICS)
             folder.save(model, path, about=about(data, run), state={**now.state(), **kept})
             folder.keep(path, now.step, keep)
         unsaved, saved_at = False, time.monotonic()
