@@ -55,11 +55,12 @@ def decode(data: bytes, size: tuple[int, int] | None = None, channels: int | Non
 
 
 @contextmanager
-def open_picture(data: bytes) -> Iterator[Image.Image]:
+def open_picture(data: bytes, *, header: bool = False) -> Iterator[Image.Image]:
     """The one door through which image files are opened: of known formats only (Pillow would start Ghostscript for a
     PostScript file, whatever its name), none of more than `MOST_PIXELS`, the check sums of a PNG file looked at.
 
-    Raises BadImage, also for what is wrong with the picture as it is worked on within the context.
+    With `header`, to know its size and the like, nothing more is looked at. Raises BadImage, also for what is wrong
+    with the picture as it is worked on within the context.
     """
     if not data:
         raise BadImage("an empty file")
@@ -67,6 +68,9 @@ def open_picture(data: bytes) -> Iterator[Image.Image]:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are decoded")
+            if header:
+                yield image
+                return
             if image.format == "PNG":
                 with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
                     again.verify()  # decoding alone does not look; afterwards a picture cannot be decoded
@@ -135,9 +139,9 @@ def interleaved(image: Image.Image, tags: Mapping[int, Any], data: bytes) -> Ima
 def extent(data: bytes) -> int:
     """How many pixels a picture has, by its header alone; 0 for what is none."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with open_picture(data, header=True) as image:
             return image.width * image.height
-    except Exception:  # what is wrong is said when it is decoded
+    except BadImage:  # it is said when it is decoded
         return 0
 
 
