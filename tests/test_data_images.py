@@ -95,7 +95,7 @@ def test_sixteen_bit_color_and_grey_with_alpha() -> None:
 
 def tiff(pixels: bytes, *, bits: tuple[int, ...], size: tuple[int, int] = (4, 4), **tags: int) -> bytes:
     """An uncompressed TIFF written by hand: one strip, or one for each plane."""
-    known = {"compression": 259, "photometric": 262, "planes": 284, "format": 339}
+    known = {"compression": 259, "photometric": 262, "planes": 284, "format": 339, "orientation": 274}
     strips = len(bits) if tags.get("planes") == 2 else 1
     values: dict[int, tuple[int, ...]] = {
         256: (size[0],),
@@ -122,13 +122,16 @@ def tiff(pixels: bytes, *, bits: tuple[int, ...], size: tuple[int, int] = (4, 4)
 def test_what_pillow_would_decode_to_something_else_is_refused_by_name() -> None:
     deep = np.linspace(0, 65535, 48).astype("<u2").tobytes()
     for data, words in (
-        (tiff(deep, bits=(16, 16, 16), planes=2), "separate planes, uncompressed"),
+        (tiff(deep[:-6], bits=(16, 16, 16), planes=2), "damaged"),
         (tiff(bytes(16), bits=(8,), format=2), "signed integer"),
         (tiff(bytes(48), bits=(8, 8, 8), photometric=6), "YCbCr with fewer samples"),
         (tiff(bytes(96), bits=(16,) * 3, format=3), "a TIFF of a kind that is not read"),
     ):
         with pytest.raises(BadImage, match=words):
             decode(data)
+    planes = np.frombuffer(deep, "<u2").reshape(3, 4, 4).transpose(1, 2, 0)
+    close(tiff(deep, bits=(16, 16, 16), planes=2), planes / 257)
+    close(tiff(deep, bits=(16, 16, 16), planes=2, orientation=3), planes[::-1, ::-1] / 257)
     close(tiff(deep, bits=(16, 16, 16)), np.frombuffer(deep, "<u2").reshape(4, 4, 3) / 257)
     flat = np.arange(48, dtype=np.uint8).tobytes()
     close(

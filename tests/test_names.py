@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -132,6 +133,10 @@ def test_what_the_model_does_not_know_is_refused_and_less_is_fine_but_for_traini
     for training in (False, True):
         with pytest.raises(UsageError, match="does not know: ant, bee; it knows ape, cat, dog"):
             check_fits(strange, known, training=training)
+    accents = data(
+        shaded(tmp_path / "accents", **{unicodedata.normalize("NFD", "Poil\u00e9"): 0, "ras": 100}), split="all"
+    )
+    assert served(fitted(accents, config(Labels(2, names=("ras", "poil\u00e9"))))) == {0: {1}, 100: {0}}
     twice = data(shaded(tmp_path / "twice", cat=0, Cat=100))
     with pytest.raises(UsageError, match="capitals"):
         fitted(twice, known)

@@ -5,6 +5,7 @@ and come back. Media of a fixed number of levels (images, voxels, video, audio) 
 `levels` is the value 2 k / (levels - 1) - 1, so that a binary pixel is -1 or 1 whatever the number of levels beside it.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import field
 from difflib import get_close_matches
@@ -325,13 +326,14 @@ class Classes(Space):
         return self.names or tuple(map(str, range(self.classes)))
 
     def named(self, name: str) -> int:
-        """The number of the class of this name; capitals do not matter where no two names differ by them alone.
+        """The number of the class of this name; capitals, and how accents are encoded, do not matter where no two names
+        differ by them alone.
 
         Raises UsageError, with the names there are.
         """
         if name in self.called:
             return self.called.index(name)
-        alike = [k for k, known in enumerate(self.called) if known.casefold() == name.casefold()]
+        alike = [k for k, known in enumerate(self.called) if folded(known) == folded(name)]
         if len(alike) == 1:
             return alike[0]
         near = get_close_matches(name, self.called, 1)
@@ -382,6 +384,12 @@ class PartialLabels(Classes):
     def check(self, x: Tensor, what: str = "y") -> None:
         super().check(x, what)
         check_range(x, self.classes, what, self, start=-1)
+
+
+def folded(name: str) -> str:
+    """Names that people would call the same are one, folded: in other capitals, or with accents encoded otherwise (as
+    some systems do in names of files)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

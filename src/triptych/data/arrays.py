@@ -244,6 +244,8 @@ class Leveled:
         space = self.space
         if isinstance(space, Tokens):
             assert space.symbols is not None
+            if sink.options.tokens not in (None, space.symbols):
+                raise DataError("x is tokens already, of other symbols than are wanted; write text (.txt) in its place")
             sink.append_tokens(x.reshape(-1), space.symbols)
             return int(x.size)
         if isinstance(space, Audio):

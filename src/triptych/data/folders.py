@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from triptych.core import Audio, DataError
+from triptych.core.spaces import folded
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
 from triptych.data.metadata import Row, captions_beside, is_table, read_captions, read_table
 from triptych.data.sink import CHUNK, UNKNOWN, Content, Sink
@@ -101,6 +102,9 @@ def described(
     order = dict.fromkeys(("train", *(item.split for item in found.items)))
     classes = tuple(sorted({i.label for i in kept if i.label is not None}, key=natural))
     number = {label: n for n, label in enumerate(classes)}
+    if alike := [label for label, times in Counter(map(folded, classes)).items() if times > 1]:
+        some = ", ".join(f'"{label}"' for label in classes if folded(label) == alike[0])
+        found.notes.append(f"{some} are classes of their own, though they differ by capitals or accents alone")
     counts = Counter(i.split for i in kept)
     return Content(
         splits={split: counts[split] for split in order},

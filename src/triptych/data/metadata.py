@@ -144,7 +144,7 @@ def label_of(fields: dict[str, Any]) -> str | None:
         value = str(value)
     if value is None or (isinstance(value, str) and value.strip() in ("", "-1")):
         return None
-    return string(value, "label")
+    return string(value, "label").strip()
 
 
 def from_json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:

@@ -20,7 +20,8 @@ MOST_PIXELS = 1 << 26
 """A picture of more pixels than this (8192 x 8192) is taken for a bomb: nothing here trains on one."""
 
 BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, WHITE_IS_ZERO = 258, 259, 262, 0
-PLANES, SAMPLE_FORMAT, SUBSAMPLING = 284, 339, 530
+PLANES, SAMPLE_FORMAT, SUBSAMPLING, EXTRA = 284, 339, 530, 338
+STRIPS, STRIP_BYTES, ORIENTATION = 273, 279, 274
 """Tags of TIFF 6.0."""
 
 
@@ -54,11 +55,12 @@ def decode(data: bytes, size: tuple[int, int] | None = None, channels: int | Non
 
 
 @contextmanager
-def open_picture(data: bytes) -> Iterator[Image.Image]:
+def open_picture(data: bytes, *, header: bool = False) -> Iterator[Image.Image]:
     """The one door through which image files are opened: of known formats only (Pillow would start Ghostscript for a
     PostScript file, whatever its name), none of more than `MOST_PIXELS`, the check sums of a PNG file looked at.
 
-    Raises BadImage, also for what is wrong with the picture as it is worked on within the context.
+    With `header`, to know its size and the like, nothing more is looked at. Raises BadImage, also for what is wrong
+    with the picture as it is worked on within the context.
     """
     if not data:
         raise BadImage("an empty file")
@@ -66,13 +68,16 @@ def open_picture(data: bytes) -> Iterator[Image.Image]:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are decoded")
+            if header:
+                yield image
+                return
             if image.format == "PNG":
                 with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
                     again.verify()  # decoding alone does not look; afterwards a picture cannot be decoded
                 mend_transparency(image, depth=data[24])
-            if image.format == "TIFF":
-                check_tiff(getattr(image, "tag_v2", {}))
-            yield image
+            tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+            check_tiff(tags)
+            yield interleaved(image, tags, data) if deep_planes(tags) else image
     except UnidentifiedImageError as e:
         if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             kinds = "floating-point or signed numbers, or an odd count of channels or bits"
@@ -98,11 +103,6 @@ def mend_transparency(image: Image.Image, depth: int) -> None:
 
 def check_tiff(tags: Mapping[int, Any]) -> None:
     """Raises BadImage for what Pillow decodes to something else than what the file says."""
-    bits, plain = np.ravel(tags.get(BITS_PER_SAMPLE, 1)), tags.get(COMPRESSION, 1) == 1
-    if tags.get(PLANES, 1) == 2 and len(bits) > 1 and max(bits) > 8 and plain:
-        raise BadImage(
-            "more than 8 bits in separate planes, uncompressed, are not read; save it interleaved, or as PNG"
-        )
     if 2 in np.ravel(tags.get(SAMPLE_FORMAT, 1)):
         raise BadImage("signed integer pixels have no agreed scale; convert to 8 or 16 bits")
     subsampled = tuple(np.ravel(tags.get(SUBSAMPLING, (2, 2)))) != (1, 1)
@@ -110,12 +110,38 @@ def check_tiff(tags: Mapping[int, Any]) -> None:
         raise BadImage("YCbCr with fewer samples of color, not compressed as JPEG, is not read; save it as RGB")
 
 
+def deep_planes(tags: Mapping[int, Any]) -> bool:
+    """Whether each channel is stored by itself, in more than 8 bits, uncompressed: Pillow takes halves of such samples
+    for samples."""
+    bits = np.ravel(tags.get(BITS_PER_SAMPLE, 1))
+    return tags.get(PLANES, 1) == 2 and len(bits) > 1 and max(bits) > 8 and tags.get(COMPRESSION, 1) == 1
+
+
+def interleaved(image: Image.Image, tags: Mapping[int, Any], data: bytes) -> Image.Image:
+    """The same picture in 8 bits, channel beside channel. Raises BadImage for what is stored in another way."""
+    bits, starts, sizes = (np.ravel(tags.get(tag, 0)).tolist() for tag in (BITS_PER_SAMPLE, STRIPS, STRIP_BYTES))
+    mode = {(3, 2): "RGB", (4, 2): "RGBA" if any(np.ravel(tags.get(EXTRA, 0))) else "RGBX", (4, 5): "CMYK"}
+    kind, size = (len(bits), tags.get(PHOTOMETRIC)), image.width * image.height
+    if set(bits) != {16} or kind not in mode or STRIPS not in tags or len(starts) != len(sizes):
+        raise BadImage("planes of more than 8 bits, stored in tiles or of an odd kind, are not read; save it as PNG")
+    honest = sum(sizes) == 2 * size * len(bits)  # else its strips could be the whole file, again and again
+    parts = [data[start : start + length] for start, length in zip(starts, sizes, strict=True)] if honest else []
+    if not honest or sum(map(len, parts)) != sum(sizes):
+        raise BadImage(f"damaged (its planes do not have {2 * size * len(bits):,} bytes)")
+    kept = np.frombuffer(b"".join(parts), ">u2" if data.startswith(b"MM") else "<u2").reshape(len(bits), size)
+    eight = np.stack([((plane.astype(np.int32) * 255 + 32767) // 65535).astype(np.uint8) for plane in kept], 1)
+    whole = Image.frombytes(mode[kind], image.size, eight.tobytes())
+    whole.format = image.format
+    whole.getexif()[ORIENTATION] = tags.get(ORIENTATION, 1)
+    return whole
+
+
 def extent(data: bytes) -> int:
     """How many pixels a picture has, by its header alone; 0 for what is none."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with open_picture(data, header=True) as image:
             return image.width * image.height
-    except Exception:  # what is wrong is said when it is decoded
+    except BadImage:  # it is said when it is decoded
         return 0
 
 
