@@ -46,7 +46,7 @@ from triptych.training import train as loop
 from triptych.training.loop import rows
 from triptych.verbs.create import create, load
 from triptych.verbs.decoration import metrics
-from triptych.verbs.train import train
+from triptych.verbs.train import changes, train
 
 # Which examples make up a batch
 
@@ -252,7 +252,9 @@ def sums(path: Path) -> dict[str, str]:
     return {n: hashlib.sha256((path / n).read_bytes()).hexdigest() for n in (folder.WEIGHTS, folder.STATE_TENSORS)}
 
 
-def play(path: Path, data: Data, steps: int = 8, *, stop: int | None = None, resume: bool = False, **more: Any) -> None:
+def play(
+    path: Path, data: Data, steps: int = 8, *, stop: int | None = None, resume: bool | None = False, **more: Any
+) -> None:
     for now in train(small("vae-tiny"), data, Run(steps=steps, batch=8, **more), out=path, resume=resume, pictures=1):
         if now.step == stop:
             break
@@ -328,9 +330,111 @@ def test_only_the_same_run_is_resumed(tmp_path, data) -> None:
         list(train(small("gan-tiny", x=data.x), data, run, out=tmp_path, resume=True))
     with pytest.raises(UsageError, match=r"another configuration: latent=1 \(now 2\)"):
         list(train(small("vae-tiny", latent=2), data, run, out=tmp_path, resume=True))
-    with pytest.raises(UsageError, match="holds no checkpoint of a run"):
-        play(tmp_path / "nothing", data, resume=True)
     assert sums(tmp_path) == before
+
+
+def test_a_scheduler_may_always_resume(tmp_path, data, caplog) -> None:
+    """The same command begins a run, goes on with it, and leaves it alone when it is done."""
+    play(tmp_path / "plain", data)
+    for stop in (None, 3):
+        path = tmp_path / str(stop)
+        with caplog.at_level("INFO"):
+            play(path, data, stop=stop, resume=True)
+        assert f"{path} holds no checkpoint yet: the run starts from nothing" in caplog.messages
+        caplog.clear()
+        play(path, data, resume=True)
+        assert sums(path) == sums(tmp_path / "plain") and not caplog.messages
+
+
+def test_under_torchrun_a_run_is_gone_on_with_unless_told_otherwise(tmp_path, data, monkeypatch) -> None:
+    play(tmp_path / "plain", data)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    for _ in range(2):  # as an elastic restart does: the same command again
+        play(tmp_path / "cut", data, stop=3, resume=None)
+    play(tmp_path / "cut", data, resume=None)
+    assert sums(tmp_path / "cut") == sums(tmp_path / "plain")
+    with pytest.raises(UsageError, match="already holds a vae; --resume continues"):
+        play(tmp_path / "cut", data, resume=False)
+
+
+def test_what_costs_the_same_bits_is_said(tmp_path, data, caplog) -> None:
+    def said(steps: int, name: str, data: Data, **more: Any) -> list[str]:
+        caplog.clear()
+        run = Run(steps=steps, batch=8)
+        for _ in train(small(name, **more), data, run, out=tmp_path / name, resume=True, pictures=1):
+            break
+        return [m for m in caplog.messages if m.startswith("resuming")]
+
+    plain = {"adam": Adam()}
+    assert said(8, "vae-tiny", data, **plain) == [] and said(8, "vae-tiny", data, **plain) == []
+    (line,) = said(9, "vae-tiny", data, **plain)
+    assert "steps was 8, now 9" in line and "if anything does" in line and "not bit for bit" not in line
+    model = small("gpt-tiny", adam=Adam(schedule="linear"))
+    text = Examples(model.config.x)
+    assert said(8, "gpt-tiny", text, adam=Adam(schedule="linear")) == []
+    (line,) = said(9, "gpt-tiny", text, adam=Adam(schedule="linear"))
+    assert "not bit for bit: steps was 8, now 9: the learning rate goes by the new number from here on" in line
+    about, run = folder.about(tmp_path / "gpt-tiny"), Run(steps=9, batch=8)
+    about["made_with"]["ranks"] = 2
+    assert changes(about, model, run) == ["but not bit for bit: ranks was 2, now 1"]
+    del about["made_with"]["ranks"]  # as in runs of before it was recorded
+    assert changes(about, model, run) == []
+
+
+class Interrupting(Examples):
+    """Held-out examples during whose scoring a signal comes."""
+
+    def __init__(self, *args: Any, path: Path) -> None:
+        super().__init__(*args)
+        self.path, self.found = path, list[int]()
+
+    def fetch(self, rows: Any, noise: Any) -> Batch[Any]:
+        self.found.append(json.loads((self.path / folder.STATE).read_text())["position"]["step"])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+        raise AssertionError("scoring goes on after a signal")
+
+
+def test_a_signal_does_not_wait_for_scores(tmp_path, data) -> None:
+    """The step is saved before anything is scored, and what is being scored is left."""
+    held = Interrupting(data.x, path=tmp_path / "cut")
+    done = []
+    with pytest.raises(Interrupted, match="interrupted at step 1 of 8; saved") as e:
+        for now in train(
+            small("vae-tiny"), data, Run(steps=8, batch=8), out=tmp_path / "cut", held=held, save_seconds=0, pictures=1
+        ):
+            done.append(now.step)
+    assert e.value.exit_code == 143 and held.found == [1] and done == []
+    play(tmp_path / "cut", data, resume=True)
+    play(tmp_path / "plain", data)
+    assert sums(tmp_path / "cut") == sums(tmp_path / "plain")
+
+
+def test_nothing_is_scored_once_a_signal_has_come(tmp_path, data) -> None:
+    held = Interrupting(data.x, path=tmp_path)
+    with pytest.raises(Interrupted, match="interrupted at step 4 of 8; saved"):
+        for now in train(small("vae-tiny"), data, Run(steps=8, batch=8), out=tmp_path, held=held, pictures=1):
+            if now.step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+    assert held.found == []
+    assert json.loads((tmp_path / folder.STATE).read_text())["position"]["step"] == 4
+
+
+def test_the_best_score_is_remembered_although_it_comes_after_the_checkpoint(tmp_path, data) -> None:
+    """Killed right after a checkpoint that was the best: a worse one later does not take its place."""
+
+    def best() -> list[str]:
+        return [p.name for p in (tmp_path / "checkpoints").glob("best-*")]
+
+    options: dict[str, Any] = {"out": tmp_path, "held": Examples(data.x, seed=3), "save_seconds": 0, "pictures": 1}
+    for now in train(small("vae-tiny"), data, Run(steps=8, batch=8), **options):
+        if now.step == 2:
+            break
+    first = best()
+    with (tmp_path / "metrics.jsonl").open("a") as f:  # a score that no later one will reach
+        f.write(json.dumps({"step": 2, "seconds": 1.0, "held_out/nats": -1e9}) + "\n")
+    list(train(small("vae-tiny"), data, Run(steps=8, batch=8), **options, resume=True))
+    assert best() == first
 
 
 def test_data_that_do_not_fit_are_refused_before_anything_is_written(tmp_path) -> None:

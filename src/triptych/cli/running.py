@@ -69,7 +69,12 @@ def train(
         str | None,
         typer.Option(help="For a GAN of few images: color,translation,cutout or some of them (DiffAugment)."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--no-resume", help="Go on with the run in --out, if there is one; the default under torchrun."
+        ),
+    ] = None,
     save_seconds: Annotated[float, typer.Option(min=0, help="Time from one checkpoint to the next.")] = 60,
     pictures: Annotated[
         int, typer.Option(min=0, help="Of samples, as training goes on; fewer where they would take long.")
@@ -113,7 +118,8 @@ def train(
 
     if model is not None and "=" in model:  # `train --resume --out DIR width=64`: the run knows its model
         settings, model = [model, *(settings or [])], None
-    known = resumed(out) if resume else None
+    held = out if verb.continues(out, resume) else None
+    known = resumed(out) if held else None
     model = model or (known.model if known else None)
     if model is None:
         raise UsageError("which model? `triptych models` lists them: triptych train MODEL --data SOURCE --out DIR")
@@ -124,13 +130,13 @@ def train(
         if source is not None:
             check_apart(out, source)
     verb.setup_ranks()
-    plan = posing.choose(model, by, settings or [], out if resume else None)
+    plan = posing.choose(model, by, settings or [], held)
     model, settings = plan.model, plan.assignments
     preset = find_preset(model)[1]
     usual = preset.data if preset else {}
     asked: dict[str, Any] = {"tokens": tokens, "length": length, "noisy": noisy, "labels": labels, "split": split}
     asked |= {"binary": binary, "size": size, "channels": channels, "mutate": mutate or None, "crop": crop}
-    asked |= {"labels_seed": labels_seed or None, "sound": sound_for(model, settings or [], out if resume else None)}
+    asked |= {"labels_seed": labels_seed or None, "sound": sound_for(model, settings or [], held)}
     asked |= {"condition": condition}
     before = known.opened if known and source is None else {"source": source, **usual, **posing.opening(plan)}
     found: Any = open_data(strict=strict, **chosen({**before, **chosen(asked)}))
@@ -145,11 +151,8 @@ def train(
         "augment": augment.split(",") if augment else None,
     }
     changed = chosen(given)
-    made, run = prepare(model, found, settings or [], changed, out if resume else None)
+    made, run = prepare(model, found, settings or [], changed, held)
     made.to(pick_device(device))
-    if resume:
-        for change in verb.changes(out):
-            output.note(f"resuming, but not bit for bit: {change}")
     total = sum(stage.rounds(run.steps) for stage in made.stages())
     for line in verb.announce(made, run):
         output.note(line)

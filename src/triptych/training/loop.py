@@ -32,7 +32,7 @@ from triptych.nn import ranks
 from triptych.nn.augment import Augmentation
 from triptych.nn.equalized import MinibatchDeviation
 from triptych.training.augmenting import augmenting, judges_of
-from triptych.training.turn import turn
+from triptych.training.turn import Ruined, turn
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def train(
                         moved = play(model, data, run, seed, player, optimizers[player.name], clock, batch, drawn)
                     except NonFiniteError as e:
                         skipped += 1
-                        if not skip or skipped == SKIPS:
+                        if not skip or skipped == SKIPS or isinstance(e, Ruined):
                             raise
                         log.warning("left out: %s", e)
                     else:
@@ -254,9 +254,10 @@ def play(
             return turn(model, player, optimizer, batches, clock, autocast=autocast)
     except NonFiniteError as e:
         items = ", ".join(map(str, batch_rows[rank * size // world :][:8].tolist()))
-        raise NonFiniteError(
+        left = "" if isinstance(e, Ruined) else "no weight or buffer was changed by it. "
+        raise type(e)(
             f"{e} in round {clock.step + 1}, on a batch with items {items}, ...; "
-            f"no weight or buffer was changed by it. Lower the learning rate, or look at the data"
+            f"{left}Lower the learning rate, or look at the data"
         ) from None
 
 

@@ -15,6 +15,10 @@ from triptych.training.buffers import Buffers
 from triptych.training.normalizing import over_ranks
 
 
+class Ruined(NonFiniteError):
+    """An update has made weights NaN or infinite: there is no going on from them."""
+
+
 @contextmanager
 def only(player: Player, model: nn.Module) -> Iterator[None]:
     """Gradients reach the player's weights and no others; weights that were frozen before stay frozen."""
@@ -46,7 +50,7 @@ def turn(
     graph and has the gradient's norm in its logs.
 
     Raises NonFiniteError, and leaves every weight and buffer as it was, if the loss, a gradient or a buffer becomes NaN
-    or infinite.
+    or infinite; Ruined if a weight does, by an update from a gradient that is finite.
     """
     parts = [batch] if isinstance(batch, Batch) else batch
     if getattr(getattr(model, "config", None), "given", None) is None:
@@ -65,6 +69,8 @@ def turn(
     if player.clip is not None:
         torch.nn.utils.clip_grads_with_norm_(player.owns.parameters(), player.clip, norm)
     optimizer.step()
+    if not torch.nn.utils.get_total_norm(list(player.owns.parameters()), torch.inf).isfinite():
+        raise Ruined(f"player {player.name}: its update has made the weight {broken(model)} NaN or infinite")
     found = None
     if player.project:
         with torch.no_grad():
@@ -118,9 +124,9 @@ def gradient(
 
 def culprit(model: nn.Module, player: Player, loss: Loss, norm: Tensor, buffers: Buffers) -> str | None:
     """What is not finite, and by its name: the first cause that can be told."""
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            return f"the weight {name} is not finite: an earlier update has been too large for it"
+    weight = broken(model)
+    if weight is not None:
+        return f"the weight {weight} was not finite before"
     if not loss.value.isfinite():
         parts = "".join(f", {k} {v.item():g}" for k, v in loss.logs.items() if not v.isfinite())
         return f"the loss is not finite ({loss.value.item():g}{parts})"
@@ -135,6 +141,11 @@ def culprit(model: nn.Module, player: Player, loss: Loss, norm: Tensor, buffers:
     for name in buffers.broken():
         return f"the buffer {name} (a statistic of batches, say) is not finite, though the loss is"
     return None
+
+
+def broken(model: nn.Module) -> str | None:
+    """The first weight that is not finite."""
+    return next((name for name, weight in model.named_parameters() if not weight.isfinite().all()), None)
 
 
 def mean(losses: Sequence[Loss]) -> Loss:

@@ -38,8 +38,6 @@ def prepare(
     if resume is None:
         run = configs.from_json(Run, {**settings, **changes}, "run")
         return create_for(name, data, assignments, seed=run.seed), run
-    if not commit.committed(resume):
-        raise UsageError(f"{resume} holds no checkpoint of a run: start it without --resume")
     saved = folder.about(resume)
     if saved["model"] != entry.name:
         raise UsageError(f"{resume} holds a run of {saved['model']}, not of {entry.name}")

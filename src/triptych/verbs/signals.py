@@ -3,20 +3,40 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+
+class Left(BaseException):
+    """Leaves what could be spared, as a signal has come."""
 
 
 class Stop:
     """Which signal has asked for an end, if any."""
 
     signal: int | None = None
+    sparing = False
+
+    def spare(self, work: Callable[[], None]) -> None:
+        """Does what nobody should wait for: nothing of it once a signal has come, and no more of it when one comes.
+
+        What it works on may be left in the middle of something.
+        """
+        try:
+            try:
+                self.sparing = True
+                if self.signal is None:
+                    work()
+            finally:
+                self.sparing = False
+        except Left:
+            pass
 
 
 @contextmanager
 def catching() -> Iterator[Stop]:
-    """Catches SIGINT and SIGTERM for a while (in the main thread; elsewhere Python allows no handlers)."""
+    """Catches SIGINT, SIGTERM and a terminal's end for a while (in the main thread; elsewhere Python allows none)."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -27,8 +47,14 @@ def catching() -> Iterator[Stop]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         stop.signal = number
+        if stop.sparing:
+            stop.sparing = False
+            raise Left
 
-    before = {s: signal.signal(s, caught) for s in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
+        numbers.append(signal.SIGHUP)
+    before = {s: signal.signal(s, caught) for s in numbers}
     try:
         yield stop
     finally:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,16 +16,27 @@ import torch.distributed as dist
 
 import triptych
 from triptych import training
-from triptych.core import CollapseError, Data, Generative, HasLikelihood, NonFiniteError, UsageError
+from triptych.core import (
+    Adam,
+    CollapseError,
+    Data,
+    Generative,
+    HasLikelihood,
+    NonFiniteError,
+    RMSProp,
+    TriptychError,
+    UsageError,
+)
 from triptych.core.reading import expect
 from triptych.data import check_fits, fitted
 from triptych.errors import Interrupted
 from triptych.io import commit, configs, folder, outputs
 from triptych.io.lock import writing
+from triptych.nn import ranks
 from triptych.tasks.task import Posed, to_json
 from triptych.training import Round, Run
 from triptych.verbs.card import write_card
-from triptych.verbs.decoration import METRICS, SAMPLES, animate, decorating, log_lines, shots_of
+from triptych.verbs.decoration import METRICS, SAMPLES, animate, decorating, log_lines, metrics, shots_of
 from triptych.verbs.opening import as_data
 from triptych.verbs.pictured import Shots
 from triptych.verbs.score import score
@@ -48,7 +60,7 @@ def train(
     run: Run | int,
     *,
     out: str | Path | None = None,
-    resume: bool = False,
+    resume: bool | None = None,
     save_seconds: float = 60,
     keep: int = 2,
     pictures: int = 8,
@@ -65,16 +77,18 @@ def train(
     also under checkpoints/), metrics.jsonl, and `pictures` pictures of the same samples as they improve. With `held`,
     examples that are not trained on, a model that has a likelihood is scored on `HELD` of them at each checkpoint, and
     the best so far is kept under checkpoints/ too. With `resume`, a run that was interrupted in any way goes on where
-    its last checkpoint stands and ends with the same weights, bit for bit, as if nothing had happened. SIGINT and
-    SIGTERM end the run after the current step and a checkpoint.
+    its last checkpoint stands and ends with the same weights, bit for bit, as if nothing had happened; where there is
+    no checkpoint yet, it begins. That is the default under torchrun, which restarts its ranks by the same command.
+    SIGINT and SIGTERM end the run after the current step and a checkpoint; whatever looks at the model (pictures,
+    scores) comes after a checkpoint and is left when a signal comes.
 
     A loss or gradient that is not finite stops the run, is skipped, or takes the run back to its last checkpoint, from
     where it goes on with other random numbers (`ROLLBACKS` times at most). So does a GAN that collapses: at each
     checkpoint its samples are looked at (see `Watch`), and nothing is saved of one that is to stop or go back.
 
     Raises UsageError if the data does not fit the model, `out` already holds a run, the run to be resumed is another
-    one, several ranks are to go back, or another process writes into `out`; Interrupted after a signal;
-    CollapseError; NonFiniteError and ResourceError as the loop and the disk do.
+    one, several ranks are to go back, or another process writes into `out`; Interrupted after a signal; CollapseError;
+    NonFiniteError and ResourceError as the loop and the disk do; TriptychError where another rank has ended.
     """
     data = as_data(data, model)
     run = Run(steps=run, batch=min(Run().batch, len(data))) if isinstance(run, int) else run
@@ -97,7 +111,7 @@ def recorded(
     data: Data,
     run: Run,
     path: Path,
-    resume: bool,
+    resume: bool | None,
     save_seconds: float,
     keep: int,
     pictures: int,
@@ -106,11 +120,13 @@ def recorded(
     on_collapse: Literal["warn", "stop", "rollback"],
 ) -> Iterator[Round]:
     """`train` into a folder that nobody else writes to."""
-    state = reopen(model, data, run, path) if resume else None
+    state = reopen(model, data, run, path) if continues(path, resume) else None
     if state is None:
         check_begin(path)
         if leading():
             outputs.begin_run(path)
+            if resumes(resume):
+                logger.info("%s holds no checkpoint yet: the run starts from nothing", path)
     log = Log(path / METRICS, state["position"]["step"] if state else 0)
     total = sum(stage.rounds(run.steps) for stage in model.stages())
     spent, started, saved_at = state["seconds"] if state else 0.0, time.monotonic(), time.monotonic()
@@ -118,7 +134,7 @@ def recorded(
     now: Round | None = None
     began = state["position"]["step"] if state else 0
     unsaved = False
-    best = state["best"] if state and state.get("best") is not None else math.inf
+    best = best_of(path, state)
     watch = Watch(model, data) if leading() else None
 
     def seconds() -> float:
@@ -135,24 +151,41 @@ def recorded(
             raise CollapseError(f"step {now.step}: {signs[0].text}. {path} holds the last checkpoint before it")
 
     def save(now: Round) -> None:
-        nonlocal best
+        nonlocal unsaved, saved_at
         if leading():
-            nats = None
-            if held is not None and isinstance(model, HasLikelihood):
-                one = score(model, held, limit=HELD)
-                nats = one.nats
-                log.note("held_out/nats", nats)
-                most = "at most " if one.kind == "lower bound" else ""
-                values = (now.step, most, nats, one.bits_per_dim)
-                logger.info("step %d: held-out data take %s%.2f nats, %.3f bits/dim", *values)
-            improved = nats is not None and nats < best
-            best = nats if nats is not None and improved else best
-            log.flush(seconds())
             kept = {"seconds": seconds(), "best": best if math.isfinite(best) else None}
             folder.save(model, path, about=about(data, run), state={**now.state(), **kept})
             folder.keep(path, now.step, keep)
-            if improved:
-                folder.keep(path, now.step, 1, "best")
+        unsaved, saved_at = False, time.monotonic()
+
+    def compare(now: Round) -> None:
+        """Keeps the checkpoint that was just saved if it is the best so far."""
+        nonlocal best
+        if held is None or not isinstance(model, HasLikelihood):
+            return
+        one = score(model, held, limit=HELD)
+        nats, most = one.nats, "at most " if one.kind == "lower bound" else ""
+        log.note("held_out/nats", nats)
+        values = (now.step, most, nats, one.bits_per_dim)
+        logger.info("step %d: held-out data take %s%.2f nats, %.3f bits/dim", *values)
+        if nats < best:
+            best = nats
+            folder.keep(path, now.step, 1, "best")
+
+    def show(now: Round, checkpoint: bool) -> None:
+        """All that looks at the model as it was saved."""
+        shots.after(now.step, time.monotonic() - started, now.step - began)
+        if checkpoint:
+            if on_collapse == "warn":
+                look(now)
+            compare(now)
+        if now.step == total:
+            with decorating(path / SAMPLES / "progress.gif"):
+                animate(path)
+
+    def describe() -> None:
+        log.flush(seconds())
+        if leading():
             with decorating(path / "README.md"):
                 shown = [f"{SAMPLES}/{file.name}" for file in shots_of(path)[-1:]]
                 write_card(model, data, run, path, seconds(), environment(), "".join(shown))
@@ -169,19 +202,18 @@ def recorded(
                         log.add(logs, now.step)
                         if watch is not None:
                             watch.observe(now.stage, logs)
-                        if leading():
-                            shots.after(now.step, time.monotonic() - started, now.step - began)
-                        if asked(stop):
+                        checkpoint = now.step == total or time.monotonic() - saved_at > save_seconds
+                        due = agreed(checkpoint or now.step in shots.when)
+                        leaving = asked(stop)
+                        if leaving or due:
+                            if on_collapse != "warn" and not leaving:
+                                look(now)
                             save(now)
-                            unsaved = False
-                            break
-                        if now.step == total or time.monotonic() - saved_at > save_seconds:
-                            look(now)
-                            save(now)
-                            unsaved, saved_at = False, time.monotonic()
-                            if now.step == total and leading():
-                                with decorating(path / SAMPLES / "progress.gif"):
-                                    animate(path)
+                            if leading():
+                                stop.spare(partial(show, now, checkpoint))
+                            describe()
+                            if leaving or asked(stop):
+                                break
                         elif now.step % max(1, total // LINES) == 0:
                             log.flush(seconds())
                         yield now
@@ -197,12 +229,40 @@ def recorded(
         except GeneratorExit:  # the caller's own `break`
             if now is not None and unsaved:
                 save(now)
+                describe()
             raise
+        except RuntimeError as e:
+            if not lost(e):
+                raise
+            raise TriptychError(
+                f"another rank has ended, or cannot be reached ({str(e).partition(chr(10))[0]}); {path} holds the last "
+                f"checkpoint, and the same command goes on from it"
+            ) from e
         finally:
             log.flush(seconds())
         if stop.signal is not None:
             at = now.step if now else 0
             raise Interrupted(stop.signal, f"interrupted at step {at} of {total}; saved in {path}: --resume continues")
+
+
+def resumes(resume: bool | None) -> bool:
+    """Whether a run is to be gone on with: what was said, or else whether torchrun is at work, which may restart it."""
+    return dist.is_torchelastic_launched() if resume is None else resume
+
+
+def continues(path: Path, resume: bool | None) -> bool:
+    """Whether there is a run in `path` to go on with, and it is to be."""
+    return resumes(resume) and bool(commit.committed(path))
+
+
+def best_of(path: Path, state: dict[str, Any] | None) -> float:
+    """The best score up to a checkpoint. Scores are taken after it is saved, and so the last one is in the log only."""
+    if state is None:
+        return math.inf
+    scores = [
+        v["held_out/nats"] for v in metrics(path) if v["step"] <= state["position"]["step"] and "held_out/nats" in v
+    ]
+    return min([*scores, *([state["best"]] if state.get("best") is not None else [])], default=math.inf)
 
 
 def check_begin(path: Path) -> None:
@@ -218,7 +278,7 @@ def reopen(model: Generative[Any], data: Data, run: Run, path: Path) -> dict[str
     state = folder.resume(model, path)
     expect(state, STATE, str(path / folder.STATE))
     saved = folder.about(path)
-    expect(saved, {"data": dict, "run": dict}, str(path / folder.CONFIG))
+    expect(saved, {"data": dict, "run": dict, "made_with?": dict}, str(path / folder.CONFIG))
     if saved["data"]["fingerprint"] != data.fingerprint:
         raise UsageError(
             f"{path} was trained on {saved['data']['name']}; {data.name} is not the same data, or it has changed since"
@@ -229,6 +289,8 @@ def reopen(model: Generative[Any], data: Data, run: Run, path: Path) -> dict[str
             raise UsageError(
                 f"{path} was trained with {name}={then.get(name)}, not {now[name]}; a run keeps its settings"
             )
+    for change in changes(saved, model, run) if leading() else []:
+        logger.warning("resuming, %s", change)
     return state
 
 
@@ -295,13 +357,30 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "ranks": ranks.world(),
     }
 
 
-def changes(path: Path) -> list[str]:
-    """What is different now from when the run in `path` was saved, and costs the bit-for-bit guarantee."""
-    then, now = folder.about(path).get("made_with", {}), environment()
-    return [f"{k} was {then.get(k)}, now {now[k]}" for k in ("torch", "threads", "device") if then.get(k) != now[k]]
+def changes(saved: dict[str, Any], model: Generative[Any], run: Run) -> list[str]:
+    """What is different now from when a run's config.json was saved, and whether it costs the same bits."""
+    then, now = saved.get("made_with", {}), environment()
+    compared = [k for k in ("torch", "threads", "device", "ranks") if k in then]  # older runs do not say all
+    out = [f"but not bit for bit: {k} was {then[k]}, now {now[k]}" for k in compared if then[k] != now[k]]
+    steps = saved["run"].get("steps")
+    if steps != run.steps:
+        paced = any(follows(p.optimizer) for stage in model.stages() if stage.steps is None for p in stage.players)
+        lost, what = (
+            ("but not bit for bit: ", "the learning rate")
+            if paced
+            else ("", "what depends on the share of training that is done, if anything does,")
+        )
+        out.append(f"{lost}steps was {steps}, now {run.steps}: {what} goes by the new number from here on")
+    return out
+
+
+def follows(optimizer: Adam | RMSProp) -> bool:
+    """Whether an optimizer's settings depend on how much of a stage is done."""
+    return any(optimizer.settings(at / 8) != optimizer.settings(0.0) for at in range(1, 8))
 
 
 def leading() -> bool:
@@ -311,12 +390,18 @@ def leading() -> bool:
 
 def asked(stop: Stop) -> bool:
     """Whether any rank was asked to stop: all must leave after the same round."""
-    if not dist.is_initialized():
-        return stop.signal is not None
-    flag = torch.tensor(float(stop.signal or 0))
-    dist.all_reduce(flag, dist.ReduceOp.MAX)
-    stop.signal = int(flag.item()) or None
+    stop.signal = int(ranks.largest(stop.signal or 0)) or None
     return stop.signal is not None
+
+
+def agreed(value: bool) -> bool:
+    """Whether it is so for any rank: their clocks differ."""
+    return ranks.largest(value) > 0
+
+
+def lost(e: RuntimeError) -> bool:
+    """Whether it says that another rank does not answer."""
+    return ranks.world() > 1 and (isinstance(e, dist.DistError) or "gloo" in str(e))
 
 
 class Log:
@@ -354,6 +439,6 @@ class Log:
 def setup_ranks() -> None:
     """Joins the process group when started by torchrun; does nothing otherwise."""
     if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
