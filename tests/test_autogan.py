@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 from dataclasses import replace
 from itertools import product
 
@@ -13,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from triptych.core import Images, Points, UsageError
 from triptych.data import data
-from triptych.io import configs
+from triptych.io import configs, tensors
 from triptych.models.gan.autogan import PAPERS, AutoGAN, AutoGANConfig, Cell, CellNet, Generator, initialize
 from triptych.search import autogan as program
 from triptych.search.autogan import Search, Searching, search
@@ -267,6 +269,75 @@ def test_the_program_writes_what_train_takes(squares, tmp_path):
     assert written["protocol"]["reward"].startswith("- log FD") and written["controller"]["seconds"] > 0
     picture = (tmp_path / "found" / "curve.svg").read_text()
     assert picture.startswith("<svg") and "random" in picture
+
+
+class Enough(Exception):
+    pass
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 6, 9, 14])
+def test_a_search_goes_on_from_anywhere_as_if_nothing_had_happened(squares, steps: int):
+    """Within a cell, between two, in rounds and in updates: the same finds, rewards and order, and the same saved."""
+
+    def brightness(images):
+        return images.mean().item()
+
+    settings, kept = replace(TINY, window=3, still=1e-9), []
+    whole = search(squares, settings, brightness)
+
+    def cut(now: Searching) -> None:
+        kept.append(now.state())
+        if len(kept) == steps:
+            kept.append(tensors.unpack_tree(*tensors.pack_tree(now.state()), "a checkpoint"))
+            raise Enough
+
+    with pytest.raises(Enough):
+        search(squares, settings, brightness, after=cut)
+    torch.manual_seed(99)  # the global state must not matter
+    assert search(squares, settings, brightness, state=kept[-1]) == whole
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_search_and_the_same_command_goes_on(squares, tmp_path, monkeypatch, capsys, number, code):
+    fields = configs.to_json(TINY)
+    changes = [f"{k}={json.dumps(v)}" for k, v in fields.items() if k not in ("adam", "learn")]
+
+    def play(out: str) -> None:
+        program.main(["--data", squares.opened["source"], "--out", str(tmp_path / out), *changes])
+
+    def found(out: str) -> dict:
+        written = json.loads((tmp_path / out / "search.json").read_text())
+        return {name: {k: v for k, v in written[name].items() if k != "seconds"} for name in ("controller", "random")}
+
+    play("whole")
+    step, steps = Searching.step, []
+
+    def stepped(self: Searching) -> None:
+        step(self)
+        steps.append(1)
+        if len(steps) in (4, 25):  # the second is in the random search
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Searching, "step", stepped)
+    for _ in range(2):
+        with pytest.raises(SystemExit) as end:
+            play("cut")
+        assert end.value.code == code and "saved in" in capsys.readouterr().err
+    play("cut")
+    assert found("cut") == found("whole")
+    before = (tmp_path / "cut" / "search.json").read_bytes()
+    play("cut")  # is done
+    assert (tmp_path / "cut" / "search.json").read_bytes() == before
+    for more, said in ((["seed=5"], "holds a search with settings"), (["--no-resume"], "already holds a search")):
+        with pytest.raises(SystemExit) as end:
+            program.main(["--data", squares.opened["source"], "--out", str(tmp_path / "cut"), *changes, *more])
+        assert end.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_an_empty_name_is_no_folder(capsys):
+    with pytest.raises(SystemExit) as end:
+        program.main(["--data", "mnist", "--out", ""])
+    assert end.value.code == 2 and "name a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("asked", [["--data", "nothing"], ["--data", "mnist", "wdth=3"], ["--data", "gaussians-25"]])

@@ -16,11 +16,12 @@ controller that never learns.
 import argparse
 import json
 import logging
+import math
 import platform
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import pvariance
@@ -48,9 +49,8 @@ from triptych.core import (
     mix,
 )
 from triptych.data import data as open_data
-from triptych.errors import TriptychError
-from triptych.io import configs, outputs
-from triptych.io.commit import write_atomic
+from triptych.errors import Interrupted, TriptychError
+from triptych.io import commit, configs, outputs, tensors
 from triptych.io.lock import writing
 from triptych.losses import adversarial
 from triptych.models.gan.autogan import Cell, Discriminator, Generator, initialize
@@ -59,7 +59,8 @@ from triptych.report.charts import Chart, Series, lines
 from triptych.search.controller import Controller, Draft, State, every_cell
 from triptych.search.rewards import Closeness, InceptionScore, Reward, reduced
 from triptych.training import turn
-from triptych.training.loop import rows
+from triptych.training.loop import restore, rows
+from triptych.training.signals import Stop, catching
 
 log = logging.getLogger(__name__)
 
@@ -222,6 +223,96 @@ class Searching:
         self.start()
         zeros = torch.zeros(1, settings.hidden)
         self.beam = [Kept((), (zeros, zeros))]
+        self.trials, self.finalists = list[Trial](), list[Trial]()
+        self.begin_cell(0)
+
+    def begin_cell(self, cell: int) -> None:
+        """A new controller, for so many cells before its own; none once all have been searched."""
+        self.cell, self.iteration, self.shared_done, self.updates_done = cell, 0, 0, 0
+        self.baseline: float | None = None
+        if cell < len(self.settings.iterations):
+            self.controller = Controller(self.settings.hidden, cell)
+            self.optimizer = torch.optim.Adam(self.controller.parameters(), self.settings.rate, betas=(0.0, 0.9))
+
+    @property
+    def done(self) -> bool:
+        return self.cell == len(self.settings.iterations)
+
+    def step(self) -> None:
+        """A round of the shared network, or an update of the controller; and what is due after it."""
+        s = self.settings
+        if self.shared_done < s.shared_steps:
+            self.round(self.controller)
+            self.shared_done += 1
+        else:
+            self.update()
+            self.updates_done += 1
+        if self.updates_done < s.controller_steps:
+            return
+        self.shared_done, self.updates_done, self.iteration = 0, 0, self.iteration + 1
+        where = f"cell {self.cell + 1}, iteration {self.iteration} of {s.iterations[self.cell]}"
+        log.info("%s: mean reward %.3f", where, self.baseline)
+        if self.iteration == s.iterations[self.cell]:
+            found = self.selected(self.controller)
+            self.finalists = [trial for trial, _ in found]
+            self.beam = [kept for _, kept in found[: s.beam]]
+            self.begin_cell(self.cell + 1)
+
+    def update(self) -> None:
+        """The controller learns from the reward of one generator (Section 3.2)."""
+        s = self.settings
+        cells, draft = self.write(self.controller)
+        self.trials.append(trial := self.tried(cells))
+        baseline = trial.reward if self.baseline is None else self.baseline
+        loss = (baseline - trial.reward) * draft.log_prob - s.entropy * draft.entropy
+        self.baseline = torch.lerp(torch.tensor(trial.reward), torch.tensor(baseline), s.baseline).item()
+        if s.learn:
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+
+    def found(self) -> Found:
+        """What came of it."""
+        return Found(self.finalists[0], tuple(self.finalists), tuple(self.trials), self.resets)
+
+    COUNTERS = ("rounds", "drawn", "resets", "cell", "iteration", "shared_done", "updates_done", "baseline")
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `load` goes on from: JSON values and tensors."""
+        return {
+            "at": {name: getattr(self, name) for name in self.COUNTERS},
+            "shared": self.shared.state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            "losses": {name: list(kept) for name, kept in self.losses.items()},
+            "controller": self.controller.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "beam": [{"cells": cells_json(kept.cells), "state": list(kept.state)} for kept in self.beam],
+            "trials": [trial_json(trial) for trial in self.trials],
+            "finalists": [trial_json(trial) for trial in self.finalists],
+            "coins": self.coins.get_state(),
+            "lots": self.lots.getstate(),
+            "random": torch.get_rng_state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Goes to where another search of the same data and settings stood, torch's global generator too."""
+        self.begin_cell(min(state["at"]["cell"], len(self.settings.iterations) - 1))
+        for name in self.COUNTERS:
+            setattr(self, name, state["at"][name])
+        self.shared.load_state_dict(state["shared"])
+        for name, optimizer in self.optimizers.items():
+            restore(optimizer, state["optimizers"][name])
+        for name, kept in self.losses.items():
+            kept.extend(state["losses"][name])
+        self.controller.load_state_dict(state["controller"])
+        restore(self.optimizer, state["optimizer"])
+        self.beam = [Kept(cells_from(kept["cells"]), tuple(kept["state"])) for kept in state["beam"]]
+        self.trials = [trial_from(trial) for trial in state["trials"]]
+        self.finalists = [trial_from(trial) for trial in state["finalists"]]
+        self.coins.set_state(state["coins"])
+        version, numbers, gauss = state["lots"]
+        self.lots.setstate((version, tuple(numbers), gauss))
+        torch.set_rng_state(state["random"])
 
     def start(self) -> None:
         """The shared network, new."""
@@ -272,36 +363,31 @@ class Searching:
         return sorted(found.values(), key=lambda one: -one[0].reward)
 
 
-def search(data: Data, settings: Search, reward: Reward) -> Found:
+def search(
+    data: Data,
+    settings: Search,
+    reward: Reward,
+    *,
+    state: dict[str, Any] | None = None,
+    after: Callable[[Searching], None] | None = None,
+) -> Found:
     """Searches for a generator of len(settings.iterations) cells; `data` is what the shared network is trained on.
 
-    Seeded; torch's global generator is left as it was. Raises UsageError if the images are too small for so many cells.
+    Seeded; torch's global generator is left as it was. `after` is called after every step, and may keep the search's
+    `state()`: from there another call goes on, bit for bit.
+
+    Raises UsageError if the images are too small for so many cells.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(settings.seed))
-        now, trials = Searching(data, settings, reward), list[Trial]()
-        for before, iterations in enumerate(settings.iterations):
-            controller = Controller(settings.hidden, before)
-            optimizer = torch.optim.Adam(controller.parameters(), settings.rate, betas=(0.0, 0.9))
-            baseline: float | None = None
-            for i in range(iterations):
-                for _ in range(settings.shared_steps):
-                    now.round(controller)
-                for _ in range(settings.controller_steps):
-                    cells, draft = now.write(controller)
-                    trials.append(trial := now.tried(cells))
-                    baseline = trial.reward if baseline is None else baseline
-                    loss = (baseline - trial.reward) * draft.log_prob - settings.entropy * draft.entropy
-                    baseline = torch.lerp(torch.tensor(trial.reward), torch.tensor(baseline), settings.baseline).item()
-                    if settings.learn:
-                        optimizer.zero_grad()
-                        loss.backward()  # type: ignore[no-untyped-call]
-                        optimizer.step()
-                log.info("cell %d, iteration %d of %d: mean reward %.3f", before + 1, i + 1, iterations, baseline)
-            finalists = now.selected(controller)
-            now.beam = [kept for _, kept in finalists[: settings.beam]]
-    ranked = tuple(trial for trial, _ in finalists)
-    return Found(ranked[0], ranked, tuple(trials), now.resets)
+        now = Searching(data, settings, reward)
+        if state is not None:
+            now.load(state)
+        while not now.done:
+            now.step()
+            if after is not None:
+                after(now)
+    return now.found()
 
 
 # what is kept of it
@@ -310,15 +396,30 @@ def search(data: Data, settings: Search, reward: Reward) -> Found:
 def as_json(found: Found) -> dict[str, Any]:
     """All but the controller, as JSON values."""
 
-    def one(trial: Trial) -> dict[str, Any]:
-        return {**asdict(trial), "cells": cells_json(trial.cells)}
-
     return {
-        "best": one(found.best),
-        "finalists": [one(t) for t in found.finalists],
-        "trials": [one(t) for t in found.trials],
+        "best": trial_json(found.best),
+        "finalists": [trial_json(t) for t in found.finalists],
+        "trials": [trial_json(t) for t in found.trials],
         "resets": found.resets,
     }
+
+
+def from_json(found: dict[str, Any]) -> Found:
+    """The inverse of `as_json`."""
+    finalists, trials = (tuple(trial_from(t) for t in found[name]) for name in ("finalists", "trials"))
+    return Found(trial_from(found["best"]), finalists, trials, found["resets"])
+
+
+def trial_json(trial: Trial) -> dict[str, Any]:
+    return {**asdict(trial), "cells": cells_json(trial.cells)}
+
+
+def trial_from(saved: dict[str, Any]) -> Trial:
+    return Trial(cells_from(saved["cells"]), saved["reward"], saved["rounds"])
+
+
+def cells_from(saved: Sequence[dict[str, Any]]) -> tuple[Cell, ...]:
+    return tuple(configs.from_json(Cell, cell, "a cell") for cell in saved)
 
 
 def cells_json(cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -338,6 +439,13 @@ def curve(searches: dict[str, Found], reward: str) -> str:
     return lines(Chart(title="Rewards", series=series, x_label="generators tried", y_label=reward, caption=caption))
 
 
+def folder(text: str) -> Path:
+    """A folder's name from the command line."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; name a folder")
+    return Path(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m triptych.search.autogan",
@@ -345,46 +453,122 @@ def main(arguments: Sequence[str] | None = None) -> None:
         'triptych train autogan-mnist --data mnist --out DIR "cells=$(cat OUT/cells.json)"',
     )
     parser.add_argument("--data", required=True, metavar="SOURCE", help="images; those of its training part are used")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="for search.json, cells.json, curve.svg")
+    parser.add_argument(
+        "--out", required=True, type=folder, metavar="DIR", help="for search.json, cells.json, curve.svg, checkpoint/"
+    )
     parser.add_argument("--reward", choices=("closeness", "inception-score"), default="closeness")
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go on with the search in DIR, if there is one, bit for bit (the default)",
+    )
+    parser.add_argument("--save-seconds", type=float, default=60, metavar="S", help="time between checkpoints")
     parser.add_argument("settings", nargs="*", metavar="FIELD=VALUE", help="fields of Search: width=32 seed=1")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        source, settings = open_data(args.data), configs.override(Search(), args.settings)
-        searchable(source, settings)
-        outputs.check_files(args.out, WRITTEN)
-        with writing(args.out):
-            run(source, settings, Closeness(source) if args.reward == "closeness" else InceptionScore(), args.out)
-    except TriptychError as e:
-        parser.exit(e.exit_code, f"error: {e}\n")
+    with catching() as stop:
+        try:
+            source, settings = open_data(args.data), configs.override(Search(), args.settings)
+            searchable(source, settings)
+            reward = Closeness(source) if args.reward == "closeness" else InceptionScore()
+            options = {"resume": args.resume, "save_seconds": args.save_seconds, "stop": stop}
+            with writing(args.out):
+                run(source, settings, reward, args.out, **options)
+        except TriptychError as e:
+            parser.exit(e.exit_code, f"error: {e}\n")
+        except Interrupted as e:
+            parser.exit(e.exit_code, f"{e}\n")
 
 
 WRITTEN = ("search.json", "cells.json", "cells-random.json", "curve.svg")
+CHECKPOINT = "checkpoint"
+STATE, TENSORS = "state.json", "state.safetensors"
 
 
-def run(source: Data, settings: Search, reward: Closeness | InceptionScore, out: Path) -> None:
-    """The search and the random one, each written to the folder once it is done."""
-    searches, about = dict[str, Found](), dict[str, Any]()
+def run(
+    source: Data,
+    settings: Search,
+    reward: Closeness | InceptionScore,
+    out: Path,
+    *,
+    resume: bool = False,
+    save_seconds: float = 60,
+    stop: Stop | None = None,
+) -> None:
+    """The search and the random one, each written to the folder once it is done, and both as far as they are to
+    checkpoint/ every `save_seconds` and when `stop` is asked for.
+
+    Raises UsageError if the folder holds a search that is not to be gone on with, or another one; Interrupted after a
+    checkpoint.
+    """
+    protocol = {
+        "data": source.name,
+        "fingerprint": source.fingerprint,
+        "reward": f"{reward.name}, {settings.images} samples of the same z, at the resolution of the last cell",
+        "settings": configs.to_json(settings),
+    }
+    saved = reopen(out, protocol) if resume else None
+    if saved is None:
+        if (out / CHECKPOINT).exists():
+            raise UsageError(f"{out} already holds a search; --resume goes on with it, another --out starts afresh")
+        outputs.check_files(out, WRITTEN)
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    about: dict[str, Any] = saved["done"] if saved else {}
+    last = -math.inf  # the first step is kept at once: the folder is a search's from then on
+
     for name, learn in (("controller", True), ("random", False)):
-        log.info("%s search", name)
-        began = time.monotonic()
-        searches[name] = search(source, replace(settings, learn=learn), reward)
-        about[name] = {**as_json(searches[name]), "seconds": time.monotonic() - began}
-        written = {
-            "protocol": {
-                "data": source.name,
-                "reward": f"{reward.name}, {settings.images} samples of the same z, at the resolution of the last cell",
-                "settings": configs.to_json(settings),
-                "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-            },
-            **about,
-        }
-        file = "cells.json" if learn else "cells-random.json"
-        write_atomic(out / "search.json", (json.dumps(written, indent=1) + "\n").encode())
-        write_atomic(out / file, (json.dumps(cells_json(searches[name].best.cells)) + "\n").encode())
-        write_atomic(out / "curve.svg", curve(searches, reward.name).encode())
-        log.info("%s: reward %.3f, %s", name, searches[name].best.reward, cells_json(searches[name].best.cells))
+        if name in about:
+            continue
+        ours = saved is not None and saved["name"] == name
+        spent, began = saved["seconds"] if saved and ours else 0.0, time.monotonic()
+        log.info("%s search%s", name, ", gone on with" if ours else "")
+
+        def keep(now: Searching | None, name: str = name, spent: float = spent, began: float = began) -> None:
+            nonlocal last
+            seconds = spent + time.monotonic() - began
+            state = {"protocol": protocol, "machine": machine, "name": name, "done": about, "seconds": seconds}
+            plain, tensors_ = tensors.pack_tree({**state, "search": now.state() if now else None})
+            commit.commit(out / CHECKPOINT, {STATE: plain, TENSORS: tensors_})
+            last = time.monotonic()
+
+        def after(now: Searching, keep: Callable[[Searching], None] = keep) -> None:
+            asked = stop.signal if stop is not None else None
+            if asked is not None or time.monotonic() - last > save_seconds:
+                keep(now)
+            if asked is not None:
+                raise Interrupted(asked, f"interrupted after {now.rounds} rounds; saved in {out}: --resume goes on")
+
+        state = saved["search"] if saved and ours else None
+        found = search(source, replace(settings, learn=learn), reward, state=state, after=after)
+        about[name] = {**as_json(found), "seconds": spent + time.monotonic() - began}
+        write(out, name, found, {"protocol": {**protocol, "machine": machine}, **about}, reward.name)
+        keep(None)
+
+
+def write(out: Path, name: str, found: Found, written: dict[str, Any], reward: str) -> None:
+    """What came of a search, and of those before it."""
+    searches = {name: from_json(written[name]) for name in written if name != "protocol"}
+    file = "cells.json" if name == "controller" else "cells-random.json"
+    commit.write_atomic(out / "search.json", (json.dumps(written, indent=1) + "\n").encode())
+    commit.write_atomic(out / file, (json.dumps(cells_json(found.best.cells)) + "\n").encode())
+    commit.write_atomic(out / "curve.svg", curve(searches, reward).encode())
+    log.info("%s: reward %.3f, %s", name, found.best.reward, cells_json(found.best.cells))
+
+
+def reopen(out: Path, protocol: dict[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint of a search; None if there is none yet. Raises UsageError if it is of another search."""
+    path = out / CHECKPOINT
+    if not commit.committed(path):
+        return None
+    files = commit.read(path, [STATE, TENSORS])
+    saved: dict[str, Any] = tensors.unpack_tree(files[STATE], files[TENSORS], str(path / TENSORS))
+    then = saved.get("protocol", {})
+    changed = [k for k in protocol if then.get(k) != protocol[k]]
+    if changed:
+        k = changed[0]
+        raise UsageError(f"{out} holds a search with {k} {then.get(k)}, not {protocol[k]}; name another --out")
+    return saved
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ from triptych.io.lock import writing
 from triptych.nn import ranks
 from triptych.tasks.task import Posed, to_json
 from triptych.training import Round, Run
+from triptych.training.signals import Stop, catching
 from triptych.verbs.card import write_card
 from triptych.verbs.decoration import METRICS, SAMPLES, animate, decorating, log_lines, metrics, shots_of
 from triptych.verbs.opening import as_data
 from triptych.verbs.pictured import Shots
 from triptych.verbs.score import score
 from triptych.verbs.show import first_line
-from triptych.verbs.signals import Stop, catching
 from triptych.verbs.watch import Watch
 
 logger = logging.getLogger(__name__)
