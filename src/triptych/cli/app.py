@@ -3,13 +3,16 @@
 Verbs import what they need when they run: `triptych --help` and `triptych models` do not load torch.
 """
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
 from triptych import __version__
 from triptych.cli import applying, looking, measuring, output, running, using
+from triptych.errors import UsageError
 
 app = typer.Typer(
     name="triptych",
@@ -73,3 +76,20 @@ app.command(
     short_help="Use a trained model on your own pictures.",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(applying.apply)
+
+
+def check_names(words: Sequence[str]) -> None:
+    """Raises UsageError where the name of a file or folder is empty: Python would take it for the current folder."""
+    verb = next((verb for verb in VERBS if words and verb.__name__ == words[0]), None)
+    if verb is None:
+        return
+    found: Any = typer.main.get_command(app)
+    options = {opt: p.name for p in found.commands[words[0]].params for opt in p.opts if opt.startswith("-")}
+    takes = {name for name, kind in get_type_hints(verb).items() if Path in (kind, *get_args(kind))} | {"source"}
+    named = {opt for opt, name in options.items() if name in takes}
+    for before, word in pairwise(words):
+        option, equals, value = word.partition("=")
+        if equals and not value and option in named:
+            raise UsageError(f"{option} is empty: it takes a name")
+        if not word and (before in named or before not in options):
+            raise UsageError(f"{before if before in named else 'a name'} is empty: it takes a name")

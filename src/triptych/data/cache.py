@@ -16,19 +16,19 @@ from triptych.data.sink import CannotWrite, Options, Reader, writing
 log = logging.getLogger(__name__)
 
 
-def cache_folder(cache: str | Path | None) -> Path:
-    """`cache`, or TRIPTYCH_CACHE, or the user's cache folder of this platform."""
+def cache_folder(cache: str | Path | None) -> Path | None:
+    """`cache`, or TRIPTYCH_CACHE, or the user's cache folder of this platform; None for a user without a home."""
     if cache is not None:
         return Path(cache)
     if chosen := os.environ.get("TRIPTYCH_CACHE"):
         return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "triptych"
+    if said := os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"):
+        return Path(said) / "triptych"
+    places = {"win32": ("AppData", "Local"), "darwin": ("Library", "Caches")}
+    try:
+        return Path.home().joinpath(*places.get(sys.platform, (".cache",)), "triptych")
+    except RuntimeError:  # no HOME, and an account that this machine does not know (a container's, say)
+        return None
 
 
 def cached(name: str, stamp: str, read: Reader, options: Options, cache: str | Path | None) -> Pack:
@@ -39,7 +39,11 @@ def cached(name: str, stamp: str, read: Reader, options: Options, cache: str | P
     memory and a warning is logged.
     """
     key = sha256_of(str(FORMAT), str(READING), stamp, str(options))[:32]
-    folder = cache_folder(cache) / "data" / f"{''.join(c if c.isalnum() else '-' for c in name)[:40]}-{key}"
+    base = cache_folder(cache)
+    if base is None:
+        log.warning("there is no home folder for a cache: %s is held in memory; TRIPTYCH_CACHE names a place", name)
+        return build(name, read, options, None)
+    folder = base / "data" / f"{''.join(c if c.isalnum() else '-' for c in name)[:40]}-{key}"
     if (folder / "meta.json").exists():
         try:
             return trusted(folder)

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,8 +35,8 @@ def commit(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         finish(folder)
-        for left in folder.glob(".draft-*"):  # by a process that was killed: a folder has one writer
-            shutil.rmtree(left, ignore_errors=True)
+        sweep(folder)
+        shutil.rmtree(draft, ignore_errors=True)  # of a process that had our number
         draft.mkdir()
         for name, data in written.items():
             write_synced(draft / name, data)
@@ -141,9 +142,12 @@ def write_atomic(path: str | Path, data: bytes) -> Path:
     Raises ResourceError where the disk is full, UsageError where the path cannot be written.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name[:100]}.{os.getpid()}")
+    draft = path.with_name(f".{path.name[:100]}.{os.getpid()}.triptych")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent.resolve() not in SWEPT:
+            SWEPT.add(path.parent.resolve())
+            sweep(path.parent)
         try:
             write_synced(draft, data)
             draft.replace(path)
@@ -152,6 +156,37 @@ def write_atomic(path: str | Path, data: bytes) -> Path:
     except OSError as e:
         raise explain(e, path) from e
     return path
+
+
+DRAFT = re.compile(r"\.draft-(\d{1,10})|\..+\.(\d{1,10})\.triptych")
+"""What is written before it gets its own name: a commit's folder, and a single file; with the writer's number."""
+SWEPT = set[Path]()
+"""Folders that this process has looked through before it wrote single files to them: once is enough."""
+
+
+def sweep(folder: Path) -> None:
+    """Takes away what processes that were killed have left half written; not what a living one is writing."""
+    for left in folder.iterdir():
+        found = DRAFT.fullmatch(left.name)
+        if found is None or alive(int(found[1] or found[2])):
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def alive(process: int) -> bool:
+    """Whether there is a process of this number, as far as this system tells."""
+    if process == os.getpid() or os.name != "posix":
+        return True  # this one, in another thread; elsewhere asking would be a signal
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
 
 
 def checksum(data: bytes) -> str:

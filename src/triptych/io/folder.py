@@ -215,8 +215,9 @@ def keep(folder: Path | str, step: int, last: int, kind: str = "step") -> None:
                 link(path / name, draft / name)
             draft.rename(target)
         kept = sorted(p for p in target.parent.iterdir() if p.name.startswith(f"{kind}-"))
-        for old in [*kept[:-last], *target.parent.glob(".draft-*")]:
+        for old in kept[:-last]:
             shutil.rmtree(old, ignore_errors=True)
+        commit.sweep(target.parent)
     except OSError as e:
         shutil.rmtree(draft, ignore_errors=True)
         raise commit.explain(e, target) from e

@@ -32,7 +32,7 @@ def doctor() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "torch threads": torch.get_num_threads(),
         "bf16": "in hardware" if fast_bf16(cuda) else "slow here: keep --precision fp32",
-        "cache": str(cache_folder(None)),
+        "cache": str(cache_folder(None) or "none: there is no home folder; TRIPTYCH_CACHE names a place"),
     }
     extras = [
         {

@@ -34,7 +34,10 @@ class Fetched:
 
 
 def place_of(recipe: Recipe, cache: str | Path | None) -> Path:
-    return cache_folder(cache) / "library" / recipe.name
+    base = cache_folder(cache)
+    if base is None:
+        raise DataError(f"there is no home folder to keep {recipe.name} in; TRIPTYCH_CACHE names a place")
+    return base / "library" / recipe.name
 
 
 def about(recipe: Recipe, cache: str | Path | None) -> dict[str, Any] | None:
