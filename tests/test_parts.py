@@ -47,7 +47,11 @@ def parts_of(model: Generative[Any], parts: int, n: int = N) -> list[Batch[Any]]
     slices = [slice(i * each, (i + 1) * each) for i in range(parts)]
     found = [data.fetch(torch.arange(n)[s], StepNoise(3, n, s)) for s in slices]
     kind = next(model.parameters()).dtype
-    return [replace(b, x=b.x.to(kind) if b.x.is_floating_point() else b.x, noise=Typed(b.noise, kind)) for b in found]
+
+    def typed(t: torch.Tensor) -> torch.Tensor:
+        return t.to(kind) if t.is_floating_point() else t
+
+    return [replace(b, x=typed(b.x), given=b.given and b.given.map(typed), noise=Typed(b.noise, kind)) for b in found]
 
 
 class Typed:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from triptych.core import IntegrityError
+from triptych.core import DataError, IntegrityError
 from triptych.data.files import sha256_of, shown
 from triptych.data.packs import FORMAT, READING, Pack, build, open_pack
 from triptych.data.sink import CannotWrite, Options, Reader, writing
@@ -29,6 +29,14 @@ def cache_folder(cache: str | Path | None) -> Path | None:
         return Path.home().joinpath(*places.get(sys.platform, (".cache",)), "triptych")
     except RuntimeError:  # no HOME, and an account that this machine does not know (a container's, say)
         return None
+
+
+def keeping(what: str, cache: str | Path | None = None) -> Path:
+    """The cache folder, for what has to be kept. Raises DataError for a user without a home."""
+    base = cache_folder(cache)
+    if base is None:
+        raise DataError(f"there is no home folder to keep {what} in; TRIPTYCH_CACHE names a place")
+    return base
 
 
 def cached(name: str, stamp: str, read: Reader, options: Options, cache: str | Path | None) -> Pack:

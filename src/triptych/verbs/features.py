@@ -62,13 +62,17 @@ def made(
     kind = cast(Name, name)
     shape = images.shape[1], images.shape[2], images.shape[3]
     key = hashlib.sha256(f"{name} {train.fingerprint} {shape} {seconds:g} {RECIPE}".encode()).hexdigest()[:32]
-    file = cache_folder(cache) / "features" / f"{name}-{key}.safetensors"
-    if kept := restored(kind, shape, file):
+    base = cache_folder(cache)
+    file = None if base is None else base / "features" / f"{name}-{key}.safetensors"
+    if file is not None and (kept := restored(kind, shape, file)):
         return kept
     x, y = labeled(train, max(1, BYTES // images[0].numel()))
     classes = train.given.classes if isinstance(train.given, Labels | PartialLabels) else None
     log.info("training %s features on %s: about %.0f s of one core or less, then kept", name, train.name, seconds)
     learned = cast(Trained, metrics.extractor(name, x, y, classes=classes, seconds=seconds))
+    if file is None:
+        log.warning("%s features are not kept: there is no home folder; TRIPTYCH_CACHE names a place", name)
+        return learned
     try:
         commit.write_atomic(file, tensors.pack(learned.tensors()))
     except TriptychError as e:

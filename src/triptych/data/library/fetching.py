@@ -13,7 +13,7 @@ from typing import Any
 
 from triptych.core import DataError, IntegrityError, TriptychError
 from triptych.core.reading import MOST_JSON, parse_json, read_file
-from triptych.data.cache import cache_folder, sweep
+from triptych.data.cache import keeping, sweep
 from triptych.data.files import sha256_file, shown
 from triptych.data.library.packages import bring, cannot_write
 from triptych.data.library.recipe import Archives, Folder, Recipe
@@ -34,10 +34,7 @@ class Fetched:
 
 
 def place_of(recipe: Recipe, cache: str | Path | None) -> Path:
-    base = cache_folder(cache)
-    if base is None:
-        raise DataError(f"there is no home folder to keep {recipe.name} in; TRIPTYCH_CACHE names a place")
-    return base / "library" / recipe.name
+    return keeping(recipe.name, cache) / "library" / recipe.name
 
 
 def about(recipe: Recipe, cache: str | Path | None) -> dict[str, Any] | None:
