@@ -15,5 +15,5 @@ def l1(x: Pictures, y: Pictures) -> Float[Tensor, ""]:
 
 def psnr(x: Pictures, y: Pictures) -> Float[Tensor, ""]:
     """10 log10(2^2 / E (x - y)^2) in decibels of each picture, on average: to watch training by, not to report."""
-    error = (full(x) - full(y).clamp(-1, 1)).square().flatten(1).mean(1)
-    return 10 * (4 / error.clamp(min=1e-10)).log10().mean()
+    off = (full(x) - full(y).clamp(-1, 1)).square().flatten(1).mean(1)
+    return 10 * (4 / off.clamp(min=1e-10)).log10().mean()

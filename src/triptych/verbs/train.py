@@ -143,7 +143,6 @@ def recorded(
     total = sum(stage.rounds(run.steps) for stage in model.stages())
     spent, started, saved_at = state["seconds"] if state else 0.0, time.monotonic(), time.monotonic()
     shots = Shots(model, held or data, path, pictures, total)
-    when = frozenset(shots.when)  # the same on every rank, whatever comes of them
     now: Round | None = None
     began = state["position"]["step"] if state else 0
     unsaved = False
@@ -217,9 +216,10 @@ def recorded(
                         log.add(logs, now.step)
                         if watch is not None:
                             watch.observe(now.stage, logs)
-                        checkpoint = now.step == total or agreed(time.monotonic() - saved_at > save_seconds)
+                        checkpoint = now.step == total or time.monotonic() - saved_at > save_seconds
+                        due = agreed(checkpoint or now.step in shots.when)
                         leaving = asked(stop)
-                        if leaving or checkpoint or now.step in when:
+                        if leaving or due:
                             if on_collapse != "warn" and not leaving:
                                 look(now)
                             save(now)
