@@ -336,7 +336,7 @@ def test_what_is_not_in_the_space_is_refused() -> None:
     x, given = items_of(classes, 3)
     with pytest.raises(UsageError, match="needs a condition"):
         compress(classes, x)
-    with pytest.raises(UsageError, match="y has values"):
+    with pytest.raises(UsageError, match="condition has values"):
         compress(classes, x, Label(given.y + 9))
 
 

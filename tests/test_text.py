@@ -455,9 +455,9 @@ def test_from_a_text_to_samples(file: Path, tmp_path: Path, monkeypatch: pytest.
     for words, code, sentence in (
         (["--prefix", "the qüeen", "--out", "x.txt"], 2, "no token for 'q'"),
         (["--prefix", "the king said unto his servant", "--out", "x.txt"], 2, "holds 24"),
-        (["--temperature", "-1", "--out", "x.txt"], 2, "temperature=-1"),
-        (["--top-p", "2", "--out", "x.txt"], 2, "top_p=2"),
-        (["--top-k", "0", "--out", "x.txt"], 2, "top_k=0"),
+        (["--temperature", "-1", "--out", "x.txt"], 2, "temperature -1"),
+        (["--top-p", "2", "--out", "x.txt"], 2, "top-p 2"),
+        (["--top-k", "0", "--out", "x.txt"], 2, "top-k 0"),
         (["--out", "x.html"], 2, r".txt"),
     ):
         found, said = command(monkeypatch, capsys, "sample", tmp_path / "run", *words)
