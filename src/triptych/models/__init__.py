@@ -116,7 +116,7 @@ def register(model: "type[Generative[Any]]") -> "type[Generative[Any]]":
     same = known is not None and (known.where, known.cls) == (model.__module__, model.__name__)
     if name in own() or (known is not None and not same):
         raise UsageError(f"there is a model {name!r} already; give {model.__name__} another name")
-    said = getattr(import_module(model.__module__), "PAPER", None)
+    said = getattr(sys.modules[model.__module__], "PAPER", None)
     paper = said if isinstance(said, Paper) else Paper(called=name, title="", authors="", year=0, url="")
     FOREIGN[name] = Entry(name, "plugin", paper, model.__module__, model.__name__, model)
     return model
