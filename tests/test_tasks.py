@@ -253,5 +253,25 @@ def test_an_autoregressive_model_fills_holes_exactly() -> None:
         task.ask(model, picture=np.zeros((5, 4), np.uint8), mask=mask)
 
 
+def test_whole_pictures_are_answered_in_tiles_and_measured_beside_baselines(tmp_path) -> None:
+    from triptych.models.translation.sr_compact import SRCompact, SRCompactConfig
+    from triptych.tasks.measuring import whole_pictures
+
+    random = np.random.default_rng(0)
+    for name, size in {"train/a": (60, 50), "test/a": (50, 45), "test/b": (41, 64)}.items():
+        coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        coarse.resize(size, Image.Resampling.BICUBIC).save(tmp_path / f"{name}.png")
+    test = posed(tt.data(tmp_path, crop=24, split="test"), SuperResolution(times=2))
+    model = SRCompact(SRCompactConfig(x=tt.Images(3, 24, 24), given=tt.Images(3, 12, 12), width=4, depth=1))
+    psnr, ssim = whole_pictures(model.eval(), test)
+    assert psnr.name == "PSNR, whole pictures" and psnr.n == "2 whole pictures"
+    # a new network is the nearest-neighbor enlargement (`tests/test_sr_compact.py`)
+    assert psnr.value == pytest.approx(psnr.baselines["nearest"], abs=1e-3)
+    assert ssim.value == pytest.approx(ssim.baselines["nearest"], abs=1e-4)
+    assert psnr.baselines["bicubic"] > psnr.baselines["nearest"]
+    assert whole_pictures(model, posed(Examples(X), SuperResolution(times=2))) == ()
+
+
 def test_columns_are_what_a_data_set_serves() -> None:
     assert columns_of(Examples(X)) == {"x": X}

@@ -52,16 +52,29 @@ def models(
 
 
 def show(model: ModelName, as_json: Json = False) -> None:
-    """A model's fields with their meaning and defaults, its players, presets, size and source."""
+    """A model's fields with their meaning and defaults, its players, presets, size and source; a task's likewise."""
+    from triptych.tasks import TASKS
     from triptych.verbs.show import show as describe
+    from triptych.verbs.show import show_task
 
+    if model in TASKS:
+        task = show_task(model)
+        if as_json:
+            output.dump(task)
+            return
+        output.say(f"{model}: {task['does']}; trains {task['model']} if no --model is named")
+        settings = [[f["field"], str(f["value"]), f["doc"]] for f in task["fields"]]
+        output.table("Settings", ["setting", "value", "meaning"], settings)
+        flags = [[f["flag"], str(f["default"])] for f in task["flags"]]
+        output.table("Flags of triptych apply", ["flag", "default"], flags)
+        return
     about = describe(model)
     if as_json:
         output.dump(about)
         return
     kind = f"{about['family']}; takes {', '.join(about['takes'])}; likelihood: {about['likelihood']}"
-    output.say(f"{about['title']} ({about['year']}), {kind}")
-    output.say(f"{about['authors']}. {about['paper']}. {about['url']}")
+    output.say(f"{about['called']} ({about['year']}), {kind}")
+    output.say(f"{about['authors']}. {about['title']}. {about['url']}")
     output.say(f"{about['parameters']:,} parameters as configured below; source: {about['source']}")
     output.table(
         "Fields", ["field", "value", "meaning"], [[f["field"], str(f["value"]), f["doc"]] for f in about["fields"]]

@@ -46,6 +46,8 @@ class Inpainting:
     hole: Kind = "mixed"
     """What is hidden in training: "box", "strokes", now one and now the other, or the "center"."""
 
+    step: ClassVar[None] = None
+
     @property
     def model(self) -> str:
         return "deepfill-64"

@@ -3,10 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.core import Generative, Given, ItemNoise, UsageError
+from triptych.core import Generative, Given, ItemNoise, Picture, UsageError
+from triptych.data import Crops
+from triptych.inference import tiling
 from triptych.metrics import Measurement
 from triptych.tasks.task import Posed
 
@@ -48,6 +51,48 @@ def against_truth(
         replace(m, baselines={name: rival[m.name].value for name, rival in zip(names, rivals, strict=True)})
         for m in own.values()
     )
+
+
+def whole_pictures(
+    model: Generative[Any], test: Posed, *, limit: int | None = None, seed: int = 0
+) -> tuple[Measurement, ...]:
+    """As `against_truth`, of whole held-out pictures, each of its own size and answered in tiles, not of crops.
+
+    Empty for data that are no crops of larger pictures, and for tasks whose conditions are of a crop's size.
+    """
+    data, task = test.data, test.task
+    if not isinstance(data, Crops) or task.step is None:
+        return ()
+    found: dict[str, list[list[Measurement]]] = {name: [] for name in ("", *task.baselines())}
+    n = len(data.pictures) if limit is None else min(limit, len(data.pictures))
+    for k in range(n):
+        x = data.x.from_index(torch.from_numpy(np.ascontiguousarray(data.whole(k))))[None]
+        height, width = (side // task.step * task.step for side in x.shape[-2:])
+        truth, given = task.pose({"x": x[..., :height, :width]}, ItemNoise(seed, [k]))
+        assert isinstance(given, Picture)
+        answer = torch.empty_like(truth)
+        for top, left, part in tiling.pieces(model, given.grid, seed=seed):
+            answer[0, :, top : top + part.shape[1], left : left + part.shape[2]] = part
+        space = replace(data.x, height=truth.shape[-2], width=truth.shape[-1])
+        found[""].append(task.measure(answer, truth, given))
+        for name, fill in task.baselines().items():
+            found[name].append(task.measure(fill(given, space), truth, given))
+    own = [mean_of(list(each)) for each in zip(*found[""], strict=True)]
+    rivals = {name: [mean_of(list(each)) for each in zip(*found[name], strict=True)] for name in task.baselines()}
+    return tuple(
+        replace(
+            m,
+            name=f"{m.name}, whole pictures",
+            n=f"{n} whole pictures",
+            baselines={name: values[i].value for name, values in rivals.items()},
+        )
+        for i, m in enumerate(own)
+    )
+
+
+def mean_of(each: list[Measurement]) -> Measurement:
+    """One measurement of several pictures, from one of each."""
+    return replace(each[0], value=sum(m.value for m in each) / len(each))
 
 
 def joined(givens: list[Given]) -> Given:

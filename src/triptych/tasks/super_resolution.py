@@ -40,6 +40,10 @@ class SuperResolution:
     what JPEG or WebP did to photographs, so that the model does not learn to draw it."""
 
     @property
+    def step(self) -> int:
+        return self.times * self.shrink
+
+    @property
     def model(self) -> str:
         return f"sr-compact-x{self.times}"
 
@@ -50,7 +54,7 @@ class SuperResolution:
         x = columns["x"]
         if not isinstance(x, Images) or x.levels == 2:
             raise UsageError(f"super resolution is for photographs and drawings; the data serve {x}")
-        whole = self.times * self.shrink
+        whole = self.step
         if x.height % whole or x.width % whole:
             sides = f"pictures of {x.height} x {x.width} cannot be made {whole} times smaller"
             raise UsageError(f"{sides}; crop={whole * 32} would do")

@@ -41,6 +41,10 @@ class Task(Protocol):
     name: ClassVar[str]
 
     @property
+    def step(self) -> int | None:
+        """Whole pictures can be posed if their sides are multiples of this; None: only crops can."""
+
+    @property
     def model(self) -> str:
         """The model or preset that is trained if none is named."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from triptych import metrics
 from triptych.core import Data, Generative, Given, HasLikelihood, Images, Label, Labels, Points
 from triptych.inference.importance import LatentVariable
-from triptych.tasks.measuring import against_truth
+from triptych.tasks.measuring import against_truth, whole_pictures
 from triptych.tasks.task import Posed
 from triptych.verbs import columns
 from triptych.verbs.judge import Judge
@@ -145,7 +145,8 @@ def modes(case: Case) -> metrics.ModeCoverage:
 
 def tasks_own(case: Case) -> tuple[metrics.Measurement, ...]:
     assert isinstance(case.test, Posed)
-    return against_truth(case.model, case.test, limit=case.limit, seed=case.seed)
+    crops = against_truth(case.model, case.test, limit=case.limit, seed=case.seed)
+    return crops + whole_pictures(case.model, case.test, limit=case.limit, seed=case.seed)
 
 
 def nothing(found: Any, data: str) -> columns.Columns:

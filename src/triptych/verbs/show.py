@@ -22,7 +22,7 @@ def show(name: str) -> dict[str, Any]:
     kind = entry.load()
     config = preset.config if preset else folder.config_class(kind)()
     model = initialize(kind, config, seed=0)
-    about = {k: v for k, v in vars(entry).items() if k != "cls"}
+    about = {"name": entry.name, "family": entry.family, **vars(entry.paper)}
     about["parameters"] = sum(w.numel() for w in model.parameters() if w.requires_grad)
     about["source"] = inspect.getsourcefile(kind)
     about["fields"] = [
@@ -42,9 +42,24 @@ def show(name: str) -> dict[str, Any]:
         for stage in model.stages()
         for player in stage.players
     ]
-    about["takes"] = list(entry.paper.takes)
     about["presets"] = [
         {"name": n, "steps": p.steps, "batch": p.batch, "expect": p.expect, "config": configs.to_json(p.config)}
         for n, p in entry.presets().items()
     ]
     return about
+
+
+def show_task(name: str) -> dict[str, Any]:
+    """What a task does, its settings with their meaning and defaults, its usual model, and the flags of `apply`."""
+    from triptych import tasks
+    from triptych.verbs.apply import flags_of
+
+    kind = tasks.find(name)
+    make: Any = kind
+    task = make()
+    flags = [
+        {"flag": f"--{flag.replace('_', '-')}", "default": "needed" if p.default is p.empty else p.default}
+        for flag, p in flags_of(kind).items()
+    ]
+    fields = [{"field": f, "type": t, "value": v, "doc": doc} for f, t, v, doc in configs.describe(task)]
+    return {"name": name, "does": tasks.TASKS[name][1], "model": task.model, "fields": fields, "flags": flags}
