@@ -210,7 +210,7 @@ def both(tmp_path: Path) -> Path:
 
 def test_a_model_is_given_what_it_takes(both: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = data(both, split="all")
-    assert 'condition="label" or "caption" decides' in caplog.text
+    assert 'condition="label" or condition="caption" decides' in caplog.text
     assert isinstance(found.given, Tokens) and found.classes == ["cat", "dog"] and found.captions
     for name in ("cgan", "gated-pixelcnn", "sgan"):
         assert create_for(name, found, []).config.given.names == ("cat", "dog")

@@ -239,7 +239,7 @@ def compress(
         items = from_text(model, Path(source))
     else:
         split = split or ("all" if Path(source).exists() else None)
-        found = open_for(model, folder, source, split, binary, size, channels, strict)
+        found = open_for(model, folder, source, split, binary, size, channels, strict, lossless=True)
         check_fits(found, model.config)
         items = from_data(model, found, limit=limit, seed=seed)
     started = time.monotonic()

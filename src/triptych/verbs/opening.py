@@ -81,18 +81,21 @@ def open_for(
     run: str | Path | None,
     source: str | None,
     asked: Mapping[str, Any] | None = None,
+    *,
+    lossless: bool = False,
     **more: Any,
 ) -> Any:
     """Opens `source`, or else what the run was trained on, as the model takes it.
 
     `asked` are options that a person gave: they come before what the model and its run say, unless they are None.
-    `more` are other options of `data`.
+    With `lossless`, a source that is named is taken as it is: nothing is resized or cut to two levels unasked. `more` are
+    other options of `data`.
 
     Data of a run that was trained for a task are posed as they were. Raises UsageError if nothing says what to open,
     and as `data` does.
     """
     task = saved_task(Path(run)) if run is not None else None
-    found = opened(model, run, source, asked, task, **more)
+    found = opened(model, run, source, asked, task, lossless, **more)
     return found if task is None else posed(found, task)
 
 
@@ -102,12 +105,15 @@ def opened(
     source: str | None,
     asked: Mapping[str, Any] | None,
     task: Task | None,
+    lossless: bool,
     **more: Any,
 ) -> Served:
     known = saved(run) if run is not None else {}
     if source is None and "source" not in known:
         raise UsageError(f"{run} does not say what it was trained on; name the data: data=")
     said = {name: value for name, value in (asked or {}).items() if value is not None}
+    if lossless and source is not None:
+        return data(source, **reading(model), **said, **more)
     if source is None or same(source, known.get("source")):
         return data(**{**known, **reading(model), **said, **more})
     options = {**binary(model, known), **reading(model), **said}
