@@ -74,6 +74,10 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 words += ["width=4", "components=2"]
             if words[1] == "dcgan":
                 words[words.index("width=64")] = "width=4"
+            if words[1] == "super-resolution":
+                words += ["width=4", "depth=1"]
+            if words[1] == "inpainting":
+                words += ["width=2", "judge=2"]
             if words[1] == "dcgan-mnist-demo":
                 words += ["width=4"]
         if "--ais" in words:
@@ -84,7 +88,7 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         if words[0] == "anomaly":
             words[words.index("--limit") + 1] = "20"
         if words[0] in ("evaluate", "compare"):
-            words += ["-n", "50"] + (["--limit", "20"] if words[0] == "compare" else [])
+            words += ["-n", "50"] + (["--limit", "20"] if words[0] == "compare" or "runs/sr" in words else [])
         if words[0] in ("score", "compress", "classify") and "--limit" in words:
             words[words.index("--limit") + 1] = "2" if "--ais" in words else "20"
         assert app(words, standalone_mode=False) in (0, None), line

@@ -214,7 +214,8 @@ def report(pack: Pack, strict: bool) -> None:
     problems, notes = pack.meta.problems, list(pack.meta.notes)
     if pack.meta.classes and pack.meta.tokenizer:
         notes.append(
-            'it has classes and captions: a model is given what it takes; condition="label" or condition="caption" decides'
+            'it has classes and captions: a model is given what it takes, unless condition="label" or '
+            'condition="caption" decides'
         )
     for note in notes:
         if (pack.fingerprint, note) not in told:

@@ -205,6 +205,11 @@ def find_preset(name: str) -> "tuple[Entry, Preset | None]":
 class Catalogue(ModuleType):
     """This module, called: `tt.models()` lists the names of the models, `tt.models("text")` those that take text."""
 
+    @property
+    def TABLE(self) -> tuple[Entry, ...]:
+        """The models of this package."""
+        return tuple(own().values())
+
     def __call__(self, takes: str | None = None) -> list[str]:
         return list(every()) if takes is None else [entry.name for entry in takers(takes)]
 

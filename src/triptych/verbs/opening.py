@@ -88,8 +88,8 @@ def open_for(
     """Opens `source`, or else what the run was trained on, as the model takes it.
 
     `asked` are options that a person gave: they come before what the model and its run say, unless they are None.
-    With `lossless`, a source that is named is taken as it is: nothing is resized or cut to two levels unasked. `more` are
-    other options of `data`.
+    With `lossless`, a source that is named is taken as it is: nothing is resized or cut to two levels unasked. `more`
+    are other options of `data`.
 
     Data of a run that was trained for a task are posed as they were. Raises UsageError if nothing says what to open,
     and as `data` does.
