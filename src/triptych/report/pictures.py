@@ -159,6 +159,18 @@ def captioned(image: Image.Image, text: str) -> Image.Image:
     return sheet
 
 
+def noted(image: Image.Image, lines: Sequence[str], width: int = 22) -> Image.Image:
+    """A picture on white with lines of text below it, folded to so many characters."""
+    font, deep = ImageFont.load_default(11), 14
+    parts = [part for line in lines for part in folded(line, width)]
+    sheet = Image.new("RGB", (max(image.width, 6 * width), image.height + deep * len(parts) + 4), PAPER)
+    sheet.paste(image, (0, 0))
+    pen = ImageDraw.Draw(sheet)
+    for k, part in enumerate(parts):
+        pen.text((2, image.height + 2 + deep * k), part, INK, font)
+    return sheet
+
+
 def matrix(counts: Array, names: Sequence[str]) -> Image.Image:
     """How often each class (a row) was taken for each (a column): the count, on blue as deep as its share of the row.
 

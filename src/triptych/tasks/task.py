@@ -108,8 +108,7 @@ class Posed:
 
     def fetch(self, rows: Tensor, noise: Noise) -> Batch[Any]:
         """Rows with their conditions; what a task draws at random comes from the same noise, after the data's own."""
-        batch = self.data.fetch(rows, noise)
-        x, given = self.task.pose({"x": batch.x}, noise)
+        x, given = self.task.pose(gathered(self.data, rows, noise), noise)
         return Batch(x, given, noise)
 
     def held_out(self) -> "Posed | None":
@@ -140,8 +139,14 @@ def posed(data: Data, task: Task) -> Posed:
 
 
 def columns_of(data: Data) -> dict[str, Space]:
-    """The columns that a data set serves."""
-    return {"x": data.x}
+    """The columns that a data set serves: x, and of those in packs also label, caption and further pictures."""
+    return dict(getattr(data, "columns", None) or {"x": data.x})
+
+
+def gathered(data: Data, rows: Tensor, noise: Noise) -> dict[str, Tensor]:
+    """The values of these columns for some rows."""
+    gather = getattr(data, "gather", None)
+    return gather(rows, noise) if gather else {"x": data.fetch(rows, noise).x}
 
 
 def to_json(task: Task) -> dict[str, Any]:
