@@ -11,7 +11,7 @@ from triptych.data.columns import Column, Stored
 from triptych.data.files import Problem, Tree, sha256_of
 from triptych.data.folders import read_images
 from triptych.data.packs import build
-from triptych.data.pairs import NAME, TAKEN, declared, declares, siblings
+from triptych.data.pairs import NAME, TAKEN, declared, declares, siblings, unpaired
 from triptych.data.rows import read_rows
 from triptych.data.sink import CHUNK, Content, Options, Sink
 
@@ -54,17 +54,23 @@ class Arrangement:
 
 def with_columns(found: Source, tree: Tree, arranged: Arrangement) -> Source:
     """The source with the columns that its files declare; as it is if they declare none."""
-    asked = arranged.x is not None or arranged.halves is not None
-    if not asked and not declares(tree):
+    asked = bool(arranged.x) or arranged.halves is not None
+    if not asked and (arranged.x == "" or not declares(tree)):
         if arranged.index:
             raise UsageError(f"index={arranged.index}: {tree.name} has no column beside x")
-        return found
+        note = unpaired(tree)
+        return found if note is None else replace(found, read=lambda sink: noted(found.read(sink), note))
 
     def read(sink: Sink) -> Content:
         said = declared(tree, arranged.x, arranged.halves)
         return read_images(tree, sink) if said is None else read_rows(tree, said, sink, arranged.index)
 
     return replace(found, read=read, stamp=sha256_of(found.stamp, arranged.stamp))
+
+
+def noted(content: Content, note: str) -> Content:
+    content.notes.append(note)
+    return content
 
 
 def joined(found: Source, others: Mapping[str, Source], arranged: Arrangement) -> Source:

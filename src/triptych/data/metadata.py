@@ -91,8 +91,8 @@ def read_table(tree: Tree, name: str) -> Table:
             table.problems.append(Problem(file=place, reason=f"a second row for {shown(file)}, with {same}"))
         else:
             table.rows[file] = row
-            if others := files_of(fields, parent):
-                table.files[file] = others
+            if any(key.endswith(ANY_FILE) for key in fields):
+                table.files[file] = files_of(fields, parent)
     known = {c.strip().lower() for c in columns}
     if columns and not known & {*TEXT, *LABEL} and not any(c.endswith(ANY_FILE) for c in known):
         raise DataError(

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from posixpath import splitext
 
 from triptych.core import DataError, UsageError
 from triptych.data.files import Problem, Tree, shown
@@ -51,7 +52,8 @@ class Declared:
     @property
     def called(self) -> dict[str, str]:
         """What each column is called in the pack."""
-        return {name: X if name == self.x else PICTURE if name == X else name for name in self.names}
+        taken = {X: PICTURE, "label": "labels", "caption": "captions"}
+        return {name: X if name == self.x else taken.get(name, name) for name in self.names}
 
 
 def declares(tree: Tree) -> bool:
@@ -77,14 +79,14 @@ def declared(tree: Tree, x: str | None, halves: str | None) -> Declared | None:
         raise UsageError(f"x={x}: {tree.name} has no columns: it is for folders side by side, tables and halves")
     if found and x is not None and found.x.lower() != x.lower():
         raise UsageError(f"x={x}: {tree.name} has no such column: there are {', '.join(map(shown, found.names))}")
-    for name in found.called.values() if found else ():
-        if not NAME.fullmatch(name) or (name in TAKEN[1:]):
-            raise DataError(f"{tree.name}: a column cannot be called {shown(name)!r}; give it another name")
+    names = Counter(found.called.values() if found else ())
+    if wrong := [name for name, times in names.items() if times > 1 or not NAME.fullmatch(name)]:
+        raise DataError(f"{tree.name}: a column cannot be called {shown(wrong[0])!r}; give it another name")
     return found
 
 
 def pictures(tree: Tree) -> list[str]:
-    return [name for name in tree.files if PurePosixPath(name).suffix.lower() in IMAGES.suffixes]
+    return [name for name in tree.files if splitext(name)[1].lower() in IMAGES.suffixes]
 
 
 def chosen(names: tuple[str, ...], x: str | None) -> str | None:
@@ -128,6 +130,8 @@ def tabled(tree: Tree, x: str | None) -> Declared | None:
             problems.append(Problem(file=shown(file), reason=reason))
         else:
             rows[file] = tuple(partners.values())
+    used = {*files, *(file for row in files.values() for file in row.values())}
+    problems += [Problem(file=shown(n), reason="in no row of metadata") for n in pictures(tree) if n not in used]
     every = (X, *names)
     note = f"columns of its table: x is {'file_name' if x in (None, X) else f'{x}_file'}, beside {', '.join(names)}"
     return Declared(every, chosen(every, x) or X, checked(tree, rows, problems), note, problems)
@@ -143,10 +147,26 @@ def checked(tree: Tree, rows: dict[str, tuple[str, ...]], problems: list[Problem
 def siblings(tree: Tree, x: str | None) -> Declared | None:
     """By folders side by side, at the first depth at which their names are columns. Naming x says that they are."""
     names = pictures(tree)
+    folders = [folder.split("/") for folder in sorted({name.rpartition("/")[0] for name in names})]
     for depth in range(DEEPEST):
-        if found := side_by_side(tree, names, depth, x):
-            return found
+        there = {word_of(parts[depth])[1] for parts in folders if len(parts) > depth}
+        if len(there) > 1 and picked(tuple(there), x) is not None:  # else names alone say that there are none
+            parts = {name: tuple(name.split("/")) for name in names}
+            if found := side_by_side(tree, parts, depth, x):
+                return found
     return None
+
+
+def picked(columns: tuple[str, ...], x: str | None) -> str | None:
+    return by_habit(columns) if x is None else chosen(columns, x)
+
+
+def unpaired(tree: Tree) -> str | None:
+    """What to say of folders that are called as sources of two kinds are, which do not belong together."""
+    parts = {name.split("/")[0].lower() for name in pictures(tree)}
+    if not {"traina", "trainb"} <= parts:
+        return None
+    return "trainA and trainB are taken for classes, A and B; tt.unpaired serves two folders as they come"
 
 
 def word_of(folder: str) -> tuple[str, str]:
@@ -156,12 +176,13 @@ def word_of(folder: str) -> tuple[str, str]:
     return (what.split, what.rest) if what and what.rest else ("", folder)
 
 
-def side_by_side(tree: Tree, names: list[str], depth: int, x: str | None) -> Declared | None:
-    places = {name: parts for name in names if len(parts := PurePosixPath(name).parts) > depth + 1}
+def side_by_side(tree: Tree, every: dict[str, tuple[str, ...]], depth: int, x: str | None) -> Declared | None:
+    """Of files by name with the parts of it."""
+    places = {name: parts for name, parts in every.items() if len(parts) > depth + 1}
     words = {folder: word_of(folder) for folder in {parts[depth] for parts in places.values()}}
     columns = tuple(sorted({column for _, column in words.values()}))
-    mine = by_habit(columns) if x is None else chosen(columns, x)
-    if len(columns) < 2 or mine is None or 2 * len(places) <= len(names):
+    mine = picked(columns, x)
+    if len(columns) < 2 or mine is None or 2 * len(places) <= len(every):
         return None
     first = by_habit(columns) or mine  # the rows, and so what is held out, do not depend on which column is x
     columns = (first, *(column for column in columns if column != first))
@@ -169,7 +190,7 @@ def side_by_side(tree: Tree, names: list[str], depth: int, x: str | None) -> Dec
     problems = list[Problem]()
     for name, parts in places.items():
         split, column = words[parts[depth]]
-        key = (*parts[:depth], split, *parts[depth + 1 : -1], PurePosixPath(name).stem)
+        key = (*parts[:depth], split, *parts[depth + 1 : -1], splitext(parts[-1])[0])
         if (other := files[column].setdefault(key, name)) != name:
             problems.append(Problem(file=shown(name), reason=f"not used: {shown(other)} has the same name"))
     whole = [key for key in files[first] if all(key in files[column] for column in columns)]
@@ -177,7 +198,7 @@ def side_by_side(tree: Tree, names: list[str], depth: int, x: str | None) -> Dec
         return None
     loose = [
         Problem(file=shown(n), reason=f"in none of the folders {', '.join(columns)}")
-        for n in set(names) - places.keys()
+        for n in every.keys() - places.keys()
     ]
     for those in files.values():
         for key in those.keys() - set(whole):
@@ -186,6 +207,7 @@ def side_by_side(tree: Tree, names: list[str], depth: int, x: str | None) -> Dec
     problems = sorted(problems + loose, key=lambda p: p.file)
     rows = {files[first][key]: tuple(files[column][key] for column in columns[1:]) for key in whole}
     note = f"the folders {', '.join(columns)} are columns, matched by the names of their files; x is {mine}"
+    note += "" if x else ' (x="" takes folders for classes)'
     return Declared(columns, mine, checked(tree, rows, problems), note, problems)
 
 

@@ -63,7 +63,8 @@ def read_rows(tree: Tree, said: Declared, sink: Sink, index: str | None = None) 
     """
     found = arrange(Part.of(tree, said.rows), IMAGES)
     found.notes.append(said.note)
-    found.problems.extend(said.problems)
+    named = {problem.file for problem in said.problems}
+    found.problems[:] = [*(p for p in found.problems if p.file not in named), *said.problems]
     called = said.called
     names = sorted(said.names, key=lambda name: name != said.x)  # x first
     colors, decided = label_maps(tree, said, found.items[0].file, index)
@@ -234,10 +235,14 @@ class Gather:
                     )
             return None
         scales = [scale_of(sides[0], side) for side in sides]
-        self.scales = self.scales or scales
-        for k, (scale, usual) in enumerate(zip(scales, self.scales, strict=True)):
+        if None not in scales:
+            self.scales = self.scales or scales
+        for k, (scale, usual) in enumerate(zip(scales, self.scales or scales, strict=True)):
             if scale is None or scale != usual:
-                of = f"{row[k][0]} has {sides[k][0]} x {sides[k][1]} pixels (height x width) where {row[0][0]} has"
+                this, those = (f"{height} x {width}" for height, width in (sides[k], sides[0]))
                 why = "not a whole number of times as large" if scale is None else "not in the proportion of other rows"
-                return Problem(file=shown(row[k][0]), reason=f"{shown(of)} {sides[0][0]} x {sides[0][1]}, {why}; {OUT}")
+                return Problem(
+                    file=shown(row[k][0]),
+                    reason=f"{this} pixels (height x width) where {shown(row[0][0])} has {those}, {why}; {OUT}",
+                )
         return None

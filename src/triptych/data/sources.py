@@ -100,7 +100,8 @@ def data(
               them for training, else side by side.
     x         which column is x, of a source of several pictures a row (see `pairs`): of folders side by side (x/ map/,
               A/ B/, HR/ LR/, images/ labels/, input/ target/), of metadata with columns *_file, or of halves. If
-              nothing is said, the one called x (or file_name), images, B, target or HR.
+              nothing is said, the one called x (or file_name), images, B, target or HR. "" takes folders for
+              classes, whatever they are called.
     halves    each file is two columns, left and right: "A|B".
     index     the columns that are label maps (palette or grey pictures of class numbers, 255 for none), with commas
               between. If nothing is said, those of palette pictures that are called map, labels, masks or the like.

@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import torch
@@ -162,7 +163,7 @@ def captioned(image: Image.Image, text: str) -> Image.Image:
 def noted(image: Image.Image, lines: Sequence[str], width: int = 22) -> Image.Image:
     """A picture on white with lines of text below it, folded to so many characters."""
     font, deep = ImageFont.load_default(11), 14
-    parts = [part for line in lines for part in folded(line, width)]
+    parts = [part for line in lines for part in wrap(folded(line, len(line) or 1)[0], width)]
     sheet = Image.new("RGB", (max(image.width, 6 * width), image.height + deep * len(parts) + 4), PAPER)
     sheet.paste(image, (0, 0))
     pen = ImageDraw.Draw(sheet)

@@ -20,8 +20,8 @@ GREY = (128, 128, 128)
 
 
 def contact_sheet(data: Any, n: int = 8) -> Image.Image:
-    """n items, evenly spaced, with all their columns, pictures side by side and, beneath x, the class and the caption. Label
-    maps are drawn in their own colors, and grey where they are of no class.
+    """n items, evenly spaced, with all their columns: pictures side by side and, beneath x, the class and the caption.
+    Label maps are drawn in their own colors, and grey where they are of no class.
 
     Of what is no picture, x alone as `show` draws it. Raises UsageError for texts.
     """
