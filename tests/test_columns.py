@@ -205,13 +205,15 @@ def test_a_file_without_a_partner_is_left_out_and_named(tmp_path) -> None:
     pairs(tmp_path)
     (tmp_path / "edges" / "3.png").unlink()
     (tmp_path / "x" / "5.png").unlink()
+    put(tmp_path / "sheet.png", 0)
     data = tt.data(tmp_path, split="all")
     assert sorted(aligned(data, "edges")) == [0, 1, 2, 4, *range(6, 12)]
     assert [str(p) for p in data.problems] == [
         "edges/5.png: no file of its name in x",
+        "sheet.png: in none of the folders x, edges",
         "x/3.png: no file of its name in edges",
     ]
-    with pytest.raises(DataError, match="2 problems and strict"):
+    with pytest.raises(DataError, match="3 problems and strict"):
         tt.data(tmp_path, strict=True)
 
 
@@ -440,6 +442,12 @@ def test_unpaired_sources_are_both_served(tmp_path) -> None:
     assert torch.equal(data.gather(torch.tensor([4]), ItemNoise(3, [4]))["A"][0], drawn[3]["A"][4])
     held = data.held_out()
     assert held is not None and held.held_out() is None and held.training_part().fingerprint == data.fingerprint
+
+
+def test_a_folder_is_not_mistaken_for_its_own_sheet(tmp_path, cli) -> None:
+    pairs(tmp_path)
+    assert cli("data", tmp_path, "--sheet", tmp_path / "x" / "1.png").code == 2
+    assert len(tt.data(tmp_path, split="all")) == 12
 
 
 def test_x_must_name_a_column(tmp_path) -> None:

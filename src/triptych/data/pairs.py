@@ -147,7 +147,7 @@ def checked(tree: Tree, rows: dict[str, tuple[str, ...]], problems: list[Problem
 def siblings(tree: Tree, x: str | None) -> Declared | None:
     """By folders side by side, at the first depth at which their names are columns. Naming x says that they are."""
     names = pictures(tree)
-    folders = [folder.split("/") for folder in sorted({name.rpartition("/")[0] for name in names})]
+    folders = [folder.split("/") for folder in sorted({name.rpartition("/")[0] for name in names} - {""})]
     for depth in range(DEEPEST):
         there = {word_of(parts[depth])[1] for parts in folders if len(parts) > depth}
         if len(there) > 1 and picked(tuple(there), x) is not None:  # else names alone say that there are none
