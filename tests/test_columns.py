@@ -302,6 +302,25 @@ def test_maps_are_scaled_without_mixing_their_classes(tmp_path) -> None:
     assert got.shape[1] == 8 and got[:, 1:7].sum() == 0 and torch.equal(got.sum(1), torch.ones(3, 5, 5).long())
 
 
+def test_classes_that_a_size_takes_away_still_count(mapped) -> None:
+    index = np.zeros((SIDE, SIDE))
+    index[1, 1] = 9
+    put_map(mapped / "map" / "3.png", index, COLORS)
+    assert tt.data(mapped, size=2, split="all").columns["map"] == tt.Images(10, 2, 2, levels=2)
+
+
+def test_maps_that_are_none_drop_their_row(mapped) -> None:
+    Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(mapped / "map" / "2.png")
+    Image.fromarray(np.eye(SIDE) > 0).save(mapped / "map" / "3.png")
+    data = tt.data(mapped, split="all")
+    got = gathered(data)
+    assert sorted(got["x"][:, 0, 0, 0].tolist()) == [0, 1, 3]
+    assert got["map"][got["x"][:, 0, 0, 0] == 3][0].argmax(0).tolist() == np.eye(SIDE).astype(int).tolist()
+    assert [str(p) for p in data.problems] == [
+        "map/2.png: a label map is a palette or a grey picture of up to 8 bits, and this is RGB; its row is left out"
+    ]
+
+
 def test_what_is_read_as_classes_can_be_said(mapped) -> None:
     assert tt.data(mapped, index="").columns["map"] == tt.Images(3, SIDE, SIDE)  # as the palette shows them
     with pytest.raises(UsageError, match="index=relief: relief is no column beside x: there are map"):

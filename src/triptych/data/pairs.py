@@ -29,7 +29,7 @@ BESIDE: dict[str, frozenset[str]] = {
 as one-letter names are rather classes."""
 PICTURE = "picture"
 """What the column that is called x, or that nobody named, is called where another is x."""
-NAME = re.compile(r"\w[\w-]{0,63}")
+NAME = re.compile(r"\w[\w .-]{0,63}")
 TAKEN = ("x", "label", "caption")
 """Columns that there may be already."""
 
@@ -126,7 +126,8 @@ def tabled(tree: Tree, x: str | None) -> Declared | None:
         lacking = [name for name, partner in partners.items() if partner not in tree.files]
         if lacking:
             partner = partners[lacking[0]]
-            reason = f"its {lacking[0]}_file, {shown(partner)}, is not there" if partner else f"no {lacking[0]}_file"
+            field = shown(lacking[0]) + ANY_FILE
+            reason = f"its {field}, {shown(partner)}, is not there" if partner else f"no {field}"
             problems.append(Problem(file=shown(file), reason=reason))
         else:
             rows[file] = tuple(partners.values())
@@ -216,6 +217,7 @@ def by_habit(columns: tuple[str, ...]) -> str | None:
     named = {name.lower(): name for name in columns}
     if X in named and len(named) > 1:
         others = named.keys() - {X}
-        return named[X] if not others & SPLITS.keys() and all(len(other) > 1 for other in others) else None
+        words = all(len(other) > 1 and NAME.fullmatch(other) for other in others)
+        return named[X] if words and not others & SPLITS.keys() else None
     fits = [word for word, beside in BESIDE.items() if word in named and named.keys() - {word} <= beside]
     return named[fits[0]] if fits and len(named) > 1 else None

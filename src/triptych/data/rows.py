@@ -147,7 +147,8 @@ class Gather:
                 continue
             files = dict(zip(self.said.names, (item.file, *self.said.rows[item.file]), strict=True))
             for name in self.names:
-                yield (item, name, files[name]), files[name], lambda data, read=readings[name]: [read(data)]  # type: ignore[misc]
+                read = readings[name] if readings[name].kind == "picture" else Reading(kind="index")
+                yield (item, name, files[name]), files[name], lambda data, read=read: [read(data)]  # type: ignore[misc]
 
     def split(self, data: bytes, readings: dict[str, Reading]) -> list[Decoded]:
         """The halves of a picture, in the order of the columns. Raises BadImage."""
@@ -170,7 +171,8 @@ class Gather:
                 bad.append(Problem(file=shown(file), reason=f"{made}; {OUT}"))
                 whole = False
             else:
-                bad.extend(Problem(file=shown(file), reason=made[0].note) for _ in (0,) if made[0].note)
+                if note := made[0].note:
+                    bad.append(Problem(file=shown(file), reason=note))
                 row += [(file, picture.pixels) for picture in made]
             if (k + 1) % each == 0:
                 if whole:
@@ -185,11 +187,13 @@ class Gather:
         self.scales: list[tuple[int, int] | None] = []
         waiting, held = [list[np.ndarray]() for _ in self.names], 0
         for item, row in self.rows(items, readings, bad):
-            if wrong := self.unlike(row):
+            files = [file for file, _ in row]
+            made = [self.stored(name, one, readings[name]) for name, (_, one) in zip(self.names, row, strict=True)]
+            if wrong := self.unlike(files, [pixels.shape[1:] for pixels in made]):
                 odd.append(wrong)
                 continue
-            for name, (_, pixels), column in zip(self.names, row, waiting, strict=True):
-                column.append(self.colored(name, pixels, readings[name]))
+            for pixels, column in zip(made, waiting, strict=True):
+                column.append(pixels)
                 held += pixels.nbytes
             kept.append(item)
             if self.sink.options.whole or held > MEMORY // 4 or len(waiting[0]) == CHUNK:
@@ -200,15 +204,14 @@ class Gather:
             raise DataError(f"{self.tree.name}: {len(odd)} rows do not fit together; the first: {odd[0]}")
         return kept, bad + odd
 
-    def colored(self, name: str, pixels: np.ndarray, reading: Reading) -> np.ndarray:
+    def stored(self, name: str, pixels: np.ndarray, reading: Reading) -> np.ndarray:
         """The pixels as they are stored. Raises Colored."""
-        if reading.kind == "index":
+        if reading.kind == "index":  # classes are counted before any size takes some away
             used = pixels[pixels != NO_CLASS]
             self.most[name] = max(self.most[name], int(used.max()) if used.size else 0)
-        elif len(pixels) > (reading.channels or 1):
+            return reading.fit(pixels[None])[0]
+        if len(pixels) > (reading.channels or 1):
             raise Colored(name)
-        elif len(pixels) < (reading.channels or 1):
-            return pixels.repeat(3, 0)
         return pixels
 
     def append(self, waiting: list[list[np.ndarray]]) -> None:
@@ -219,15 +222,14 @@ class Gather:
             into.append(np.stack(pixels))
             pixels.clear()
 
-    def unlike(self, row: list[tuple[str, np.ndarray]]) -> Problem | None:
+    def unlike(self, files: list[str], sides: list[tuple[int, ...]]) -> Problem | None:
         """What is wrong with the sizes of a row whose pictures keep theirs: in proportion, and all rows in the same.
 
         Else raises DataError where a column's pictures are not of one size.
         """
-        sides = [pixels.shape[1:] for _, pixels in row]
         if not self.sink.options.whole:
-            self.first = self.first or [(file, side) for (file, _), side in zip(row, sides, strict=True)]
-            for (file, _), side, (before, its) in zip(row, sides, self.first, strict=True):
+            self.first = self.first or list(zip(files, sides, strict=True))
+            for file, side, (before, its) in zip(files, sides, self.first, strict=True):
                 if side != its:
                     raise DataError(
                         f"{self.tree.name}: {shown(before)} has {its[0]} x {its[1]} pixels (height x width) and "
@@ -242,7 +244,7 @@ class Gather:
                 this, those = (f"{height} x {width}" for height, width in (sides[k], sides[0]))
                 why = "not a whole number of times as large" if scale is None else "not in the proportion of other rows"
                 return Problem(
-                    file=shown(row[k][0]),
-                    reason=f"{this} pixels (height x width) where {shown(row[0][0])} has {those}, {why}; {OUT}",
+                    file=shown(files[k]),
+                    reason=f"{this} pixels (height x width) where {shown(files[0])} has {those}, {why}; {OUT}",
                 )
         return None
