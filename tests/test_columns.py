@@ -15,8 +15,10 @@ from PIL import Image
 
 import triptych as tt
 from triptych.core import DataError, IntegrityError, ItemNoise, Picture, UsageError
+from triptych.data.columns import Stored, columns_of
 from triptych.data.packs import open_pack
-from triptych.tasks.task import columns_of, posed
+from triptych.tasks.super_resolution import SuperResolution
+from triptych.tasks.task import posed
 
 SIDE = 8
 
@@ -503,6 +505,14 @@ def test_a_task_sees_every_column(tmp_path, monkeypatch) -> None:
     batch = task.fetch(torch.tensor([1, 2]), ItemNoise(0, [1, 2]))
     whole = data.gather(torch.tensor([1, 2]), ItemNoise(0, [1, 2]))
     assert torch.equal(batch.x, whole["x"]) and torch.equal(batch.given.grid, whole["edges"])
+
+
+def test_a_task_that_looks_at_x_alone_reads_nothing_else(tmp_path, monkeypatch) -> None:
+    pairs(tmp_path)
+    data = tt.data(tmp_path, crop=4)
+    monkeypatch.setattr(Stored, "picture", None)
+    task = posed(data, SuperResolution(times=2))
+    assert task.fetch(torch.tensor([1, 2]), ItemNoise(0, [1, 2])).x.shape == (2, 1, 4, 4)
 
 
 def test_a_pack_keeps_its_columns_and_finds_damage(mapped, tmp_path) -> None:

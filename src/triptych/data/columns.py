@@ -1,5 +1,6 @@
 """Columns of a pack beside x: pictures that belong to the same rows, each with the way its files are read."""
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.core import Images, config
+from triptych.core import Data, Images, Noise, Space, config
 from triptych.media.images import Decoded, decode, decode_index, fit_array, fit_index
 
 NO_CLASS = 255
@@ -84,6 +85,24 @@ class Stored:
         return self.pixels[self.ends[i] - int(np.prod(shape)) : self.ends[i]].reshape(shape)
 
 
+class Gathered(Mapping[str, Tensor]):
+    """Columns of some rows, each made when it is first asked for: a task that looks at x alone pays for x alone."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Tensor]]) -> None:
+        self.makers, self.made = dict(makers), dict[str, Tensor]()
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.made:
+            self.made[name] = self.makers[name]()
+        return self.made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.makers)
+
+    def __len__(self) -> int:
+        return len(self.makers)
+
+
 def scale_of(x: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, int] | None:
     """The sides of a picture as a share of those of another, both (height, width): (1, 4) for a quarter, (2, 1) for
     twice as large. None where that is no whole number of times."""
@@ -97,3 +116,14 @@ def scale_of(x: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, int] | No
 def label_map(space: Images, classes: int) -> Images:
     """The space of label maps of so many classes, as large as the stored ones."""
     return replace(space, channels=classes, levels=2)
+
+
+def columns_of(data: Data) -> dict[str, Space]:
+    """The columns that a data set serves: x, and of those in packs also label, caption and further pictures."""
+    return dict(getattr(data, "columns", None) or {"x": data.x})
+
+
+def gathered(data: Data, rows: Tensor, noise: Noise) -> Mapping[str, Tensor]:
+    """The values of these columns for some rows."""
+    gather: Callable[[Tensor, Noise], Mapping[str, Tensor]] | None = getattr(data, "gather", None)
+    return gather(rows, noise) if gather else {"x": data.fetch(rows, noise).x}

@@ -1,9 +1,9 @@
 """Crops of pictures that keep their own sizes: what models are trained on that see a part of a photograph at a time."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import lcm
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from triptych.core import Batch, DataError, Images, ItemNoise, Noise, Space, UsageError
-from triptych.data.columns import Column, scale_of
+from triptych.data.columns import Column, Gathered, scale_of
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack, in_proportion
 from triptych.data.splits import choose
@@ -127,13 +127,15 @@ class Crops:
         x = self.cut(self.places(rows, noise), None)
         return Batch(self.x.from_index(x.to(noise.device)), None, noise)
 
-    def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> dict[str, Tensor]:
+    def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> Gathered:
         """Every column of the crops numbered `rows`, of the same places, float32 in [-1, 1]."""
         places = self.places(rows, noise)
-        out = {"x": self.x.from_index(self.cut(places, None).to(noise.device))}
+        makers: dict[str, Callable[[], Tensor]] = {
+            "x": lambda: self.x.from_index(self.cut(places, None).to(noise.device))
+        }
         for name, stored in self.pack.columns.items():
-            out[name] = stored.column.served(self.cut(places, name).to(noise.device))
-        return out
+            makers[name] = partial(lambda one, c: c.served(self.cut(places, one).to(noise.device)), name, stored.column)
+        return Gathered(makers)
 
     def places(self, rows: Int[Tensor, " batch"], noise: Noise) -> list[tuple[int, int, int]]:
         """The picture, top and left of each crop."""

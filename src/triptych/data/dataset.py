@@ -1,10 +1,12 @@
 """A data set that is ready to be served: rows of a pack."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
@@ -27,7 +29,7 @@ from triptych.core import (
     UsageError,
     mix,
 )
-from triptych.data.columns import Column
+from triptych.data.columns import Column, Gathered
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack
@@ -225,18 +227,23 @@ class Dataset:
         """The further columns of pictures, and how each was read."""
         return self.pack.meta.columns
 
-    def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> dict[str, Tensor]:
+    def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> Gathered:
         """Every column of the examples numbered `rows`, on the device of `noise`: x as `fetch` serves it, classes int64
         [n] (-1 where unknown), captions int64 [n, length], pictures float32 in [-1, 1]."""
-        out, numbers, device = {"x": self.fetch(rows, noise).x}, self.locate(rows), noise.device
+        numbers, device = self.locate(rows), noise.device
+
+        def taken(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).index_select(0, numbers).to(device)
+
+        x = self.fetch(rows, noise).x
+        makers: dict[str, Callable[[], Tensor]] = {"x": lambda: x}
         if self.pack.y is not None:
-            out["label"] = self.classes_of(numbers).to(device)
-        if self.pack.tokens is not None:
-            out["caption"] = torch.from_numpy(self.pack.tokens).index_select(0, numbers).to(device).long()
+            makers["label"] = lambda: self.classes_of(numbers).to(device)
+        if (tokens := self.pack.tokens) is not None:
+            makers["caption"] = lambda: taken(tokens).long()
         for name, stored in self.pack.columns.items():
-            levels = torch.from_numpy(stored.pixels).index_select(0, numbers).to(device)
-            out[name] = stored.column.served(levels)
-        return out
+            makers[name] = partial(lambda one: one.column.served(taken(one.pixels)), stored)
+        return Gathered(makers)
 
     @property
     def serves(self) -> Condition | None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
 
 from triptych.core import Batch, Data, Noise, Space, UsageError
-from triptych.data.columns import Column
+from triptych.data.columns import Column, Gathered, columns_of, gathered
 from triptych.data.files import Problem, sha256_of
 from triptych.data.sources import Served, data
 
@@ -57,7 +58,7 @@ class Unpaired:
 
     @property
     def columns(self) -> Mapping[str, Space]:
-        return {**columns(self.b), "A": self.a.x}
+        return {**columns_of(self.b), "A": self.a.x}
 
     def __len__(self) -> int:
         return len(self.b)
@@ -66,12 +67,12 @@ class Unpaired:
         batch: Batch[Any] = self.b.fetch(rows, noise)
         return batch
 
-    def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> dict[str, Tensor]:
+    def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> Gathered:
         """Every column of rows of x, with any row of A."""
-        gather = getattr(self.b, "gather", None)
-        out = gather(rows, noise) if gather else {"x": self.b.fetch(rows, noise).x}
+        found = gathered(self.b, rows, noise)
         others = (noise.uniform(1)[:, 0].cpu().double() * len(self.a)).long().clamp_(max=len(self.a) - 1)
-        return {**out, "A": self.a.fetch(others, noise).x}
+        a = self.a.fetch(others, noise).x
+        return Gathered({**{name: partial(found.__getitem__, name) for name in found}, "A": lambda: a})
 
     def held_out(self) -> "Unpaired | None":
         a, b = self.a.held_out(), self.b.held_out()
@@ -96,11 +97,6 @@ class Unpaired:
         return split
 
     opened = labels = classes = captions = tokenizer = truth = None
-
-
-def columns(data: Data) -> Mapping[str, Space]:
-    found: Mapping[str, Space] = getattr(data, "columns", None) or {"x": data.x}
-    return found
 
 
 def unpaired(a: Any, b: Any, *, split: str | None = None, size: Any = None, crop: int | None = None) -> Unpaired:

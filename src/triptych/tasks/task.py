@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triptych.core import Batch, Data, Generative, Given, Noise, Space
+from triptych.data.columns import columns_of, gathered
 from triptych.data.files import sha256_of
 from triptych.io import configs
 from triptych.media.photo import Photo
@@ -136,17 +137,6 @@ def posed(data: Data, task: Task) -> Posed:
     made = Posed(data, task)
     _ = made.spaces
     return made
-
-
-def columns_of(data: Data) -> dict[str, Space]:
-    """The columns that a data set serves: x, and of those in packs also label, caption and further pictures."""
-    return dict(getattr(data, "columns", None) or {"x": data.x})
-
-
-def gathered(data: Data, rows: Tensor, noise: Noise) -> dict[str, Tensor]:
-    """The values of these columns for some rows."""
-    gather = getattr(data, "gather", None)
-    return gather(rows, noise) if gather else {"x": data.fetch(rows, noise).x}
 
 
 def to_json(task: Task) -> dict[str, Any]:
