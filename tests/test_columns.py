@@ -172,7 +172,7 @@ def table(root: Path, rows: list[tuple[str, ...]], header: str = "file_name,edge
     (root / "metadata.csv").write_text("\n".join([header, *(",".join(row) for row in rows)]))
 
 
-def test_a_table_names_further_files(tmp_path) -> None:
+def test_a_table_names_further_files(tmp_path, caplog) -> None:
     for i in range(6):
         put(tmp_path / "here" / f"{i}.png", i)
         put(tmp_path / "there" / f"number-{5 - i}.png", i + 100)
@@ -180,7 +180,9 @@ def test_a_table_names_further_files(tmp_path) -> None:
     data = tt.data(tmp_path, split="all")
     assert sorted(aligned(data, "edges")) == list(range(6)) and data.problems == []
     assert data.captions == [f"level {level}" for level in aligned(data)]
-    turned = tt.data(tmp_path, split="all", x="edges")
+    with caplog.at_level(logging.WARNING):
+        turned = tt.data(tmp_path, split="all", x="edges")
+    assert "x is edges_file, beside file_name" in caplog.text
     assert aligned(turned, "picture", add=-100) == [level + 100 for level in aligned(data)]
     assert turned.captions == data.captions
 

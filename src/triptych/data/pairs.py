@@ -134,8 +134,10 @@ def tabled(tree: Tree, x: str | None) -> Declared | None:
     used = {*files, *(file for row in files.values() for file in row.values())}
     problems += [Problem(file=shown(n), reason="in no row of metadata") for n in pictures(tree) if n not in used]
     every = (X, *names)
-    note = f"columns of its table: x is {'file_name' if x in (None, X) else f'{x}_file'}, beside {', '.join(names)}"
-    return Declared(every, chosen(every, x) or X, checked(tree, rows, problems), note, problems)
+    mine = chosen(every, x) or X
+    fields = {name: "file_name" if name == X else name + ANY_FILE for name in every}
+    note = f"columns of its table: x is {fields[mine]}, beside {', '.join(fields[n] for n in every if n != mine)}"
+    return Declared(every, mine, checked(tree, rows, problems), note, problems)
 
 
 def checked(tree: Tree, rows: dict[str, tuple[str, ...]], problems: list[Problem]) -> dict[str, tuple[str, ...]]:
