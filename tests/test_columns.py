@@ -1,7 +1,6 @@
 """Sources of several pictures a row: how they are declared, read, packed and served."""
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -68,19 +67,20 @@ LAYOUTS = {
     "resolutions": (["HR", "LR"], "LR"),
     "input and target": (["target", "input"], "input"),
     "images and labels": (["images", "labels"], "labels"),
+    "with a name before": (["DIV2K_HR", "DIV2K_LR"], "LR"),
+    "pictures for short": (["train_img", "train_inst"], "inst"),
     "below a folder": (["photos/hr", "photos/lr"], "lr"),
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_folders_side_by_side_are_columns(tmp_path, layout, caplog) -> None:
+def test_folders_side_by_side_are_columns(tmp_path, layout) -> None:
     (first, second), name = LAYOUTS[layout]
     pairs(tmp_path, first=first, second=second)
-    with caplog.at_level(logging.WARNING):
-        data = tt.data(tmp_path, split="all")
+    data = tt.data(tmp_path, split="all")
     assert set(data.columns) == {"x", name} and data.given is None and data.classes is None
     assert sorted(aligned(data, name)) == list(range(12))
-    assert "are columns, matched by the names of their files" in caplog.text
+    assert "are columns, matched by the names of their files" in "".join(data.pack.meta.notes)
 
 
 @pytest.mark.parametrize("where", ["train/{}", "{}/train", "train_{}", "train-{}"])
@@ -104,7 +104,15 @@ def test_which_rows_are_held_out_does_not_depend_on_what_is_x(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [("A", "B", "C"), ("cats", "dogs"), ("x", "o"), ("w", "x", "y"), ("trainA", "trainB"), ("map", "relief")],
+    [
+        ("A", "B", "C"),
+        ("cats", "dogs"),
+        ("x", "o"),
+        ("w", "x", "y"),
+        ("trainA", "trainB"),
+        ("map", "relief"),
+        ("road_map", "tree_map"),
+    ],
 )
 def test_classes_are_not_taken_for_columns(tmp_path, names) -> None:
     for k, name in enumerate(names):
@@ -126,13 +134,12 @@ def test_folders_that_look_like_columns_are_classes_if_that_is_said(tmp_path) ->
     assert tt.data(tmp_path, split="all", x="").classes == ["edges", "x"]
 
 
-def test_what_is_named_as_unpaired_is_not_matched(tmp_path, caplog) -> None:
+def test_what_is_named_as_unpaired_is_not_matched(tmp_path) -> None:
     for k, name in enumerate(("trainA", "trainB", "testA", "testB")):
         for i in range(3):
             put(tmp_path / name / f"{i}.png", 10 * k + i)
-    with caplog.at_level(logging.WARNING):
-        data = tt.data(tmp_path)
-    assert data.classes == ["A", "B"] and "tt.unpaired serves two folders" in caplog.text
+    data = tt.data(tmp_path)
+    assert data.classes == ["A", "B"] and "tt.unpaired serves two folders" in "".join(data.pack.meta.notes)
 
 
 @pytest.mark.parametrize("name", ["label", "caption"])
@@ -172,7 +179,7 @@ def table(root: Path, rows: list[tuple[str, ...]], header: str = "file_name,edge
     (root / "metadata.csv").write_text("\n".join([header, *(",".join(row) for row in rows)]))
 
 
-def test_a_table_names_further_files(tmp_path, caplog) -> None:
+def test_a_table_names_further_files(tmp_path) -> None:
     for i in range(6):
         put(tmp_path / "here" / f"{i}.png", i)
         put(tmp_path / "there" / f"number-{5 - i}.png", i + 100)
@@ -180,9 +187,8 @@ def test_a_table_names_further_files(tmp_path, caplog) -> None:
     data = tt.data(tmp_path, split="all")
     assert sorted(aligned(data, "edges")) == list(range(6)) and data.problems == []
     assert data.captions == [f"level {level}" for level in aligned(data)]
-    with caplog.at_level(logging.WARNING):
-        turned = tt.data(tmp_path, split="all", x="edges")
-    assert "x is edges_file, beside file_name" in caplog.text
+    turned = tt.data(tmp_path, split="all", x="edges")
+    assert "x is edges_file, beside file_name" in "".join(turned.pack.meta.notes)
     assert aligned(turned, "picture", add=-100) == [level + 100 for level in aligned(data)]
     assert turned.captions == data.captions
 
@@ -285,11 +291,10 @@ def mapped(tmp_path) -> Path:
     return tmp_path
 
 
-def test_palette_pictures_that_are_called_maps_are_classes(mapped, caplog) -> None:
-    with caplog.at_level(logging.WARNING):
-        data = tt.data(mapped, split="all")
+def test_palette_pictures_that_are_called_maps_are_classes(mapped) -> None:
+    data = tt.data(mapped, split="all")
     assert data.columns["map"] == tt.Images(3, SIDE, SIDE, levels=2)
-    assert "map is read as label maps" in caplog.text
+    assert "map is read as label maps" in "".join(data.pack.meta.notes)
     got = gathered(data)
     assert torch.equal(got["map"][:, :, 1, 1].argmax(1), got["x"][:, 0, 1, 1] % 3)
     assert got["map"][:, :, 1, 1].sum(1).tolist() == [1] * 4

@@ -21,12 +21,14 @@ X = "x"
 BESIDE: dict[str, frozenset[str]] = {
     "images": frozenset(("labels", "masks", "maps", "annotations", "segmentations", "edges", "depths")),
     "image": frozenset(("label", "mask", "map", "annotation", "segmentation", "edge", "depth")),
+    "img": frozenset(("label", "inst", "mask", "edge", "depth")),
     "b": frozenset("a"),
     "target": frozenset(("input",)),
     "hr": frozenset(("lr",)),
 }
 """The word for what models learn to draw, and what may lie beside it. "x" goes with any words of two letters or more,
 as one-letter names are rather classes."""
+WORDS = frozenset(word for words in ((x, *beside) for x, beside in BESIDE.items()) for word in words if len(word) > 1)
 PICTURE = "picture"
 """What the column that is called x, or that nobody named, is called where another is x."""
 NAME = re.compile(r"\w[\w .-]{0,63}")
@@ -173,10 +175,12 @@ def unpaired(tree: Tree) -> str | None:
 
 
 def word_of(folder: str) -> tuple[str, str]:
-    """What a folder's name says: the split, if it says one as well, and the column. trainA, in one word, is as people
-    name what is not paired."""
+    """What a folder's name says: the split and the like, and the column: train_A, DIV2K_train_HR. trainA, in one word,
+    is as people name what is not paired."""
     what = said(folder) if re.search(r"[\W_]", folder) else None
-    return (what.split, what.rest) if what and what.rest else ("", folder)
+    split, name = (what.split, what.rest) if what and what.rest else ("", folder)
+    before, _, last = name.rpartition("_")
+    return (f"{split}/{before}", last) if last.lower() in WORDS else (f"{split}/", name)
 
 
 def side_by_side(tree: Tree, every: dict[str, tuple[str, ...]], depth: int, x: str | None) -> Declared | None:
