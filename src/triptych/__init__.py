@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         Video,
         Voxels,
     )
-    from triptych.data import Dataset, data
+    from triptych.data import Dataset, data, pair, unpaired
     from triptych.errors import (
         DataError,
         IntegrityError,
@@ -70,7 +70,7 @@ HOMES = {
         "Audio Batch Data Estimate Exact Generative Images Label Labels Likelihood LowerBound PartialLabel "
         "PartialLabels Picture Points Sampling Text Tokens Transfer Video Voxels"
     ),
-    "triptych.data": "Dataset data",
+    "triptych.data": "Dataset data pair unpaired",
     "triptych.errors": "DataError IntegrityError NonFiniteError ResourceError TriptychError UsageError",
     "triptych.inference.ais": "Annealing ais bdmc",
     "triptych.inference.imputation": "impute",
@@ -139,12 +139,14 @@ __all__ = [
     "invert",
     "load",
     "models",
+    "pair",
     "pipeline",
     "register",
     "save_pretrained",
     "score",
     "show",
     "train",
+    "unpaired",
 ]
 
 

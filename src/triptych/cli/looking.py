@@ -10,7 +10,11 @@ from triptych.cli.getting import get
 from triptych.cli.options import (
     Binary,
     Channels,
+    ColumnX,
     Condition,
+    Crop,
+    Halves,
+    IndexColumns,
     Json,
     LabelCount,
     LabelsSeed,
@@ -109,10 +113,17 @@ def data(
     labels: LabelCount = None,
     labels_seed: LabelsSeed = 0,
     condition: Condition = None,
+    crop: Crop = None,
+    x: ColumnX = None,
+    halves: Halves = None,
+    index: IndexColumns = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw some items, a row each, with all their columns.")
+    ] = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """What a source holds: items, space, conditions, and the problems found in it."""
+    """What a source holds: items, columns, conditions, and the problems found in it."""
     if source == "get":
         return get(name, given(context, "source", "name", "as_json"), as_json)
     if name is not None:
@@ -121,14 +132,17 @@ def data(
 
     changed: dict[str, Any] = {"noisy": noisy, "labels": labels, "labels_seed": labels_seed, "strict": strict}
     changed |= {"split": split, "binary": binary, "size": size, "channels": channels, "condition": condition}
+    changed |= {"crop": crop, "x": x, "halves": halves, "index": index}
     found = open_data(source, tokens=tokens, length=length, **changed)
-    about = inspect(found, pack)
+    about = inspect(found, pack, sheet)
     if as_json:
         output.dump(about)
         return
     for what, value in about.items():
-        if what != "problems":
+        if what not in ("columns", "problems"):
             output.say(f"{what}: {value}")
+    for column, its in about["columns"].items():
+        output.say(f"column {column}: {its['count']:,} in {its['space']}{its['reading']}")
     output.say(f"problems: {len(about['problems'])}")
     for problem in about["problems"]:
         output.say(f"  {problem['file']}: {problem['reason']}")

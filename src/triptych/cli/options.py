@@ -85,6 +85,20 @@ Crop = Annotated[
     int | None,
     typer.Option("--crop", min=1, help="Pictures keep their sizes, and squares of so many pixels are cut out."),
 ]
+ColumnX = Annotated[
+    str | None,
+    typer.Option("--x", metavar="NAME", help="Of several pictures a row, the column that is x: --x A of A/ and B/."),
+]
+Halves = Annotated[
+    str | None,
+    typer.Option(metavar="A|B", help="Each picture is two, side by side: what the left and right are called."),
+]
+IndexColumns = Annotated[
+    str | None,
+    typer.Option(
+        "--index", metavar="NAMES", help="Columns that are label maps: palette or grey pictures of class numbers."
+    ),
+]
 LabelsSeed = Annotated[int, typer.Option("--labels-seed", min=0, help="Which examples keep their class.")]
 Condition = Annotated[
     Literal["label", "caption"] | None,

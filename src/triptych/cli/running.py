@@ -10,10 +10,13 @@ from triptych.cli import output
 from triptych.cli.options import (
     Binary,
     Channels,
+    ColumnX,
     Condition,
     Crop,
     Device,
     Folder,
+    Halves,
+    IndexColumns,
     Json,
     LabelCount,
     LabelsSeed,
@@ -101,6 +104,9 @@ def train(
     labels: LabelCount = None,
     labels_seed: LabelsSeed = 0,
     crop: Crop = None,
+    x: ColumnX = None,
+    halves: Halves = None,
+    index: IndexColumns = None,
     by: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="What to train for a task.")] = None,
     condition: Condition = None,
     strict: Strict = False,
@@ -137,7 +143,7 @@ def train(
     asked: dict[str, Any] = {"tokens": tokens, "length": length, "noisy": noisy, "labels": labels, "split": split}
     asked |= {"binary": binary, "size": size, "channels": channels, "mutate": mutate or None, "crop": crop}
     asked |= {"labels_seed": labels_seed or None, "sound": sound_for(model, settings or [], held)}
-    asked |= {"condition": condition}
+    asked |= {"condition": condition, "x": x, "halves": halves, "index": index}
     before = known.opened if known and source is None else {"source": source, **usual, **posing.opening(plan)}
     found: Any = open_data(strict=strict, **chosen({**before, **chosen(asked)}))
     found = found if plan.task is None else posed(found, plan.task)

@@ -13,6 +13,7 @@ from triptych.data.crops import Crops
 from triptych.data.dataset import Dataset
 from triptych.data.files import Problem
 from triptych.data.fits import check_fits, fitted
+from triptych.data.pairing import Unpaired, pair, unpaired
 from triptych.data.sources import Served, data, pack
 from triptych.data.text import Tokenizer
 
@@ -24,10 +25,13 @@ __all__ = [
     "Problem",
     "Served",
     "Tokenizer",
+    "Unpaired",
     "check_fits",
     "data",
     "fitted",
     "pack",
+    "pair",
+    "unpaired",
 ]
 
 

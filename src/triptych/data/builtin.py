@@ -15,7 +15,7 @@ from triptych.core import DataError, IntegrityError, UsageError, mix
 from triptych.data import shapes, textures
 from triptych.data.arrays import Arrays, Named, read_arrays
 from triptych.data.controlled import GAUSSIANS_25, RING_8, Mixture
-from triptych.data.files import sha256_of
+from triptych.data.files import Tree, sha256_of
 from triptych.data.idx import read_idx
 from triptych.data.sink import CHUNK, Content, Reader, Sink
 
@@ -69,6 +69,8 @@ class Source:
     read: Reader
     binary: Binary | None = None
     """How it is made binary when nothing else is asked."""
+    tree: Tree | None = None
+    """Its files, where it is a folder or an archive of pictures."""
 
 
 def builtin(name: str, size: tuple[int, int] | None) -> Source:

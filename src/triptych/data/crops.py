@@ -1,9 +1,10 @@
 """Crops of pictures that keep their own sizes: what models are trained on that see a part of a photograph at a time."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ from jaxtyping import Int
 from torch import Tensor
 
 from triptych.core import Batch, DataError, Images, ItemNoise, Noise, Space, UsageError
+from triptych.data.columns import Column, Gathered, scale_of
 from triptych.data.files import Problem, sha256_of
-from triptych.data.packs import Pack
+from triptych.data.packs import Pack, in_proportion
 from triptych.data.splits import choose
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Crops:
     """`size` x `size` pixels at a time, of pictures of any size. Satisfies `triptych.core.Data`.
 
@@ -47,7 +49,28 @@ class Crops:
         if small := len(numbers) - len(large):
             left = f"{small} of {len(numbers)} pictures are smaller than crop={size} and left out"
             log.warning('%s, split "%s": %s', pack.meta.name, chosen, left)
-        return cls(pack, chosen, np.array(large), size, opened)
+        served = cls(pack, chosen, np.array(large), size, opened)
+        for name, (times, part) in served.scales.items():
+            if (size * times) % part:
+                raise UsageError(f"crop={size}: {name} is {part} times smaller than x; a multiple of {part} would do")
+        return served
+
+    @cached_property
+    def scales(self) -> dict[str, tuple[int, int]]:
+        """The sides of each further column's pictures as a share of x's: (1, 4) for a quarter. Raises DataError."""
+        out, sizes = dict[str, tuple[int, int]](), self.pack.sizes
+        for name, stored in self.pack.columns.items():
+            assert sizes is not None and stored.sizes is not None
+            scale = scale_of(tuple(sizes[0, 1:].tolist()), tuple(stored.sizes[0, 1:].tolist()))
+            if scale is None or not in_proportion(sizes, stored.sizes):
+                raise DataError(f"{self.pack.meta.name}: pictures of {name} are not in proportion to those of x")
+            out[name] = scale
+        return out
+
+    @cached_property
+    def step(self) -> int:
+        """Crops start at multiples of this, so that each starts at a whole pixel in every column."""
+        return lcm(*(part for _, part in self.scales.values()))
 
     @cached_property
     def tiles(self) -> np.ndarray:
@@ -82,27 +105,70 @@ class Crops:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
+    def __repr__(self) -> str:
+        return f"<data {self.name}: {len(self):,} of {self.x}>"
+
+    @property
+    def columns(self) -> Mapping[str, Space]:
+        """x and further pictures, of the same place and in proportion to it; see `gather`."""
+        out: dict[str, Space] = {"x": self.x}
+        for name, (times, part) in self.scales.items():
+            side = self.size * times // part
+            out[name] = replace(self.pack.columns[name].column.space, height=side, width=side)
+        return out
+
+    @property
+    def maps(self) -> Mapping[str, Column]:
+        """The further columns of pictures, and how each was read."""
+        return self.pack.meta.columns
+
     def fetch(self, rows: Int[Tensor, " batch"], noise: Noise) -> Batch[None]:
         """The crops numbered `rows`, float32 [n, channels, size, size] in [-1, 1], on the device of `noise`."""
+        x = self.cut(self.places(rows, noise), None)
+        return Batch(self.x.from_index(x.to(noise.device)), None, noise)
+
+    def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> Gathered:
+        """Every column of the crops numbered `rows`, of the same places, float32 in [-1, 1]."""
+        places = self.places(rows, noise)
+        makers: dict[str, Callable[[], Tensor]] = {
+            "x": lambda: self.x.from_index(self.cut(places, None).to(noise.device))
+        }
+        for name, stored in self.pack.columns.items():
+            makers[name] = partial(lambda one, c: c.served(self.cut(places, one).to(noise.device)), name, stored.column)
+        return Gathered(makers)
+
+    def places(self, rows: Int[Tensor, " batch"], noise: Noise) -> list[tuple[int, int, int]]:
+        """The picture, top and left of each crop."""
         if len(rows) and not (0 <= int(rows.min()) and int(rows.max()) < len(self)):
             raise IndexError(f"{self.name} has rows 0 to {len(self) - 1}; asked for {rows.min()} to {rows.max()}")
         anywhere = noise.uniform(2).cpu().double().numpy() if self.split == "train" else None
-        picked = [self.crop(row, None if anywhere is None else anywhere[i]) for i, row in enumerate(rows.tolist())]
-        stacked = np.stack(picked) if picked else np.empty((0, *self.x.shape), np.uint8)
-        return Batch(self.x.from_index(torch.from_numpy(stacked).to(noise.device)), None, noise)
+        return [self.place(row, None if anywhere is None else anywhere[i]) for i, row in enumerate(rows.tolist())]
 
-    def crop(self, row: int, at: np.ndarray | None) -> np.ndarray:
-        """Crop number `row`, at its place of the grid, or at a place in its picture given by two numbers in [0, 1)."""
+    def place(self, row: int, at: np.ndarray | None) -> tuple[int, int, int]:
+        """Of crop number `row`: its place of the grid, or that in its picture given by two numbers in [0, 1)."""
         k = int(self.ends.searchsorted(row, "right"))
         tile = row - int(self.ends[k - 1] if k else 0)
-        pixels, (down, across), size = self.pack.picture(int(self.pictures[k])), self.tiles[k].tolist(), self.size
-        height, width = pixels.shape[1:]
+        picture, (down, across), size, step = int(self.pictures[k]), self.tiles[k].tolist(), self.size, self.step
+        height, width = self.pack.picture(picture).shape[1:]
         if at is None:
-            top = (height - down * size) // 2 + tile // across * size
-            left = (width - across * size) // 2 + tile % across * size
+            top = (height - down * size) // 2 // step * step + tile // across * size
+            left = (width - across * size) // 2 // step * step + tile % across * size
         else:
-            top, left = int(at[0] * (height - size + 1)), int(at[1] * (width - size + 1))
-        return pixels[:, top : top + size, left : left + size]
+            top, left = (
+                step * int(u * ((side - size) // step + 1)) for u, side in zip(at, (height, width), strict=True)
+            )
+        return picture, top, left
+
+    def cut(self, places: list[tuple[int, int, int]], column: str | None) -> Tensor:
+        """What is stored at these places of a column (None: x), uint8 [n, channels, height, width]."""
+        stored = self.pack if column is None else self.pack.columns[column]
+        times, part = (1, 1) if column is None else self.scales[column]
+        size, out = self.size * times // part, list[np.ndarray]()
+        for picture, top, left in places:
+            top, left = top * times // part, left * times // part
+            out.append(stored.picture(picture)[:, top : top + size, left : left + size])
+        channels = self.x.channels if column is None else self.pack.columns[column].column.channels
+        return torch.from_numpy(np.stack(out) if out else np.empty((0, channels, size, size), np.uint8))
 
     def whole(self, k: int) -> np.ndarray:
         """The k-th picture as it is, uint8 [channels, height, width]."""

@@ -1,10 +1,12 @@
 """A data set that is ready to be served: rows of a pack."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
@@ -21,11 +23,13 @@ from triptych.core import (
     PartialLabel,
     PartialLabels,
     Points,
+    Space,
     Text,
     Tokens,
     UsageError,
     mix,
 )
+from triptych.data.columns import Column, Gathered
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack
@@ -197,11 +201,49 @@ class Dataset:
         """Where their conditions live: captions if there are any, or else classes; or what was asked for."""
         if self.tokenizer and self.serves != "label":
             return self.tokenizer.space
+        return self.label_space
+
+    @property
+    def label_space(self) -> Labels | PartialLabels | None:
+        """Where the classes live, if there are any."""
         if not self.pack.meta.classes:
             return None
         space = self.numbering.space if self.numbering else labels_of(self.pack.meta.classes)
         unknown = self.known is not None or self.pack.partial
         return PartialLabels(space.classes, names=space.names) if unknown else space
+
+    @property
+    def columns(self) -> Mapping[str, Space]:
+        """All that a row has, by name: x, label, caption, and further pictures; see `gather`."""
+        found: dict[str, Space] = {"x": self.x}
+        if self.label_space:
+            found["label"] = self.label_space
+        if self.tokenizer:
+            found["caption"] = self.tokenizer.space
+        return found | {name: stored.column.space for name, stored in self.pack.columns.items()}
+
+    @property
+    def maps(self) -> Mapping[str, Column]:
+        """The further columns of pictures, and how each was read."""
+        return self.pack.meta.columns
+
+    def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> Gathered:
+        """Every column of the examples numbered `rows`, on the device of `noise`: x as `fetch` serves it, classes int64
+        [n] (-1 where unknown), captions int64 [n, length], pictures float32 in [-1, 1]."""
+        numbers, device = self.locate(rows), noise.device
+
+        def taken(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).index_select(0, numbers).to(device)
+
+        x = self.fetch(rows, noise).x
+        makers: dict[str, Callable[[], Tensor]] = {"x": lambda: x}
+        if self.pack.y is not None:
+            makers["label"] = lambda: self.classes_of(numbers).to(device)
+        if (tokens := self.pack.tokens) is not None:
+            makers["caption"] = lambda: taken(tokens).long()
+        for name, stored in self.pack.columns.items():
+            makers[name] = partial(lambda one: one.column.served(taken(one.pixels)), stored)
+        return Gathered(makers)
 
     @property
     def serves(self) -> Condition | None:

@@ -3,20 +3,25 @@
 import os
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
 from triptych.core import Audio, DataError
 from triptych.core.spaces import folded
+from triptych.data.columns import Reading
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
 from triptych.data.metadata import Row, captions_beside, is_table, read_captions, read_table
 from triptych.data.sink import CHUNK, UNKNOWN, Content, Sink
 from triptych.data.splits import Said, ambiguous, held_out, level
-from triptych.media.images import FORMATS, SUFFIXES, BadImage, Decoded, decode, extent
+from triptych.media.images import FORMATS, SUFFIXES, BadImage, extent
+
+T = TypeVar("T")
+D = TypeVar("D")
 
 DOCUMENTS = frozenset(
     (".txt", ".md", ".rst", ".html", ".pdf", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml")
@@ -314,7 +319,8 @@ def decode_all(tree: Tree, items: list[Item], sink: Sink, channels: int) -> tupl
     convert = channels if channels == 3 else sink.options.channels
     first: tuple[str, tuple[int, ...]] | None = None
     pixels, held = list[np.ndarray](), 0
-    for item, picture in load_all(tree, items, sink.options.size, convert):
+    read = Reading(size=sink.options.size, channels=convert)
+    for item, picture in load_all(tree, ((item, item.file, read) for item in items)):
         if isinstance(picture, str):
             problems.append(Problem(file=shown(item.file), reason=picture))
             continue
@@ -343,23 +349,22 @@ def decode_all(tree: Tree, items: list[Item], sink: Sink, channels: int) -> tupl
     return kept, problems
 
 
-def load_all(
-    tree: Tree, items: list[Item], size: tuple[int, int] | None, channels: int | None
-) -> Iterator[tuple[Item, Decoded | str]]:
-    """One image after the other, some decoded side by side; instead of a bad one, what is wrong with it.
+def load_all(tree: Tree, jobs: Iterable[tuple[T, str, Callable[[bytes], D]]]) -> Iterator[tuple[T, D | str]]:
+    """What is made of one file after the other, some at a time; instead of a bad one, what is wrong with it.
 
-    Large ones wait for each other: those that are being decoded take `MEMORY` together, or one alone what it takes.
+    A job is a key, the name of a file, and what decodes its bytes. Large pictures wait for each other: those that are
+    being decoded take `MEMORY` together, or one alone what it takes.
     """
-    waiting, taken = deque[tuple[Item, Future[Decoded | str], int]](), 0
+    waiting, taken = deque[tuple[T, Future[D | str], int]](), 0
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for item in items:
-            content = content_of(tree, item.file)
+        for key, file, read in jobs:
+            content = content_of(tree, file)
             memory = 0 if isinstance(content, str) else len(content) + EACH_PIXEL * extent(content)
             while waiting and (taken + memory > MEMORY or len(waiting) == TOGETHER):
                 before, future, its = waiting.popleft()
                 taken -= its
                 yield before, future.result()
-            waiting.append((item, pool.submit(decoded, content, size, channels), memory))
+            waiting.append((key, pool.submit(decoded, content, read), memory))
             taken += memory
             del content
         for before, future, _ in waiting:
@@ -376,11 +381,11 @@ def content_of(tree: Tree, name: str) -> bytes | str:
         return reason_of(e)
 
 
-def decoded(content: bytes | str, size: tuple[int, int] | None, channels: int | None) -> Decoded | str:
-    """The picture that a file is, or what is wrong with it."""
+def decoded(content: bytes | str, read: Callable[[bytes], D]) -> D | str:
+    """What is made of the bytes of a file, or what is wrong with it."""
     if isinstance(content, str):
         return content
     try:
-        return decode(content, size, channels)
+        return read(content)
     except BadImage as e:
         return str(e)

@@ -1,7 +1,10 @@
-"""Captions and labels beside images: `metadata.jsonl` or `metadata.csv`, as Hugging Face's ImageFolder reads them.
+"""Captions, labels and further files beside images, in `metadata.jsonl` or `metadata.csv` as Hugging Face's
+ImageFolder reads them.
 
 Each row has a `file_name`, relative to the folder of the table, and a `text` (or `caption`), a `label` (or `class`),
 or both. https://huggingface.co/docs/datasets/image_dataset
+
+Columns whose names end in _file name further files of a row, each a column of the data: map_file, relief_file.
 
 Names of tables and of columns may be in capitals; columns of a .csv may be separated by semicolons or tabs. A caption
 may also be a text file beside its image, of the same name.
@@ -12,8 +15,9 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Any
 
 from triptych.core import DataError
@@ -22,6 +26,8 @@ from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
 
 TABLES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
 FILE, TEXT, LABEL = ("file_name", "filename"), ("text", "caption"), ("label", "class")
+ANY_FILE = "_file"
+"""How the names of columns end that name further files of a row."""
 BESIDE = (".txt", ".caption")
 """Endings of files that hold one caption."""
 LONGEST_CAPTION = 1 << 16
@@ -40,6 +46,8 @@ class Table:
     rows: dict[str, Row]
     """By the name of the file, from the top of the source."""
     problems: list[Problem]
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What the columns `*_file` name, by the name of the row's file: {"x/1.png": {"map": "map/1.png"}}."""
 
 
 def is_table(name: str) -> bool:
@@ -62,6 +70,7 @@ def read_table(tree: Tree, name: str) -> Table:
         raise DataError(f"{where} is {e}") from e
     table = Table({}, [])
     columns: dict[str, None] = {}
+    parent = PurePosixPath(name).parent
     for line, raw in (from_json_lines if name.lower().endswith(".jsonl") else from_csv)(text):
         place = f"{shown(name)}:{line}"
         if isinstance(raw, str):
@@ -76,15 +85,28 @@ def read_table(tree: Tree, name: str) -> Table:
         except ValueError as e:
             table.problems.append(Problem(file=place, reason=str(e)))
             continue
-        file = str(PurePosixPath(name).parent / file)
+        file = str(parent / file)
         if file in table.rows:
             same = "the same" if table.rows[file] == row else "another content; the first is taken"
             table.problems.append(Problem(file=place, reason=f"a second row for {shown(file)}, with {same}"))
         else:
             table.rows[file] = row
-    if columns and not {c.strip().lower() for c in columns} & {*TEXT, *LABEL}:
-        raise DataError(f"{where} has the columns {', '.join(map(shown, columns))}; we look for text or label")
+            if any(key.endswith(ANY_FILE) for key in fields):
+                table.files[file] = files_of(fields, parent)
+    known = {c.strip().lower() for c in columns}
+    if columns and not known & {*TEXT, *LABEL} and not any(c.endswith(ANY_FILE) for c in known):
+        raise DataError(
+            f"{where} has the columns {', '.join(map(shown, columns))}; we look for text or label, or for further "
+            f"files as in map_file"
+        )
     return table
+
+
+def files_of(fields: dict[str, Any], parent: PurePosixPath) -> dict[str, str]:
+    """The further files of a row, from the top of the source; those that are not said are left out."""
+    said = {key.removesuffix(ANY_FILE): value for key, value in fields.items() if key.endswith(ANY_FILE)}
+    named = {name: value.strip().replace("\\", "/") for name, value in said.items() if isinstance(value, str)}
+    return {name: normpath(parent / value) for name, value in named.items() if name and value}
 
 
 def captions_beside(tree: Tree, names: list[str], others: list[str]) -> dict[str, str]:

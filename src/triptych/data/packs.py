@@ -7,6 +7,7 @@
     y.npy        int64 [n], a class each, -1 if it is not known  (where there are labels)
     tokens.npy   int32 [n, length]                              (where there are captions)
     captions.json                                               (the captions themselves)
+    column-0.npy, column-0-sizes.npy, ...: further columns of pictures, in the order of meta.json, kept as x is
     meta.json    what it is, the rows of each split, problems found, size and sha256 of each file above
 
 Rows lie split after split. A pack is written to a temporary folder, synced, and renamed: it is there whole or not at
@@ -17,7 +18,9 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from triptych.core import Audio, Images, IntegrityError, Points, ResourceError, Space, Tokens, config
 from triptych.core.reading import MOST_JSON, expect, parse_json, read_file
+from triptych.data.columns import Column, Stored, scale_of
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, reason_of, sha256_file, sha256_of, shown
 from triptych.data.sink import Options, Reader, Sink, writing
@@ -39,6 +43,7 @@ LARGE = 2_000_000_000
 """Bytes of a pack that take long enough to read for a word to be said."""
 FORMAT = 1
 """Of the folder: changes when an earlier version's packs cannot be read."""
+COLUMN = re.compile(r"column-[0-9]{1,3}(-sizes)?\.npy")
 READING = 2
 """Changes when the same source would be packed into other bytes."""
 
@@ -66,6 +71,8 @@ class Meta:
     truth: Mixture | None
     """The density that x was drawn from, where it is known."""
     files: dict[str, ArrayFile]
+    columns: dict[str, Column] = field(default_factory=dict)
+    """Those of pictures beside x, by name."""
     whole: bool = False
     """Whether pictures keep their own sizes; `x` then has the least height and the least width of them."""
 
@@ -82,6 +89,8 @@ class Pack:
     spoken: list[str] | None = None
     """The captions, if they are in memory already."""
     sizes: np.ndarray | None = None
+    columns: Mapping[str, Stored] = field(default_factory=dict)
+    """Those of pictures beside x."""
 
     def __len__(self) -> int:
         """How many items."""
@@ -128,7 +137,8 @@ class Pack:
         """A sha256 of all that it serves."""
         files = (f"{name}|{file.sha256}" for name, file in sorted(self.meta.files.items()))
         symbols = str(self.meta.x.symbols) if isinstance(self.meta.x, Tokens) else ""
-        return sha256_of(*files, str(self.meta.x) + symbols, str(self.meta.splits), str(self.meta.classes))
+        columns = [str(self.meta.columns)] if self.meta.columns else []
+        return sha256_of(*files, str(self.meta.x) + symbols, str(self.meta.splits), str(self.meta.classes), *columns)
 
     def verify(self) -> None:
         """Reads every file and compares it with its sha256: a second or two a gigabyte, once a process.
@@ -164,15 +174,30 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
     sizes = np.array(sink.sizes, np.int64) if sink.sizes else None
     if sizes is not None:
         small["sizes.npy"] = npy(sizes)
+    columns = dict[str, Stored]()
+    for k, (column_name, column) in enumerate(content.columns.items()):
+        further = sink.further[column_name]
+        pixels, its = further.finish(), np.array(further.sizes, np.int64) if further.sizes else None
+        if its is not None:
+            small[f"column-{k}-sizes.npy"] = npy(its)
+        if pixels is not None:
+            columns[column_name] = Stored(column, pixels, its)
     files = {file: stamp(data) for file, data in small.items()}
+    large = {"x.npy": (sink, x)}
+    large |= {
+        f"column-{k}.npy": (sink.further[called], columns[called].pixels if called in columns else None)
+        for k, called in enumerate(content.columns)
+    }
     if folder:
         with writing():
             for file, data in small.items():
                 (folder / file).write_bytes(data)
-            files["x.npy"] = ArrayFile(bytes=(folder / "x.npy").stat().st_size, sha256=sha256_file(folder / "x.npy"))
+            for file in large:
+                files[file] = ArrayFile(bytes=(folder / file).stat().st_size, sha256=sha256_file(folder / file))
     else:
-        assert x is not None
-        files["x.npy"] = stamp(sink.header(sink.n), x.data)
+        for file, (kept, array) in large.items():
+            assert array is not None
+            files[file] = stamp(kept.header(kept.n), array.data)
     ends = np.cumsum([0, *content.splits.values()]).tolist()
     meta = Meta(
         format=FORMAT,
@@ -185,11 +210,12 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
         notes=tuple(content.notes),
         truth=content.truth,
         files=files,
+        columns=content.columns,
         whole=options.whole,
     )
     if folder is None:
         assert x is not None
-        return Pack(meta, x, y, tokens, None, content.captions, sizes)
+        return Pack(meta, x, y, tokens, None, content.captions, sizes, columns)
     with writing():
         write_meta(folder, meta)
         for path in folder.iterdir():
@@ -253,7 +279,7 @@ def open_pack(folder: Path) -> Pack:
         raise IntegrityError(f"{where}/meta.json is not what this version writes: {field}: {first['msg']}") from e
     for name, file in meta.files.items():
         path = folder / name
-        if name not in ("x.npy", "sizes.npy", "y.npy", "tokens.npy", "captions.json"):
+        if name not in ("x.npy", "sizes.npy", "y.npy", "tokens.npy", "captions.json") and not COLUMN.fullmatch(name):
             raise IntegrityError(f"{where}/meta.json lists {shown(name)!r}, which is no part of a pack")
         size = path.stat().st_size if path.is_file() else None
         if size != file.bytes:
@@ -262,9 +288,24 @@ def open_pack(folder: Path) -> Pack:
     ragged = meta.whole or (isinstance(meta.x, Audio) and sizes is not None)
     if x is None or x.shape[1:] != (() if ragged else meta.x.shape) or (sizes is not None) != ragged:
         raise IntegrityError(f"{where}/x.npy does not hold {meta.x}")
-    pack = Pack(meta, x, mapped(folder, "y.npy", meta), mapped(folder, "tokens.npy", meta), folder, None, sizes)
+    y, tokens = mapped(folder, "y.npy", meta), mapped(folder, "tokens.npy", meta)
+    columns = {name: open_column(folder, k, meta, column) for k, (name, column) in enumerate(meta.columns.items())}
+    pack = Pack(meta, x, y, tokens, folder, None, sizes, columns)
     check(pack, where)
     return pack
+
+
+def open_column(folder: Path, k: int, meta: Meta, column: Column) -> Stored:
+    """Raises IntegrityError unless its file is as meta.json says."""
+    pixels, sizes = mapped(folder, f"column-{k}.npy", meta), mapped(folder, f"column-{k}-sizes.npy", meta)
+    shape = () if meta.whole else (column.channels, *column.space.shape[1:])
+    if pixels is None or pixels.dtype != np.uint8 or pixels.shape[1:] != shape or (sizes is None) == meta.whole:
+        raise IntegrityError(f"{shown(folder)}/column-{k}.npy does not hold {column.space}")
+    if sizes is not None and not (
+        well_sized(sizes, column.space, len(pixels)) and (sizes[:, 0] == column.channels).all()
+    ):
+        raise IntegrityError(f"{shown(folder)}/column-{k}-sizes.npy does not say where the items of a column end")
+    return Stored(column, pixels, sizes)
 
 
 DTYPES = {
@@ -288,11 +329,24 @@ def check(pack: Pack, where: str) -> None:
     classes = len(meta.classes or ())
     if y is not None and (y.dtype != np.int64 or y.shape != (n,) or (n and not -1 <= y.min() <= y.max() < classes)):
         raise IntegrityError(f"{where}/y.npy does not hold one of {classes} classes for each of {n:,} items")
+    for name, stored in pack.columns.items():
+        if len(stored.pixels if stored.sizes is None else stored.sizes) != n:
+            raise IntegrityError(f"{where}: the column {shown(name)} does not hold one picture for each of {n:,} items")
+        if stored.sizes is not None and sizes is not None and not in_proportion(sizes, stored.sizes):
+            raise IntegrityError(f"{where}: the sizes of the column {shown(name)} are not in proportion to those of x")
     if tokens is not None:
         words, length = (len(meta.tokenizer.words), meta.tokenizer.length) if meta.tokenizer else (0, 0)
         fits = tokens.dtype == np.int32 and tokens.shape == (n, length)
         if not fits or (n and not 0 <= tokens.min() <= tokens.max() < words):
             raise IntegrityError(f"{where}/tokens.npy does not hold a caption of {length} tokens for each item")
+
+
+def in_proportion(x: np.ndarray, other: np.ndarray) -> bool:
+    """Whether all pictures of a column are the same whole number of times larger or smaller than x."""
+    if not len(x):
+        return True
+    scale = scale_of(tuple(x[0, 1:].tolist()), tuple(other[0, 1:].tolist()))
+    return scale is not None and bool((x[:, 1:] * scale[0] == other[:, 1:] * scale[1]).all())
 
 
 def well_sized(sizes: np.ndarray, x: Space, total: int) -> bool:

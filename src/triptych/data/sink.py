@@ -1,6 +1,7 @@
 """Where a source puts its x, a few rows at a time, to be converted and kept."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from triptych.core import Audio, Images, Points, Symbols, Tokens, UsageError, mix
+from triptych.data.columns import Column
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem
 from triptych.data.noisy import Corruption
@@ -60,6 +62,8 @@ class Content:
     notes: list[str] = field(default_factory=list)
     """What was decided about the source as a whole, and could have been meant otherwise: a line each."""
     truth: Mixture | None = None
+    columns: dict[str, Column] = field(default_factory=dict)
+    """Those beside x, whose rows were appended to the sink's `column` of that name."""
     x: Audio | None = None
     """Where x lives, if its shape and levels do not say it."""
 
@@ -91,10 +95,19 @@ class Sink:
         self.symbols: Symbols | None = None
         self.kept: list[np.ndarray] = []
         self.sizes: list[tuple[int, ...]] = []
+        self.further: dict[str, Sink] = {}
         self.coins = np.random.Generator(np.random.Philox(key=mix(FIXED_SEED)))
         if self.path:
             with writing():
                 self.path.write_bytes(b"")
+
+    def column(self, name: str) -> "Sink":
+        """Where the pictures of a further column go, which come as they are to be stored."""
+        if name not in self.further:
+            path = self.path and self.path.with_name(f"column-{len(self.further)}.npy")
+            self.further[name] = Sink(path, Options(whole=self.options.whole))
+            self.further[name].tell = math.inf  # x says that packing goes on
+        return self.further[name]
 
     def append(self, rows: np.ndarray, levels: int = 256) -> None:
         """Levels, uint8 [k, channels, height, width]; or float32 [k, dims].

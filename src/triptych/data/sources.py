@@ -4,6 +4,7 @@ import difflib
 import errno
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from triptych.data.dataset import Condition, Dataset, Windows
 from triptych.data.files import TARS, Archive, Files, Folder, Tar, Tree, Zip, reason_of, sha256_file, shown
 from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
+from triptych.data.joined import Arrangement, copied, joined, with_columns
 from triptych.data.noisy import Corruption
 from triptych.data.packs import Pack, build, is_pack, open_pack
 from triptych.data.recordings import SOUNDS, Clip, put, read_sounds
@@ -54,6 +56,10 @@ def data(
     labels_seed: int = 0,
     condition: Condition | None = None,
     crop: int | None = None,
+    x: str | None = None,
+    halves: str | None = None,
+    index: str | None = None,
+    pair: Mapping[str, Any] | None = None,
     strict: bool = False,
     cache: str | Path | None = None,
 ) -> Served:
@@ -92,6 +98,15 @@ def data(
               captions are served where nobody takes classes.
     crop      pictures keep their own sizes, and squares of so many pixels of them are served (see `Crops`): anywhere in
               them for training, else side by side.
+    x         which column is x, of a source of several pictures a row (see `pairs`): of folders side by side (x/ map/,
+              A/ B/, HR/ LR/, images/ labels/, input/ target/), of metadata with columns *_file, or of halves. If
+              nothing is said, the one called x (or file_name), images, B, target or HR. "" takes folders for
+              classes, whatever they are called.
+    halves    each file is two columns, left and right: "A|B".
+    index     the columns that are label maps (palette or grey pictures of class numbers, 255 for none), with commas
+              between. If nothing is said, those of palette pictures that are called map, labels, masks or the like.
+    pair      further columns from other sources, {"map": "maps/"}, matched by the names of files, or for arrays row by
+              row (see `pair`).
     strict    refuse the source if any file in it is bad, rather than skip that file.
     cache     the folder for packs; else TRIPTYCH_CACHE, else the user's cache folder.
 
@@ -105,6 +120,10 @@ def data(
     binary = {True: "dynamic", False: None}.get(binary, binary) if isinstance(binary, bool) else binary
     if binary not in (None, "dynamic", "fixed", "threshold"):
         raise UsageError(f'binary={binary!r}: it is "dynamic" (or True), "fixed" or "threshold"')
+    arranged = Arrangement(x=x, halves=halves, index=index, pair=pair)
+    if isinstance(found, Packed) and arranged != Arrangement():
+        raise UsageError(f"x=, halves=, index= and pair= are for files; {found.name} is packed already")
+    found = in_columns(found, arranged, cache)
     said, binary = binary, binary or found.binary
     corruption = Corruption.parse(noisy) if noisy is not None else None
     if corruption and binary:
@@ -122,17 +141,19 @@ def data(
         Options(sound=found.pack.meta.x if isinstance(found.pack.meta.x, Audio) else None),
     ):
         pack = found.pack
-    elif in_memory:
+    elif in_memory or not arranged.on_disk:
         pack = build(name_of(found, options), found.read, options, None)
     else:
         pack = cached(name_of(found, options), found.stamp, found.read, options, cache)
     report(pack, strict)
     where = str(place) if in_memory or named(place) else str(Path(place).absolute())
     opened: dict[str, Any] = {"source": where, "size": size, "channels": channels, "binary": said}
+    opened |= arranged.opened(named)
+    in_memory = in_memory or not arranged.on_disk
     if crop is not None:
         if binary or mutate or condition or labels is not None or length is not None or stride is not None:
             raise UsageError("crop= goes with size= and channels= only")
-        return Crops.of(pack, wanted, crop, opened | {"crop": crop})
+        return Crops.of(pack, wanted, crop, None if in_memory else opened | {"crop": crop})
     if isinstance(pack.meta.x, Tokens):
         if mutate:
             raise UsageError(f"mutate= is for images and sound; {pack.meta.name} holds {pack.meta.x}")
@@ -156,6 +177,22 @@ def data(
     return replace(served, mutate=mutate)
 
 
+def in_columns(found: Source, arranged: Arrangement, cache: str | Path | None) -> Source:
+    """The same source with the columns that it declares, or that are asked for. Raises UsageError."""
+    if arranged.pair:
+        others = {
+            name: find(other, None, cache) if isinstance(other, str | Path) else array_source(other)
+            for name, other in arranged.pair.items()
+        }
+        return joined(found, others, arranged)
+    tree = found.tree
+    if tree is None:
+        if arranged != Arrangement():
+            raise UsageError(f"x=, halves= and index= are for files of pictures; {found.name} is none of these")
+        return found
+    return with_columns(found, tree, arranged)
+
+
 def array_source(source: Any) -> Source:
     """Arrays that are in memory already."""
     arrays = from_memory(source)
@@ -177,6 +214,10 @@ def pack(
     tokens: TokenKind | int | None = None,
     sound: Audio | None = None,
     noisy: str | None = None,
+    x: str | None = None,
+    halves: str | None = None,
+    index: str | None = None,
+    pair: Mapping[str, Any] | None = None,
     strict: bool = False,
 ) -> Dataset:
     """Packs a source, with all its splits, into the folder `out`, which is a source from then on.
@@ -184,7 +225,8 @@ def pack(
     Raises what `data` does, UsageError if `out` exists and is not empty or cannot be written, and ResourceError if
     the disk is full.
     """
-    found = find(with_split(source, None)[0], as_sides(size))
+    arranged = Arrangement(x=x, halves=halves, index=index, pair=pair)
+    found = in_columns(find(with_split(source, None)[0], as_sides(size)), arranged, None)
     if found.binary == "dynamic":
         raise UsageError(f'{source} is drawn when it is served; pack {found.name} and open that with binary="dynamic"')
     out = Path(out)
@@ -286,6 +328,7 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
     else:
         for start in range(0, len(pack.x), CHUNK):
             sink.append(pack.x[start : start + CHUNK], getattr(meta.x, "levels", 256))
+    columns = {name: copied(name, stored, sink) for name, stored in pack.columns.items()}
     return Content(
         splits={split: stop - start for split, (start, stop) in meta.splits.items()},
         labels=pack.y,
@@ -295,6 +338,7 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
         problems=list(meta.problems),
         notes=list(meta.notes),
         truth=meta.truth,
+        columns=columns,
         x=x,
     )
 
@@ -411,8 +455,9 @@ def from_tree(name: str, tree: Tree) -> Source:
     if is_corpus(tree):
         return from_corpus(name, tree)
     sounds = SOUNDS.among(tree)
-    read = read_sounds if sounds and sounds >= IMAGES.among(tree) else read_images
-    return Source(name, tree.stamp, lambda sink: read(tree, sink))
+    if sounds and sounds >= IMAGES.among(tree):
+        return Source(name, tree.stamp, lambda sink: read_sounds(tree, sink))
+    return Source(name, tree.stamp, lambda sink: read_images(tree, sink), tree=tree)
 
 
 def from_corpus(name: str, tree: Tree) -> Source:

@@ -54,6 +54,32 @@ def decode(data: bytes, size: tuple[int, int] | None = None, channels: int | Non
     return Decoded(np.ascontiguousarray(array), "animated: only its first frame is taken" if animated else None)
 
 
+def decode_index(data: bytes, size: tuple[int, int] | None = None) -> Decoded:
+    """Decodes a label map: the indices of a palette picture, or the levels of a grey one of up to 8 bits, as they are.
+
+    uint8 [1, height, width], brought to `size` (height, width) as `fit_index` does. Raises BadImage.
+    """
+    with open_picture(data) as image:
+        image.load()
+        if image.mode not in ("P", "L", "1"):
+            raise BadImage(f"a label map is a palette or a grey picture of up to 8 bits, and this is {image.mode}")
+        deep = data[24] if image.format == "PNG" and image.mode == "L" else 8
+        array = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint8)
+    if deep in (2, 4):
+        array = array // (255 // (2**deep - 1))  # Pillow has spread the levels over 8 bits
+    return Decoded(fit_index(array[None, None], size)[0], None)
+
+
+def palette_of(data: bytes) -> tuple[tuple[int, int, int], ...] | None:
+    """The colors of a PNG or BMP file's palette; None if it has none, or some of it is transparent (so that it is a
+    picture of few colors). Raises BadImage."""
+    with open_picture(data, header=True) as image:
+        if image.mode != "P" or image.format not in ("PNG", "BMP") or "transparency" in image.info:
+            return None
+        levels = (image.getpalette() or [])[: 3 * 256]
+        return tuple((levels[i], levels[i + 1], levels[i + 2]) for i in range(0, len(levels) - 2, 3))
+
+
 @contextmanager
 def open_picture(data: bytes, *, header: bool = False) -> Iterator[Image.Image]:
     """The one door through which image files are opened: of known formats only (Pillow would start Ghostscript for a
@@ -190,3 +216,12 @@ def fit_array(pixels: np.ndarray, size: tuple[int, int] | None, channels: int | 
     images = (Image.fromarray(p[0] if len(p) == 1 else np.ascontiguousarray(p.transpose(1, 2, 0))) for p in pixels)
     fitted = np.stack([np.asarray(fit(image, size, channels)) for image in images])
     return fitted[:, None] if fitted.ndim == 3 else np.ascontiguousarray(fitted.transpose(0, 3, 1, 2))
+
+
+def fit_index(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """`fit_array` for label maps, uint8 [n, 1, height, width]: no value that was not there comes out."""
+    if size in (None, pixels.shape[2:]):
+        return pixels
+    assert size is not None
+    maps = (ImageOps.fit(Image.fromarray(p[0]), size[::-1], Image.Resampling.NEAREST) for p in pixels)
+    return np.stack([np.asarray(one) for one in maps])[:, None]

@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import torch
@@ -156,6 +157,18 @@ def captioned(image: Image.Image, text: str) -> Image.Image:
     sheet = Image.new("L", (image.width, image.height + LINE), 255)
     sheet.paste(image, (0, 0))
     ImageDraw.Draw(sheet).text((4, image.height + 2), text, 40, font)
+    return sheet
+
+
+def noted(image: Image.Image, lines: Sequence[str], width: int = 22) -> Image.Image:
+    """A picture on white with lines of text below it, folded to so many characters."""
+    font, deep = ImageFont.load_default(11), 14
+    parts = [part for line in lines for part in wrap(folded(line, len(line) or 1)[0], width)]
+    sheet = Image.new("RGB", (max(image.width, 6 * width), image.height + deep * len(parts) + 4), PAPER)
+    sheet.paste(image, (0, 0))
+    pen = ImageDraw.Draw(sheet)
+    for k, part in enumerate(parts):
+        pen.text((2, image.height + 2 + deep * k), part, INK, font)
     return sheet
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triptych.core import Batch, Data, Generative, Given, Noise, Space
+from triptych.data.columns import columns_of, gathered
 from triptych.data.files import sha256_of
 from triptych.io import configs
 from triptych.media.photo import Photo
@@ -108,8 +109,7 @@ class Posed:
 
     def fetch(self, rows: Tensor, noise: Noise) -> Batch[Any]:
         """Rows with their conditions; what a task draws at random comes from the same noise, after the data's own."""
-        batch = self.data.fetch(rows, noise)
-        x, given = self.task.pose({"x": batch.x}, noise)
+        x, given = self.task.pose(gathered(self.data, rows, noise), noise)
         return Batch(x, given, noise)
 
     def held_out(self) -> "Posed | None":
@@ -137,11 +137,6 @@ def posed(data: Data, task: Task) -> Posed:
     made = Posed(data, task)
     _ = made.spaces
     return made
-
-
-def columns_of(data: Data) -> dict[str, Space]:
-    """The columns that a data set serves."""
-    return {"x": data.x}
 
 
 def to_json(task: Task) -> dict[str, Any]:

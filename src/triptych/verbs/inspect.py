@@ -5,23 +5,44 @@ from typing import Any
 
 from triptych.core import Audio
 from triptych.data import Served, pack
+from triptych.io.outputs import check_file
+from triptych.report.pictures import save_png
+from triptych.verbs.contact import contact_sheet
+
+REOPENED = ("size", "channels", "tokens", "noisy", "x", "halves", "index", "pair")
+"""Options of `data` that `pack` takes too."""
+READINGS = {"index": ", label maps (255 is of no class)", "picture": ""}
 
 
-def inspect(data: Served, pack_to: Path | None = None) -> dict[str, Any]:
-    """Items, space, conditions and problems of a source; with `pack_to`, its packed form is written there too."""
+def inspect(data: Served, pack_to: Path | None = None, sheet: Path | None = None) -> dict[str, Any]:
+    """Items, columns, conditions and problems of a source; with `pack_to`, its packed form is written there too, and
+    with `sheet`, a picture of some items (see `contact_sheet`)."""
     about: dict[str, Any] = {
         "name": data.name,
         "items": len(data),
         "x": str(data.x),
         "given": str(data.given) if data.given else None,
+        "columns": columns(data),
         "classes": data.classes,
         "fingerprint": data.fingerprint,
         "problems": [{"file": p.file, "reason": p.reason} for p in data.problems],
     }
     if pack_to is not None and data.opened is not None:
         opened, sound = data.opened, data.x if isinstance(data.x, Audio) else None
-        size, channels, tokens = opened["size"], opened["channels"], opened.get("tokens")
-        noisy = opened.get("noisy")
-        pack(opened["source"], pack_to, size=size, channels=channels, tokens=tokens, sound=sound, noisy=noisy)
+        again = {name: opened[name] for name in REOPENED if name in opened}
+        pack(opened["source"], pack_to, sound=sound, **again)
         about["packed"] = str(pack_to)
+    if sheet is not None:
+        check_file(sheet)
+        about["sheet"] = str(save_png(contact_sheet(data), sheet))
     return about
+
+
+def columns(data: Served) -> dict[str, dict[str, Any]]:
+    """Each column with its space, how many items have it, and what its files are."""
+    out = dict[str, dict[str, Any]]()
+    for name, space in data.columns.items():
+        known = len(data) if name != "label" or data.labels is None else int((data.labels >= 0).sum())
+        reading = READINGS[data.maps[name].reading.kind] if name in data.maps else ""
+        out[name] = {"space": str(space), "count": known, "reading": reading}
+    return out

@@ -26,6 +26,10 @@ KEPT: dict[str, Any] = {
     "sound": (dict,),
     "crop": (int,),
     "condition": (str,),
+    "x": (str,),
+    "halves": (str,),
+    "index": (str,),
+    "pair": (dict,),
 }
 """All that a run may say of how its data were opened, with the types: what is read, and never where is written."""
 
@@ -66,6 +70,7 @@ def saved(run: str | Path) -> dict[str, Any]:
     expect(found, {f"{name}?": kinds for name, kinds in KEPT.items()}, where)
     if isinstance(found.get("size"), list):
         found["size"] = tuple(found["size"])
+    expect(found.get("pair", {}), {name: str for name in found.get("pair", {})}, f"{where}: pair")
     if "sound" in found:
         found["sound"] = configs.from_json(Audio, found["sound"], where)
     return found

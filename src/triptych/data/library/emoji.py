@@ -130,9 +130,8 @@ RECIPE = Recipe(
     counts={"train": 3009, "test": 358},
     version=1,
     then=(
-        "triptych data emoji --size 64",
+        "triptych data emoji --size 64 --sheet emoji.png",
         "triptych data emoji/google",
         "triptych train dcgan --data emoji --size 64 --out runs/emoji",
     ),
-    opens="fluent",
 )

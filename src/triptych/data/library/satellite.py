@@ -125,9 +125,8 @@ RECIPE = Recipe(
     counts={"train": 50, "test": 13},
     version=1,
     then=(
-        "triptych data satellite",
+        "triptych data satellite --crop 64 --sheet satellite.png",
         "triptych data satellite/relief",
         "triptych train super-resolution --data satellite --out runs/satellite",
     ),
-    opens="x",
 )

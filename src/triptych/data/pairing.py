@@ -1,0 +1,109 @@
+"""Two sources as one: paired, row by row, or both as they come."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
+
+from triptych.core import Batch, Data, Noise, Space, UsageError
+from triptych.data.columns import Column, Gathered, columns_of, gathered
+from triptych.data.files import Problem, sha256_of
+from triptych.data.sources import Served, data
+
+
+def pair(*, x: Any, split: str | None = None, size: Any = None, crop: int | None = None, **columns: Any) -> Served:
+    """Opens x with further columns from other sources: `pair(x="photos/", map="maps/")`.
+
+    Folders (and archives) of pictures are matched by the names of their files below them, without the ending; a row
+    that lacks one is left out and named. Arrays are matched row by row. `split`, `size` and `crop` are as for `data`,
+    which takes further options with `pair={"map": "maps/"}`. Raises as `data` does.
+    """
+    if not columns:
+        raise UsageError('pair needs a column beside x: pair(x="photos/", map="maps/")')
+    return data(x, pair=columns, split=split, size=size, crop=crop)
+
+
+@dataclass(frozen=True, eq=False)
+class Unpaired:
+    """Two data sets, both served, whose rows have nothing to do with each other. Satisfies `triptych.core.Data`.
+
+    Row i has the i-th x and any row of the other, drawn anew whenever it is served.
+    """
+
+    a: Any
+    """The column A: what is translated."""
+    b: Any
+    """x."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.b.name}+{self.a.name}"
+
+    @property
+    def fingerprint(self) -> str:
+        return sha256_of("unpaired", self.a.fingerprint, self.b.fingerprint)
+
+    @property
+    def x(self) -> Space:
+        space: Space = self.b.x
+        return space
+
+    @property
+    def given(self) -> Space | None:
+        space: Space | None = self.b.given
+        return space
+
+    @property
+    def columns(self) -> Mapping[str, Space]:
+        return {**columns_of(self.b), "A": self.a.x}
+
+    def __len__(self) -> int:
+        return len(self.b)
+
+    def fetch(self, rows: Int[Tensor, " batch"], noise: Noise) -> Batch[Any]:
+        batch: Batch[Any] = self.b.fetch(rows, noise)
+        return batch
+
+    def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> Gathered:
+        """Every column of rows of x, with any row of A."""
+        found = gathered(self.b, rows, noise)
+        others = (noise.uniform(1)[:, 0].cpu().double() * len(self.a)).long().clamp_(max=len(self.a) - 1)
+        a = self.a.fetch(others, noise).x
+        return Gathered({**{name: partial(found.__getitem__, name) for name in found}, "A": lambda: a})
+
+    def held_out(self) -> "Unpaired | None":
+        a, b = self.a.held_out(), self.b.held_out()
+        return None if a is None or b is None else Unpaired(a, b)
+
+    def training_part(self) -> "Unpaired":
+        return Unpaired(self.a.training_part(), self.b.training_part())
+
+    @property
+    def maps(self) -> Mapping[str, Column]:
+        found: Mapping[str, Column] = getattr(self.b, "maps", {})
+        return found
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [*getattr(self.b, "problems", []), *getattr(self.a, "problems", [])]
+
+    @property
+    def split(self) -> str:
+        """What x is a part of."""
+        split: str = getattr(self.b, "split", "all")
+        return split
+
+    opened = labels = classes = captions = tokenizer = truth = None
+
+
+def unpaired(a: Any, b: Any, *, split: str | None = None, size: Any = None, crop: int | None = None) -> Unpaired:
+    """Opens two sources (or takes two data sets) that are not paired: x is of b, and beside it the column A has rows of
+    a, drawn anew whenever they are served. Raises as `data` does."""
+
+    def opened(source: Any) -> Any:
+        return source if isinstance(source, Data) else data(source, split=split, size=size, crop=crop)
+
+    return Unpaired(opened(a), opened(b))

@@ -1,0 +1,250 @@
+"""Rows of several pictures each, read together: a row whose one picture cannot be used is left out whole."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from triptych.core import DataError, Images, UsageError
+from triptych.data.columns import NO_CLASS, Column, Reading, label_map, scale_of
+from triptych.data.files import Problem, Tree, shown
+from triptych.data.folders import IMAGES, MEMORY, Item, arrange, content_of, described, load_all
+from triptych.data.pairs import Declared
+from triptych.data.sink import CHUNK, Content, Sink
+from triptych.media.images import BadImage, Decoded, palette_of
+
+MAPS = frozenset(
+    "label labels map maps mask masks annotation annotations segmentation segmentations classes index".split()
+)
+"""Columns that are label maps where their files are palette pictures."""
+OUT = "its row is left out"
+
+
+class Colored(Exception):
+    """Colour turned up in a column in which all was grey so far; its name."""
+
+
+@dataclass
+class Part:
+    """Those files of a tree that name the rows, and the tables and texts about them."""
+
+    tree: Tree
+    files: dict[str, int]
+
+    @classmethod
+    def of(cls, tree: Tree, rows: dict[str, Any]) -> "Part":
+        above = {parent for name in rows for parent in PurePosixPath(name).parents}
+        suffixes = IMAGES.suffixes
+
+        def about(name: str) -> bool:
+            path = PurePosixPath(name)
+            return path.suffix.lower() not in suffixes and path.parent in above
+
+        return cls(tree, {name: size for name, size in tree.files.items() if name in rows or about(name)})
+
+    def __post_init__(self) -> None:
+        self.name, self.problems, self.stamp = self.tree.name, self.tree.problems, self.tree.stamp
+
+    def read(self, name: str) -> bytes:
+        return self.tree.read(name)
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        return self.tree.pieces(name)
+
+
+def read_rows(tree: Tree, said: Declared, sink: Sink, index: str | None = None) -> Content:
+    """Decodes every row into `sink`, x first. `index` names the label maps, with commas between.
+
+    A column is read as a label map if it is named so, or, where nothing is said, if it is called `MAPS` and its first
+    file is a palette picture without transparency. Raises DataError as `read_images` does.
+    """
+    found = arrange(Part.of(tree, said.rows), IMAGES)
+    found.notes.append(said.note)
+    named = {problem.file for problem in said.problems}
+    found.problems[:] = [*(p for p in found.problems if p.file not in named), *said.problems]
+    called = said.called
+    names = sorted(said.names, key=lambda name: name != said.x)  # x first
+    colors, decided = label_maps(tree, said, found.items[0].file, index)
+    found.notes.extend(decided)
+    options = sink.options
+    readings = {
+        name: Reading(kind="index", size=options.size)
+        if name in colors
+        else Reading(size=options.size, channels=options.channels)
+        for name in names
+    }
+    gather = Gather(tree, said, names, sink)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; damage to the pixels raises
+        while True:
+            try:
+                kept, bad = gather.all(found.items, readings)
+                break
+            except Colored as e:
+                readings[str(e)] = replace(readings[str(e)], channels=3)
+                sink.restart()
+    content = described(tree, IMAGES, found, kept, bad)
+    for name in names[1:]:
+        space = sink.column(called[name]).space()
+        assert isinstance(space, Images)
+        if name in colors:
+            space = label_map(space, gather.most[name] + 1)
+        content.columns[called[name]] = Column(space=space, reading=readings[name], colors=colors.get(name, ()))
+    return content
+
+
+def label_maps(
+    tree: Tree, said: Declared, first: str, index: str | None
+) -> tuple[dict[str, tuple[tuple[int, int, int], ...]], list[str]]:
+    """The columns that are label maps, with their colors, and what to say of that."""
+    asked = None if index is None else [word.strip() for word in index.split(",") if word.strip()]
+    others = {name: k for k, name in enumerate(said.names) if name != said.x}
+    if unknown := [word for word in asked or () if word not in others or said.halves]:
+        raise UsageError(f"index={index}: {unknown[0]} is no column beside x: there are {', '.join(others)}")
+    out, notes = dict[str, tuple[tuple[int, int, int], ...]](), list[str]()
+    for name, k in others.items():
+        if said.halves or (name.lower() not in MAPS if asked is None else name not in asked):
+            continue
+        content = content_of(tree, first if k == 0 else said.rows[first][k - 1])
+        try:
+            colors = None if isinstance(content, str) else palette_of(content)
+        except BadImage:  # it is said when it is decoded
+            colors = None
+        if asked is not None:
+            out[name] = colors or ()
+        elif colors is not None:
+            out[name] = colors
+            reason = "its name says so and its files have palettes"
+            notes.append(f'{name} is read as label maps, as {reason}; index="" reads colours')
+    return out, notes
+
+
+def grey_if_grey(pixels: np.ndarray) -> np.ndarray:
+    """A batch of one picture; of one channel where all its channels are equal."""
+    return pixels[None, :1] if (pixels == pixels[:1]).all() else pixels[None]
+
+
+@dataclass
+class Gather:
+    """Puts rows together and keeps those that are whole."""
+
+    tree: Tree
+    said: Declared
+    names: list[str]
+    """The columns, x first."""
+    sink: Sink
+
+    def jobs(
+        self, items: list[Item], readings: dict[str, Reading]
+    ) -> Iterator[tuple[tuple[Item, str, str], str, Callable[[bytes], list[Decoded]]]]:
+        """Each file with its row, its column and what decodes it."""
+        for item in items:
+            if self.said.halves:
+                yield (item, self.names[0], item.file), item.file, lambda data: self.split(data, readings)
+                continue
+            files = dict(zip(self.said.names, (item.file, *self.said.rows[item.file]), strict=True))
+            for name in self.names:
+                read = readings[name] if readings[name].kind == "picture" else Reading(kind="index")
+                yield (item, name, files[name]), files[name], lambda data, read=read: [read(data)]  # type: ignore[misc]
+
+    def split(self, data: bytes, readings: dict[str, Reading]) -> list[Decoded]:
+        """The halves of a picture, in the order of the columns. Raises BadImage."""
+        whole = Reading()(data)
+        width = whole.pixels.shape[2]
+        if width % 2:
+            raise BadImage(f"{width} pixels wide, which has no halves")
+        halves = dict(zip(self.said.names, np.split(whole.pixels, 2, axis=2), strict=True))
+        fitted = {name: readings[name].fit(grey_if_grey(half))[0] for name, half in halves.items()}
+        return [Decoded(np.ascontiguousarray(fitted[name]), whole.note) for name in self.names]
+
+    def rows(
+        self, items: list[Item], readings: dict[str, Reading], bad: list[Problem]
+    ) -> Iterator[tuple[Item, list[tuple[str, np.ndarray]]]]:
+        """Rows that could be decoded: a file and its pixels for each column."""
+        each = 1 if self.said.halves else len(self.names)
+        row, whole = list[tuple[str, np.ndarray]](), True
+        for k, ((item, _, file), made) in enumerate(load_all(self.tree, self.jobs(items, readings))):
+            if isinstance(made, str):
+                bad.append(Problem(file=shown(file), reason=f"{made}; {OUT}"))
+                whole = False
+            else:
+                if note := made[0].note:
+                    bad.append(Problem(file=shown(file), reason=note))
+                row += [(file, picture.pixels) for picture in made]
+            if (k + 1) % each == 0:
+                if whole:
+                    yield item, row
+                row, whole = [], True
+
+    def all(self, items: list[Item], readings: dict[str, Reading]) -> tuple[list[Item], list[Problem]]:
+        """Appends all rows. Raises Colored, and DataError where sizes differ that should not."""
+        kept, bad, odd = list[Item](), list[Problem](), list[Problem]()
+        self.most = dict.fromkeys(self.names, 0)
+        self.first: list[tuple[str, tuple[int, ...]]] = []
+        self.scales: list[tuple[int, int] | None] = []
+        waiting, held = [list[np.ndarray]() for _ in self.names], 0
+        for item, row in self.rows(items, readings, bad):
+            files = [file for file, _ in row]
+            made = [self.stored(name, one, readings[name]) for name, (_, one) in zip(self.names, row, strict=True)]
+            if wrong := self.unlike(files, [pixels.shape[1:] for pixels in made]):
+                odd.append(wrong)
+                continue
+            for pixels, column in zip(made, waiting, strict=True):
+                column.append(pixels)
+                held += pixels.nbytes
+            kept.append(item)
+            if self.sink.options.whole or held > MEMORY // 4 or len(waiting[0]) == CHUNK:
+                self.append(waiting)
+                held = 0
+        self.append(waiting)
+        if len(odd) > len(kept):
+            raise DataError(f"{self.tree.name}: {len(odd)} rows do not fit together; the first: {odd[0]}")
+        return kept, bad + odd
+
+    def stored(self, name: str, pixels: np.ndarray, reading: Reading) -> np.ndarray:
+        """The pixels as they are stored. Raises Colored."""
+        if reading.kind == "index":  # classes are counted before any size takes some away
+            used = pixels[pixels != NO_CLASS]
+            self.most[name] = max(self.most[name], int(used.max()) if used.size else 0)
+            return reading.fit(pixels[None])[0]
+        if len(pixels) > (reading.channels or 1):
+            raise Colored(name)
+        return pixels
+
+    def append(self, waiting: list[list[np.ndarray]]) -> None:
+        if not waiting[0]:
+            return
+        for name, pixels in zip(self.names, waiting, strict=True):
+            into = self.sink if name == self.said.x else self.sink.column(self.said.called[name])
+            into.append(np.stack(pixels))
+            pixels.clear()
+
+    def unlike(self, files: list[str], sides: list[tuple[int, ...]]) -> Problem | None:
+        """What is wrong with the sizes of a row whose pictures keep theirs: in proportion, and all rows in the same.
+
+        Else raises DataError where a column's pictures are not of one size.
+        """
+        if not self.sink.options.whole:
+            self.first = self.first or list(zip(files, sides, strict=True))
+            for file, side, (before, its) in zip(files, sides, self.first, strict=True):
+                if side != its:
+                    raise DataError(
+                        f"{self.tree.name}: {shown(before)} has {its[0]} x {its[1]} pixels (height x width) and "
+                        f"{shown(file)} has {side[0]} x {side[1]}; give size= to bring all to one size, or crop="
+                    )
+            return None
+        scales = [scale_of(sides[0], side) for side in sides]
+        if None not in scales:
+            self.scales = self.scales or scales
+        for k, (scale, usual) in enumerate(zip(scales, self.scales or scales, strict=True)):
+            if scale is None or scale != usual:
+                this, those = (f"{height} x {width}" for height, width in (sides[k], sides[0]))
+                why = "not a whole number of times as large" if scale is None else "not in the proportion of other rows"
+                return Problem(
+                    file=shown(files[k]),
+                    reason=f"{this} pixels (height x width) where {shown(files[0])} has {those}, {why}; {OUT}",
+                )
+        return None

@@ -1,0 +1,82 @@
+"""A contact sheet of a data set: a row an item, a column a column."""
+
+import colorsys
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from triptych.core import Images, ItemNoise, Space, UsageError
+from triptych.data.columns import Column
+from triptych.report.pictures import cells, noted, rows
+from triptych.verbs.look import show
+
+SIDE = 128
+"""Pixels that pictures are enlarged to, or made smaller, for the sheet."""
+WORDS = ("label", "caption")
+GREY = (128, 128, 128)
+
+
+def contact_sheet(data: Any, n: int = 8) -> Image.Image:
+    """n items, evenly spaced, with all their columns: pictures side by side and, beneath x, the class and the caption.
+    Label maps are drawn in their own colors, and grey where they are of no class.
+
+    Of what is no picture, x alone as `show` draws it. Raises UsageError for texts.
+    """
+    spaces, n = data.columns, min(n, len(data))
+    if not isinstance(spaces["x"], Images):
+        drawn = show(data, n=n)
+        if isinstance(drawn, str):
+            raise UsageError(f"{data.name} holds {spaces['x']}: a sheet is for what can be drawn")
+        return drawn
+    numbers = torch.arange(n) * len(data) // n
+    items = data.gather(numbers, ItemNoise(0, numbers.tolist()))
+    maps = data.maps
+    drawn_columns = {
+        name: [scaled(one) for one in pictures(items[name], space, maps.get(name))]
+        for name, space in spaces.items()
+        if name not in WORDS
+    }
+    sheet = []
+    for i in range(n):
+        words = [text for name in WORDS if name in spaces if (text := word(data, name, items[name][i]))]
+        below = {name: [name, *(words if name == "x" else [])] for name in drawn_columns}
+        sheet.append([noted(column[i], below[name]) for name, column in drawn_columns.items()])
+    return rows(sheet)
+
+
+def pictures(values: Tensor, space: Space, column: Column | None) -> tuple[Image.Image, ...]:
+    if column is None or column.reading.kind != "index":
+        return cells(values)
+    colors = np.array([*colors_of(column), GREY], np.uint8)
+    none = (values < 0).all(1)
+    index = torch.where(none, len(colors) - 1, values.argmax(1))
+    return tuple(Image.fromarray(one) for one in colors[index.cpu().numpy()])
+
+
+def colors_of(column: Column) -> list[tuple[int, int, int]]:
+    """A color for each class: that of the files' palette, or else hues far apart."""
+    said, classes = list(column.colors[: column.space.channels]), column.space.channels
+    for k in range(len(said), classes):
+        red, green, blue = colorsys.hsv_to_rgb(k * 0.618 % 1, 0.7, 0.9)
+        said.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return said
+
+
+def scaled(picture: Image.Image) -> Image.Image:
+    """Enlarged by a whole number, pixels as squares; or made smaller."""
+    side = max(picture.size)
+    if side > SIDE:
+        small = (max(1, picture.width * SIDE // side), max(1, picture.height * SIDE // side))
+        return picture.convert("RGB").resize(small, Image.Resampling.BOX)
+    times = SIDE // side
+    return picture.convert("RGB").resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+
+
+def word(data: Any, name: str, value: Tensor) -> str:
+    """A class by its name, a caption by its words; "" for a class that is not known."""
+    if name == "caption":
+        return str(data.tokenizer.decode(value.tolist()))
+    return str(data.classes[int(value)]) if int(value) >= 0 else ""
