@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 from torch.nn.functional import elu
 
@@ -158,7 +157,7 @@ def test_each_player_learns_alone():
     ],
 )
 def test_conditions_that_do_not_fit_are_refused(x, given, words):
-    with pytest.raises(ValidationError, match=words):
+    with pytest.raises(UsageError, match=words):
         DeepFillConfig(x=x, given=given)
 
 

@@ -138,7 +138,10 @@ def test_what_cannot_be_filled_in_is_refused() -> None:
     model, x = tt.create("pixelcnn-tiny"), torch.ones(2, 1, 3, 3)
     known = torch.zeros(2, 1, 3, 3).bool()
     for ask, words in (
-        (lambda: impute(tt.create("gan-tiny"), torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4).bool()), "neither"),
+        (
+            lambda: impute(tt.create("gan-tiny"), torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4).bool()),
+            "cannot fill in",
+        ),
         (lambda: impute(model, x, known.float()), "a bool for each value"),
         (lambda: impute(model, x, known[:1]), "a bool for each value"),
         (lambda: impute(model, 0.3 * x, ~known), "level"),

@@ -200,7 +200,8 @@ def test_a_run_for_a_task_is_evaluated_and_compared_as_its_task_says(tmp_path, c
     done = cli("evaluate", out, "--data", folder, "-n", 50, "--features", "random-conv", "--json")
     assert done.code == 0, done.err
     found = json.loads(done.out)
-    assert [m["name"] for m in found["measurements"]] == ["PSNR", "SSIM"]
+    names = [m["name"] for m in found["measurements"]]
+    assert names == ["PSNR", "SSIM", "PSNR, whole pictures", "SSIM, whole pictures"]
     assert found["distances"][0]["extractor"] == "random-conv"
     both = compare([out], n=50, features=["random-conv"])
     assert both.evaluations[0].measurements[0].value == pytest.approx(found["measurements"][0]["value"], rel=1e-5)

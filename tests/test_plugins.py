@@ -15,6 +15,7 @@ from triptych.core import UsageError
 PACKAGE = '''
 """Mean: a picture is its mean level, and noise."""
 
+import torch
 from torch import nn
 
 from triptych.core import Adam, Generative, Images, Loss, Player, Preset, Stage, config

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 from torch.nn.functional import interpolate
 
-from triptych.core import Batch, Clock, Images, Picture, StepNoise
+from triptych.core import Batch, Clock, Images, Picture, StepNoise, UsageError
 from triptych.losses import features
 from triptych.models.translation.srgan import PRESETS, SRGAN, Discriminator, SRGANConfig
 from triptych.training.turn import only
@@ -115,7 +114,7 @@ def test_it_enlarges_any_size_by_its_average():
 
 
 def test_sizes_that_the_discriminator_cannot_halve_are_refused():
-    with pytest.raises(ValidationError, match=r"halvings=3: .* 12 x 12 is no multiple of 8"):
+    with pytest.raises(UsageError, match=r"halvings=3: .* 12 x 12 is no multiple of 8"):
         SRGANConfig(x=Images(3, 12, 12), given=Images(3, 6, 6))
-    with pytest.raises(ValidationError, match="same whole number"):
+    with pytest.raises(UsageError, match="same whole number"):
         SRGANConfig(x=Images(3, 16, 16), given=Images(3, 6, 6))

@@ -300,7 +300,8 @@ def slots(optimizer: Optimizer) -> dict[str, int]:
     weight = torch.nn.Parameter(torch.zeros(1))
     weight.grad = torch.zeros(1)
     kind: Any = type(optimizer)
-    probe = kind([weight], **optimizer.defaults)
+    probe = kind([weight])
+    probe.param_groups[0].update(optimizer.defaults)  # AdamW's hold more than it takes
     probe.step()
     return {name: value.dim() for name, value in probe.state[weight].items()}
 
