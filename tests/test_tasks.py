@@ -158,9 +158,14 @@ def test_simple_fills_know_their_answers() -> None:
     assert torch.equal(filled[~hole], ramp[~hole])
 
 
-def test_a_masked_picture_has_grey_in_its_hole_and_says_where() -> None:
-    x, hole = torch.ones(1, 3, 2, 2), torch.tensor([[[[True, False], [False, False]]]])
-    assert masked(x, hole).grid[0, :, 0].tolist() == [[0, 1]] * 3 + [[1, -1]]
+def test_a_masked_picture_has_a_smooth_hole_and_says_where() -> None:
+    x, hole = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    hole[..., 1:3, 1] = True
+    given = masked(x, hole)
+    torch.testing.assert_close(given.grid[:, :3], x)
+    assert given.grid[0, 3].tolist() == (hole[0, 0].float() * 2 - 1).tolist()
+    torch.testing.assert_close(masked(torch.where(hole, 9.0, x), hole).grid, given.grid)
+    assert Inpainting().shown(given, x)[hole.expand_as(x)].tolist() == [0] * 6
 
 
 # From a file to a file

@@ -93,16 +93,19 @@ def border_mean(x: Float[Tensor, "n c h w"], hole: Bool[Tensor, "n 1 h w"]) -> F
     return torch.where(hole, mean.expand_as(x), x)
 
 
-def diffused(x: Float[Tensor, "n c h w"], hole: Bool[Tensor, "n 1 h w"], rounds: int = 400) -> Float[Tensor, "n c h w"]:
-    """Every hole filled smoothly from its border inwards: Laplace's equation, from coarse to fine."""
+def diffused(
+    x: Float[Tensor, "n c h w"], hole: Bool[Tensor, "n 1 h w"], rounds: int = 400, finer: int = 40
+) -> Float[Tensor, "n c h w"]:
+    """Every hole filled smoothly from its border inwards: Laplace's equation, from coarse to fine, by so many rounds of
+    averaging at the coarsest level and at each finer one."""
     h, w = x.shape[-2:]
     if min(h, w) > 8 and bool(hole.any()):
         known = (~hole).to(x.dtype)
         weight = F.avg_pool2d(known, 2, ceil_mode=True, count_include_pad=False)
         coarse = F.avg_pool2d(x * known, 2, ceil_mode=True, count_include_pad=False) / weight.clamp(min=1e-6)
-        start = diffused(coarse, weight == 0, rounds)
+        start = diffused(coarse, weight == 0, rounds, finer)
         start = F.interpolate(start, size=(h, w), mode="bilinear", align_corners=False)
-        rounds = 40
+        rounds = finer
     else:
         start = border_mean(x, hole)
     filled = torch.where(hole, start, x)

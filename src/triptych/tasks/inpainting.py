@@ -126,7 +126,7 @@ class Inpainting:
     def shown(self, given: Given, like: Tensor) -> Float[Tensor, "n c h w"]:
         """Pictures with their holes in grey."""
         assert isinstance(given, Picture)
-        return given.grid[:, :-1]
+        return given.grid[:, :-1].masked_fill(given.grid[:, -1:] > 0, 0.0)
 
     def measure(self, x: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"], given: Given) -> list[Measurement]:
         """PSNR in the hole, and of the whole picture, whose known part is as it was."""
@@ -140,8 +140,10 @@ class Inpainting:
 
 
 def masked(x: Float[Tensor, "n c h w"], hole: Bool[Tensor, "n 1 h w"]) -> Picture:
-    """Pictures with their holes at mid grey, and a channel that is 1 in the hole and -1 where it is known."""
-    return Picture(torch.cat([x.masked_fill(hole, 0.0), hole.to(x.dtype) * 2 - 1], 1))
+    """Pictures with their holes filled smoothly from the border, which a model is to better, and a channel that is 1 in
+    the hole and -1 where it is known. What stands in the hole does not matter."""
+    smooth = diffused(x.masked_fill(hole, 0.0), hole, rounds=60, finer=6)
+    return Picture(torch.cat([smooth, hole.to(x.dtype) * 2 - 1], 1))
 
 
 def filled(how: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Given, Space], Tensor]:

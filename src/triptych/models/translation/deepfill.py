@@ -4,19 +4,21 @@ Free-Form Image Inpainting with Gated Convolution.
 Yu et al., 2018. https://arxiv.org/abs/1806.03589
 
     O = phi(W_f * I) sigma(W_g * I)                                                (Section 3.1)
-    L_D = E max(0, 1 - D(x)) + E max(0, 1 + D(z)),    L_G = |x - G(c)|_1 - E D(z)    (Section 3.3)
+    L_D = E max(0, 1 - D(x)) + E max(0, 1 + D(z)),    L_G = |x - z|_1 - E D(z)       (Section 3.3)
 
 A convolution that is told nothing else treats a hole as if it were black or grey; here a second one, the gate, says for
-every place and channel how much the first one's answer is worth. c is the picture with its hole at 0 (grey), and a
-channel beside it that is 1 in the hole and -1 elsewhere. z is the result: G(c) in the hole, and outside the picture as
-it was given, exactly. The distance is taken over the whole of G(c), known pixels too, which teaches it what pictures
-look like where the answer is known. The discriminator, with spectral normalization, sees the result and the mask; each
-number of its last layer is a score of its own, for a patch of the picture (SN-PatchGAN, Section 3.2).
+every place and channel how much the first one's answer is worth. c is the picture, its hole filled smoothly from the
+border, and a channel beside it that is 1 in the hole and -1 elsewhere. z is the result: in the hole c with what the
+network adds to it, and outside the picture as it was given, exactly. The distance is taken in the hole, each picture's
+own mean. The discriminator, with spectral normalization, sees the result and the mask; each number of its last layer is
+a score of its own, for a patch of the picture (SN-PatchGAN, Section 3.2).
 
-Where this departs from the paper: one generator in place of a coarse one and a refining one, and no contextual
-attention, the refining one's layer that copies patches from anywhere in the picture. With that a pixel would depend on
-all of the picture, and large pictures could not be filled in tiles. A hole is filled from what is within `reach`: in a
-larger one than that, the middle is made up from nothing. User guidance (sketches) is left out, too.
+Where this departs from the paper: the hole is filled smoothly beforehand, and the network begins by adding nothing (the
+paper's holes are white, and a coarse network fills them first); one generator in place of that and a refining one, and
+no contextual attention, the refining one's layer that copies patches from anywhere in the picture. With that a pixel
+would depend on all of the picture, and large pictures could not be filled in tiles. A hole is bettered from what is
+within `reach`: in the middle of a larger one than that, it stays about as smooth as it came. User guidance (sketches)
+is left out, too.
 
 The model is a function of c: it fills a hole in one of the ways that are possible, and always the same.
 """
@@ -75,7 +77,7 @@ class DeepFillConfig:
     x: Images = Images(3, 64, 64)
     """What is modeled: crops as large as those trained on. A trained model fills pictures of any size."""
     given: Images = Images(4, 64, 64)
-    """The picture with its hole at 0, and a channel for the hole: 1 inside, -1 where pixels are known."""
+    """The picture, its hole filled smoothly, and a channel for the hole: 1 inside, -1 where pixels are known."""
     width: Count = 16
     """Channels of the generator at the picture's size; twice as many at half of it, four times at a quarter."""
     dilations: tuple[Count, ...] = (2, 4, 8)
@@ -137,12 +139,16 @@ def doubled(cin: int, cout: int) -> Gated:
 
 
 def generator(c: DeepFillConfig) -> nn.Sequential:
-    """To a quarter of the size and back, as the paper's coarse network: a picture with its mask -> a picture."""
+    """To a quarter of the size and back, as the paper's coarse network: a picture with its mask -> what is to be added
+    to it, at first nothing."""
     w, wide = c.width, 4 * c.width
     there = [same(c.given.channels, w, 5), halved(w, 2 * w), same(2 * w, 2 * w), halved(2 * w, wide)]
     middle = [same(wide, wide), *(same(wide, wide, dilation=d) for d in c.dilations), same(wide, wide)]
     back = [doubled(wide, 2 * w), same(2 * w, 2 * w), doubled(2 * w, w), same(w, w)]
-    return nn.Sequential(*there, *middle, *back, nn.Conv2d(w, c.x.channels, 3, padding=1), nn.Tanh())
+    last = nn.Conv2d(w, c.x.channels, 3, padding=1)
+    for weight in last.parameters():
+        nn.init.zeros_(weight)
+    return nn.Sequential(*there, *middle, *back, last)
 
 
 def discriminator(c: DeepFillConfig) -> nn.Sequential:
@@ -175,8 +181,9 @@ class DeepFill(AnySize[Picture]):
 
     def draw(self, noise: Noise, given: Picture) -> Float[Tensor, "n c h w"]:
         """By the generator in training, by its average otherwise; known pixels are those given."""
-        net = self.generator if self.training else self.average.module
-        return filled(given, net(given.grid))
+        if self.training:
+            return filled(given, self.generator(given.grid))
+        return filled(given, self.average.module(given.grid)).clamp(-1, 1)
 
     def discriminator_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """L_D; real pictures have the masks of the batch, and go through together with the filled ones, with one step
@@ -188,9 +195,10 @@ class DeepFill(AnySize[Picture]):
 
     def generator_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """L_G"""
-        c, found = self.config, self.generator(batch.given.grid)
-        pixel, z = pictures.l1(batch.x, found), filled(batch.given, found)
-        scores = self.judge(z, batch.given.grid[:, -1:])
+        c, z = self.config, self.draw(batch.noise, batch.given)
+        hole = (batch.given.grid[:, -1:] > 0).to(z.dtype)
+        off = ((batch.x - z).abs() * hole).sum((1, 2, 3)) / (hole.sum((1, 2, 3)) * z.shape[1]).clamp(min=1)
+        pixel, scores = off.mean(), self.judge(z, batch.given.grid[:, -1:])
         logs = {"pixel": pixel, "PSNR": pictures.psnr(batch.x, z)}
         return Loss(c.pixel * pixel + c.adversarial * adversarial.hinge_generator(scores), logs)
 
@@ -216,13 +224,14 @@ class DeepFill(AnySize[Picture]):
         return [Stage(name="train", players=[discriminator, generator])]
 
 
-def filled(given: Picture, found: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """What was found, in the hole; elsewhere the picture, exactly as it was given."""
+def filled(given: Picture, added: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """What is added, in the hole; elsewhere the picture, exactly as it was given."""
     picture, mask = given.grid[:, :-1], given.grid[:, -1:]
-    return torch.where(mask > 0, found, picture)
+    return torch.where(mask > 0, picture + added, picture)
 
 
 QUICK = DeepFillConfig(
+    adversarial=0.02,
     generator_adam=Adam(lr=5e-4, betas=(0.5, 0.999), schedule="cosine", warmup=0.01),
     discriminator_adam=Adam(lr=2e-3, betas=(0.5, 0.999), schedule="cosine"),
 )
