@@ -163,7 +163,8 @@ class Sink:
         self.n += len(rows)
         if time.monotonic() > self.tell:
             self.tell = time.monotonic() + TELL
-            log.info("packing, once: %s %s so far", f"{self.n:,}", "tokens" if self.symbols else "items")
+            n, what = (len(self.sizes), "items") if self.sizes else (self.n, "tokens" if self.symbols else "items")
+            log.info("packing, once: %s %s so far", f"{n:,}", what)
         if self.path:
             self.write(np.ascontiguousarray(rows).data)
         else:

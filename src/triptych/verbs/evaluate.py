@@ -140,7 +140,9 @@ class Evaluation:
                 **cost,
             )
         )
-        none = NO_LIKELIHOOD if models.find(self.model).paper.likelihood == "none" else "not measured"
+        entry = models.find(self.model)
+        lacks = NO_LIKELIHOOD if entry.family == "gan" else "none: this model has no likelihood"
+        none = lacks if entry.paper.likelihood == "none" else "not measured"
         return Row(model=name or self.model, likelihoods=likelihoods, no_likelihood=none, values=values)
 
     def rows(self) -> list[list[str]]:
