@@ -243,7 +243,9 @@ PRESETS = {
         config=QUICK,
         steps=3000,
         batch=16,
-        expect="Crops of photographs, half an hour of one CPU core; not trained by us yet.",
+        expect="Crops of photographs, seed 0, 1,500 of these steps (a quarter of an hour of one CPU core): the network "
+        "adds next to nothing yet. PSNR in the hole 29.38 dB, as the smooth fill that it begins with (29.39); the mean "
+        "of the border 24.12 (1,000 held-out crops).",
     ),
     "deepfill-paper": Preset(
         config=DeepFillConfig(
