@@ -120,6 +120,16 @@ def test_mistakes_are_said_in_one_line(run, photos, tmp_path, cli) -> None:
         tt.apply(run, picture=photos / "0.png", mask="m.png")
 
 
+def test_a_users_own_file_is_never_replaced_by_a_sheet(run, photos, tmp_path, cli) -> None:
+    mine = tmp_path / "mine.png"
+    mine.write_bytes((photos / "1.png").read_bytes())
+    before, words = mine.read_bytes(), ["apply", run, "--picture", photos / "0.png", "--out", tmp_path / "o.png"]
+    done = cli(*words, "--sheet", mine)
+    assert done.code == 2 and "there already" in done.err and mine.read_bytes() == before
+    assert not (tmp_path / "o.png").exists()
+    assert cli(*words, "--sheet", mine, "--overwrite").code == 0 and mine.read_bytes() != before
+
+
 def test_seeds_name_their_files(tmp_path) -> None:
     (job,) = jobs({"picture": Path("a.png")}, Path("out/b.png"), [0, 3])
     assert job.outs == {0: Path("out/b-0.png"), 3: Path("out/b-3.png")}

@@ -30,6 +30,7 @@ def apply(
 
     super-resolution: --picture. inpainting: --picture, and --mask (white is filled), --invert-mask or --hide.
     """
+    from triptych.io.outputs import check_file
     from triptych.verbs.apply import answers, by_stem, jobs, pipeline
     from triptych.verbs.apply import sheet as drawn
 
@@ -39,6 +40,10 @@ def apply(
     there = [str(file) for job in todo for file in job.outs.values() if file.exists()]
     if there and not overwrite:
         raise UsageError(f"{there[0]} is there already; --overwrite replaces it, another --out leaves it alone")
+    if sheet is not None:
+        check_file(sheet, overwrite=overwrite)
+    for file in (file for job in todo for file in job.outs.values() if not file.exists()):
+        check_file(file)
     truths = None if truth is None else by_stem(truth) if truth.is_dir() else {Path(todo[0].name).stem: truth}
     found = []
     with output.progress() as add:
