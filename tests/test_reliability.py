@@ -598,6 +598,20 @@ def test_cleaning_up_is_not_disturbed(monkeypatch) -> None:
     assert main_with(monkeypatch, tidy) == 143 and cleaned
 
 
+@pytest.mark.parametrize("error", [RuntimeError("a serializer failed"), IntegrityError("it looks damaged")], ids=repr)
+def test_a_signal_that_a_library_made_an_error_of_is_still_a_signal(monkeypatch, capsys, error: Exception) -> None:
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except BaseException as e:  # as pydantic does where its serializers call back
+            raise error from e
+
+    assert main_with(monkeypatch, work) == 143
+    said = capsys.readouterr().err
+    assert "terminated" in said and "bug" not in said and "damaged" not in said
+
+
 def test_ignored_signals_stay_ignored(monkeypatch) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

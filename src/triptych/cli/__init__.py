@@ -26,15 +26,16 @@ AGAIN = 1.0
 def main() -> None:
     """Runs the command line; a person's mistake ends in one line and an exit code, never in a traceback."""
     settle()
-    with obeying(), telling():
-        try:
+    RAISED.clear()
+    try:  # around what listens as well: a signal may come as soon as it does
+        with obeying(), telling():
             sys.exit(finish(answer(), tell))
-        except Interrupted as e:
-            tell(str(e))
-            sys.exit(e.exit_code)
-        except KeyboardInterrupt:
-            tell("interrupted")
-            sys.exit(130)
+    except Interrupted as e:
+        tell(str(e))
+        sys.exit(e.exit_code)
+    except KeyboardInterrupt:
+        tell("interrupted")
+        sys.exit(130)
 
 
 def answer() -> int:
@@ -56,12 +57,16 @@ def answer() -> int:
     except typer.Abort as e:
         raise KeyboardInterrupt from e
     except TriptychError as e:
+        if RAISED:
+            raise RAISED[0] from e
         tell(f"error: {in_words(str(e))}")
         return e.exit_code
     except (BrokenPipeError, ReaderLeft):
         silence()
         return 0
     except Exception as e:
+        if RAISED:  # a library has made an error of its own of it
+            raise RAISED[0] from e
         if os.environ.get("TRIPTYCH_DEBUG"):
             raise
         return surprised(e)
@@ -141,9 +146,14 @@ def obeying() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+RAISED: list[Interrupted] = []
+"""What the command line was told to end by, if it was: whatever fails afterwards, that is why."""
+
+
 def obey(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
-    insist(Interrupted(number, SAYS[signal.Signals(number).name]))
+    RAISED.append(Interrupted(number, SAYS[signal.Signals(number).name]))
+    insist(RAISED[-1])
 
 
 def insist(e: Interrupted) -> None:
