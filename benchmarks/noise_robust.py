@@ -25,8 +25,8 @@ from triptych import metrics
 from triptych.core import Data, Generative, ItemNoise, evaluating
 from triptych.data import data
 from triptych.io import commit
+from triptych.media import pictures
 from triptych.models.gan.nr_gan import NRGAN
-from triptych.report import pictures
 from triptych.verbs import decoration
 from triptych.verbs import train as verb
 from triptych.verbs.create import load

@@ -11,6 +11,7 @@ from PIL import Image
 
 import triptych as tt
 from triptych.core import UsageError
+from triptych.media.photo import Photo
 from triptych.verbs.apply import jobs, pipeline
 
 
@@ -131,7 +132,7 @@ def test_a_users_own_file_is_never_replaced_by_a_sheet(run, photos, tmp_path, cl
 
 
 def test_seeds_name_their_files(tmp_path) -> None:
-    (job,) = jobs({"picture": Path("a.png")}, Path("out/b.png"), [0, 3])
+    (job,) = jobs({"picture": Path("a.png")}, Path("out/b.png"), [0, 3], Photo, "picture")
     assert job.outs == {0: Path("out/b-0.png"), 3: Path("out/b-3.png")}
 
 

@@ -15,9 +15,10 @@ from PIL import Image
 
 from triptych.core import Audio, DataError, Images, ItemNoise, Label, Labels, UsageError
 from triptych.data import check_fits, data, pack
-from triptych.data.recordings import BadClip, decode, decode_other
 from triptych.io import configs
-from triptych.report import pictures, sound
+from triptych.media import audio, pictures
+from triptych.media.audio import decode, decode_other
+from triptych.media.wav import BadClip
 
 MU_LAW = Audio(1, 100, rate=8000, levels=256, companding="mu-law")
 
@@ -108,7 +109,7 @@ def test_every_16_bit_code_is_a_level_and_is_written_back(tmp_path: Path) -> Non
     assert found.x == Audio(1, 65536, rate=8000) and found.problems == []
     x = min(fetched(found), key=lambda clip: float(clip[0, 0]))[None]  # which of the two is held out is no matter here
     assert torch.equal(found.x.index(x)[0, 0], torch.arange(65536))
-    with wave.open(io.BytesIO(sound.wav(found.x, x))) as file:
+    with wave.open(io.BytesIO(audio.wav(found.x, x))) as file:
         assert file.getparams()[:4] == (1, 2, 8000, 65536)
         assert np.array_equal(np.frombuffer(file.readframes(65536), "<i2"), codes[0])
 
@@ -356,7 +357,7 @@ def test_a_model_of_another_length_is_told_how_to_open_the_data(tmp_path: Path) 
 
 def test_clips_in_one_file_have_silence_between() -> None:
     x = torch.ones(2, 1, 100)
-    with wave.open(io.BytesIO(sound.wav(MU_LAW, x))) as file:
+    with wave.open(io.BytesIO(audio.wav(MU_LAW, x))) as file:
         assert file.getframerate() == 8000 and file.getnframes() == 2 * (100 + 1200)
         codes = np.frombuffer(file.readframes(2600), "<i2").reshape(2, 1300)
     assert (codes[:, :100] == 32767).all() and (abs(codes[:, 100:].astype(int)) <= 1).all()
@@ -365,7 +366,7 @@ def test_clips_in_one_file_have_silence_between() -> None:
 def test_stereo_is_written_side_by_side() -> None:
     space = Audio(2, 3, rate=8000)
     codes = torch.tensor([[[1, 2, 3], [-4, -5, -6]]])
-    with wave.open(io.BytesIO(sound.wav(space, space.from_index(codes + 32768)))) as file:
+    with wave.open(io.BytesIO(audio.wav(space, space.from_index(codes + 32768)))) as file:
         assert file.getnchannels() == 2
         assert np.frombuffer(file.readframes(3), "<i2").tolist() == [1, -4, 2, -5, 3, -6]
 
@@ -374,17 +375,17 @@ def test_a_spectrogram_shows_a_tone_where_it_is() -> None:
     """1,000 Hz of 4,000 is a quarter of the way up; above and below the sheet is white, and dark is loud."""
     space = Audio(1, 4096, rate=8000)
     t = torch.arange(4096) / 8000
-    picture = np.asarray(sound.sheet(space, 0.5 * torch.sin(2 * math.pi * 1000 * t)[None, None]))
-    assert picture.shape == (sound.BINS + 1 + sound.TRACE + pictures.LINE, sound.COLUMNS)
-    rows = picture[: sound.BINS, 20:-20].mean(1)
-    assert abs(int(rows.argmin()) - (sound.BINS - 16)) <= 1 and rows.min() < 40 and rows[:40].min() > 200
-    assert len(np.unique(picture[sound.BINS + 1 : -pictures.LINE])) == 2
+    picture = np.asarray(audio.sheet(space, 0.5 * torch.sin(2 * math.pi * 1000 * t)[None, None]))
+    assert picture.shape == (audio.BINS + 1 + audio.TRACE + pictures.LINE, audio.COLUMNS)
+    rows = picture[: audio.BINS, 20:-20].mean(1)
+    assert abs(int(rows.argmin()) - (audio.BINS - 16)) <= 1 and rows.min() < 40 and rows[:40].min() > 200
+    assert len(np.unique(picture[audio.BINS + 1 : -pictures.LINE])) == 2
 
 
 def test_sheets_refuse_nothing_and_what_is_no_sound() -> None:
     with pytest.raises(UsageError, match="no sound"):
-        sound.sheet(MU_LAW, torch.empty(0, 1, 100))
+        audio.sheet(MU_LAW, torch.empty(0, 1, 100))
     with pytest.raises(UsageError, match="shape"):
-        sound.sheet(MU_LAW, torch.zeros(1, 1, 99))
+        audio.sheet(MU_LAW, torch.zeros(1, 1, 99))
     short = Audio(1, 6, rate=8000, levels=3)
-    assert sound.sheet(short, torch.zeros(3, 1, 6)).width > 2 * sound.COLUMNS
+    assert audio.sheet(short, torch.zeros(3, 1, 6)).width > 2 * audio.COLUMNS

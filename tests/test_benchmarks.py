@@ -13,9 +13,9 @@ from PIL import Image
 from torch import nn
 
 from triptych.data import data
+from triptych.media import pictures
 from triptych.models.autoregressive.pixelcnn import PRESETS, PixelCNN
 from triptych.models.gan.ylg import masks
-from triptych.report import pictures
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 

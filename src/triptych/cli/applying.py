@@ -15,18 +15,18 @@ from triptych.errors import DataError, UsageError
 def apply(
     context: typer.Context,
     folder: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A picture, or a folder for a folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A file, or a folder for a folder.")],
     task: Annotated[str | None, typer.Option(help="What for, where the run was not trained for a task.")] = None,
     seeds: Annotated[str, typer.Option(help="One answer for each: 0-3, or 0,7.")] = "0",
     n: Annotated[int | None, typer.Option("-n", min=1, help="So many answers: seeds 0 to n - 1.")] = None,
     tile: Annotated[int | None, typer.Option(min=1, help="Pixels to a side that are worked on at a time.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also a picture of input | output | truth.")] = None,
-    truth: Annotated[Path | None, typer.Option(help="For the sheet: the true picture, or a folder of them.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="For the sheet: the true answer, or a folder of them.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Use a trained model on a picture, or on a folder of them: --picture FILE, and what its task takes.
+    """Use a trained model on a file of yours, or on a folder of them: --picture FILE, and what its task takes.
 
     super-resolution: --picture. inpainting: --picture, and --mask (white is filled), --invert-mask or --hide.
     """
@@ -36,7 +36,7 @@ def apply(
 
     pipe = pipeline(task, folder, pick_device(device))
     asked = parsed(context.args, pipe.flags, pipe.task.name)
-    todo = jobs(asked, out, seeds_of(seeds) if n is None else list(range(n)))
+    todo = jobs(asked, out, seeds_of(seeds) if n is None else list(range(n)), pipe.gives, pipe.brings)
     there = [str(file) for job in todo for file in job.outs.values() if file.exists()]
     if there and not overwrite:
         raise UsageError(f"{there[0]} is there already; --overwrite replaces it, another --out leaves it alone")
@@ -55,9 +55,9 @@ def apply(
             tick(len(found), "")
     refused = [one for one in found if one.refused]
     if len(refused) == len(found):
-        raise DataError(str(refused[0].refused) if len(refused) == 1 else "no picture could be worked on")
+        raise DataError(str(refused[0].refused) if len(refused) == 1 else "nothing could be worked on")
     if sheet is not None:
-        from triptych.report.pictures import save_png
+        from triptych.media.pictures import save_png
 
         save_png(drawn(found, truths), sheet)
     written = [str(file) for one in found for file in one.files]
@@ -65,9 +65,7 @@ def apply(
         output.dump({"task": pipe.task.name, "model": pipe.model.name, "files": written, "left_out": len(refused)})
     else:
         left = f"; {len(refused)} of {len(found)} left out" if refused else ""
-        output.say(
-            f"{pipe.task.name}: {written[0] if len(written) == 1 else f'{len(written)} pictures in {out}'}{left}"
-        )
+        output.say(f"{pipe.task.name}: {written[0] if len(written) == 1 else f'{len(written)} files in {out}'}{left}")
 
 
 def parsed(words: list[str], flags: dict[str, Parameter], task: str) -> dict[str, Any]:
@@ -77,7 +75,7 @@ def parsed(words: list[str], flags: dict[str, Parameter], task: str) -> dict[str
     while rest:
         word, equals, value = rest.pop(0).partition("=")
         if word == "-i":
-            word = "--picture"
+            word = next(iter(known))
         if word not in known:
             raise UsageError(f"{task} takes {', '.join(known)}; not {word}")
         name, kind = known[word]
@@ -99,8 +97,11 @@ def valued(word: str, text: str, kind: Any) -> Any:
     """A value of this type. Raises UsageError."""
     from pydantic import TypeAdapter, ValidationError
 
-    if Path in (kind, *get_args(kind)):
+    kinds = (kind, *get_args(kind))
+    if Path in kinds:
         if not Path(text).exists():
+            if str in kinds:  # words may be given as they are, or in a file
+                return text
             raise UsageError(f"{word} {text}: there is no such file or folder")
         return Path(text)
     try:

@@ -27,9 +27,10 @@ from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.joined import Arrangement, copied, joined, with_columns
 from triptych.data.noisy import Corruption
 from triptych.data.packs import Pack, build, is_pack, open_pack
-from triptych.data.recordings import SOUNDS, Clip, put, read_sounds
+from triptych.data.recordings import SOUNDS, put, read_sounds
 from triptych.data.sink import CHUNK, CannotWrite, Content, Options, Sink
 from triptych.data.splits import REQUESTS
+from triptych.media.audio import Clip
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from triptych.core.reading import read_file
 from triptych.errors import UsageError
-from triptych.io.commit import write_atomic
-from triptych.media.images import BITS_PER_SAMPLE, BadImage, grey_or_rgb, open_picture
+from triptych.media.images import BITS_PER_SAMPLE, SUFFIXES, BadImage, grey_or_rgb, open_picture
+from triptych.media.work import Work
 
 ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """What pictures are written as, by the ending of the file's name."""
@@ -31,9 +31,11 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, eq=False)
-class Photo:
+class Photo(Work):
     """A picture with all that its file holds of it."""
 
+    endings: ClassVar[tuple[str, ...]] = tuple(ENDINGS)
+    suffixes: ClassVar[frozenset[str]] = SUFFIXES
     pixels: np.ndarray
     """uint8 or uint16 [height, width, channels], one channel or three; opaque."""
     alpha: np.ndarray | None = None
@@ -90,9 +92,14 @@ class Photo:
             image.putalpha(Image.fromarray(alpha))
         return image
 
-    def save(self, path: str | Path, text: Mapping[str, str] | None = None) -> Path:
-        """Writes a file, whole or not at all; the ending of its name says of what kind. Raises as `encode`."""
-        return write_atomic(path, encode(self, Path(path).suffix, text))
+    @classmethod
+    def read(cls, source: "Path | str | bytes | Image.Image | np.ndarray") -> "Photo":
+        """As `read_photo`."""
+        return read_photo(source)
+
+    def encode(self, ending: str, about: Mapping[str, str] | None = None) -> bytes:
+        """As the function `encode`."""
+        return encode(self, ending, about)
 
     def _repr_png_(self) -> bytes:
         """For notebooks."""

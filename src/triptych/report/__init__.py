@@ -1,11 +1,11 @@
 """Reports: pictures, charts, comparison tables, model cards, and one HTML file that holds them all."""
 
+from triptych.media.pictures import cells, gif, grid, save_png, scatter, strip, to_data_uri
 from triptych.report import html
 from triptych.report.card import Card, model_card
 from triptych.report.charts import Chart, Series
 from triptych.report.html import render, write
 from triptych.report.page import Fact, Figure, Link, ModelSection, Page, Picture, Strip
-from triptych.report.pictures import cells, gif, grid, save_png, scatter, strip, to_data_uri
 from triptych.report.tables import (
     NO_LIKELIHOOD,
     Cell,

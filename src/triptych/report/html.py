@@ -14,11 +14,11 @@ from pathlib import Path
 from string import Template
 
 from triptych.io.commit import write_atomic
+from triptych.media.pictures import to_data_uri
 from triptych.report import charts, tables
 from triptych.report.charts import Chart
 from triptych.report.escaping import escape
 from triptych.report.page import Fact, Figure, Link, ModelSection, Page, Picture, Strip
-from triptych.report.pictures import to_data_uri
 from triptych.report.tables import Histogram, Measurement, Row, Table
 
 MARK = (

@@ -6,33 +6,46 @@ it done (`ask`), how the model's x becomes what they take home (`answer`), and w
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
-from triptych.core import Batch, Data, Generative, Given, Noise, Space
+from triptych.core import Batch, Data, Given, Noise, Space
 from triptych.data.columns import columns_of, gathered
 from triptych.data.files import sha256_of
 from triptych.io import configs
+from triptych.media.audio import Clip
 from triptych.media.photo import Photo
+from triptych.media.text import Writing
+from triptych.media.work import Work
 from triptych.metrics import Measurement
+
+BROUGHT: dict[str, type[Work]] = {"picture": Photo, "sound": Clip, "text": Writing}
+"""What a task is asked with, by the name of the first keyword of its `ask`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
     """What a person asks of a trained model with files of their own."""
 
-    photo: Photo
-    """The picture that they brought: what comes back is as deep and as transparent as this."""
+    brought: Work
+    """What they brought: a picture, a sound, a text."""
     given: Given | None
     """The condition, a batch of one; None for a model of p(x)."""
     region: tuple[int, int, int, int] | None = None
     """Top, left, height and width of the part that the condition is about, where it is not the whole picture."""
     mask: Tensor | None = None
     """bool [height, width]: what is to be filled."""
+
+    @property
+    def photo(self) -> Photo:
+        """The picture that they brought: what comes back is as deep and as transparent as this."""
+        assert isinstance(self.brought, Photo)
+        return self.brought
 
 
 @runtime_checkable
@@ -59,18 +72,20 @@ class Task(Protocol):
         """x and conditions of some rows."""
 
     ask: Callable[..., Question]
-    """(model, *, picture, ...) -> the question; its keywords are the flags of `triptych apply`."""
+    """(model, *, picture, ...) -> the question; its keywords are the flags of `triptych apply`. The first is what is
+    brought: its name says what files are taken (`BROUGHT`), and a folder of them may stand in its place."""
 
-    def answer(self, model: Generative[Any], question: Question, *, seed: int, tile: int | None) -> Photo:
-        """What the model makes of it."""
+    answer: Callable[..., Work]
+    """(model, question, *, seed, tile) -> what the model makes of it; the type that it declares to return (`Photo`,
+    `Clip`, `Writing`) says what is written, and the endings of its files."""
 
-    def before(self, question: Question) -> Photo:
-        """What was asked, as a picture."""
+    def before(self, question: Question) -> Work:
+        """What was asked, to look at beside the answers."""
 
-    def shown(self, given: Given, like: Tensor) -> Float[Tensor, "n c h w"]:
-        """Conditions as pictures, as large as `like`."""
+    def shown(self, given: Given, like: Tensor) -> Float[Tensor, "n c h w"] | Sequence[Image.Image]:
+        """Conditions as pictures, beside elements `like` these: of the same size, where x is pictures."""
 
-    def measure(self, x: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"], given: Given) -> list[Measurement]:
+    def measure(self, x: Tensor, truth: Tensor, given: Given) -> list[Measurement]:
         """How near a model's x, as people would take it home, is to the truth (see `metrics.fidelity`)."""
 
     def baselines(self) -> Mapping[str, Callable[[Given, Space], Tensor]]:

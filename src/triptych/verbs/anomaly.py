@@ -11,7 +11,7 @@ from triptych.core import Data, Generative, Images, ItemNoise, Leveled, Space, T
 from triptych.core.likelihood import Kind
 from triptych.inference import anomaly as scores_of
 from triptych.io import commit, outputs
-from triptych.report import pictures
+from triptych.media import pictures
 from triptych.verbs.opening import as_data
 from triptych.verbs.score import csv_bytes, score
 

@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,10 +16,9 @@ from triptych import tasks
 from triptych.core import Generative, UsageError, evaluating
 from triptych.core.config import suggest
 from triptych.io import commit, folder
-from triptych.media.images import SUFFIXES
-from triptych.media.photo import ENDINGS, Photo, encode, read_photo
-from triptych.report import pictures
-from triptych.tasks.task import Question, Task
+from triptych.media import pictures
+from triptych.media.work import Work
+from triptych.tasks.task import BROUGHT, Question, Task
 from triptych.verbs.create import load
 from triptych.verbs.posing import saved_task
 
@@ -43,9 +41,15 @@ class Pipeline:
     run: str
     """The first digits of the sha256 of the model's weights."""
 
-    def __call__(self, picture: Any, *, seed: int = 0, tile: int | None = None, **asked: Any) -> Photo:
-        """What the model makes of a picture: a file's name, a PIL image or an array; other keywords are the task's."""
-        return self.answer(self.ask(picture=picture, **asked), seed=seed, tile=tile)
+    def __call__(self, *brought: Any, seed: int = 0, tile: int | None = None, **asked: Any) -> Any:
+        """What the model makes of what is brought: of a picture, a file's name, a PIL image or an array; of a text, the
+        words. Other keywords are the task's.
+
+        The answer is a `Photo`, a `Clip` or a `Writing`, as the task has it.
+        """
+        if len(brought) > 1:
+            raise UsageError(f"{self.task.name} takes one {self.brings}, and the rest by name: {', '.join(self.flags)}")
+        return self.answer(self.ask(**dict.fromkeys([self.brings][: len(brought)], *brought), **asked), seed, tile)
 
     def ask(self, **asked: Any) -> Question:
         takes = self.flags
@@ -57,7 +61,7 @@ class Pipeline:
                 raise UsageError(f"{self.task.name} needs {name}=")
         return self.task.ask(self.model, **asked)
 
-    def answer(self, question: Question, *, seed: int = 0, tile: int | None = None) -> Photo:
+    def answer(self, question: Question, seed: int = 0, tile: int | None = None) -> Work:
         with evaluating(self.model), torch.no_grad():
             return self.task.answer(self.model, question, seed=seed, tile=tile)
 
@@ -66,8 +70,19 @@ class Pipeline:
         """What `ask` takes, by name."""
         return flags_of(type(self.task))
 
+    @property
+    def brings(self) -> str:
+        """The first of them: what is brought."""
+        return next(iter(self.flags))
+
+    @property
+    def gives(self) -> type[Work]:
+        """What an answer is."""
+        found: type[Work] = get_type_hints(type(self.task).answer)["return"]
+        return found
+
     def about(self, seed: int) -> dict[str, str]:
-        """What is written into a PNG file."""
+        """What is written into a file that has room for it."""
         said = {"task": self.task.name, "model": self.model.name, "run": self.run, "seed": str(seed)}
         return said | {"software": f"triptych {triptych.__version__}"}
 
@@ -103,8 +118,8 @@ def apply(
     tile: int | None = None,
     device: torch.device | str = "cpu",
     **asked: Any,
-) -> Photo:
-    """What a run's model makes of a picture: `apply("runs/sr", picture="small.png").save("large.png")`.
+) -> Any:
+    """What a run's model makes of a file: `apply("runs/sr", picture="small.png").save("large.png")`.
 
     task    what for, where the run does not say: "inpainting" with an autoregressive model.
     seed    decides what is drawn at random.
@@ -112,9 +127,10 @@ def apply(
     asked   what the task takes: picture, and of inpainting mask, invert_mask, hide. Pictures are names of files, PIL
             images or arrays.
 
-    Raises UsageError for a file that is no picture, or is not what the task takes, naming it.
+    Returns what the task makes: a `Photo`, a `Clip`, a `Writing`. Raises UsageError for a file that is no picture, or
+    is not what the task takes, naming it.
     """
-    return pipeline(task, run, device)(asked.pop("picture", None), seed=seed, tile=tile, **asked)
+    return pipeline(task, run, device)(seed=seed, tile=tile, **asked)
 
 
 @dataclass(frozen=True)
@@ -124,49 +140,49 @@ class Job:
     asked: dict[str, Any]
     outs: dict[int, Path]
     """By seed."""
-
-    @cached_property
-    def name(self) -> str:
-        return str(self.asked["picture"])
+    name: str
+    """What to call it: the file that is asked about."""
 
 
-def jobs(asked: dict[str, Any], out: Path, seeds: Sequence[int]) -> list[Job]:
-    """A job for a picture, or for each picture of a folder; what else is a folder is matched by the names in it.
+def jobs(asked: dict[str, Any], out: Path, seeds: Sequence[int], gives: type[Work], brings: str) -> list[Job]:
+    """A job for what is brought, or for each file of a folder; what else is a folder is matched by the names in it.
 
     Raises UsageError for an empty folder, a missing partner, or a name that cannot be written.
     """
-    picture = asked["picture"]
-    if not (isinstance(picture, Path) and picture.is_dir()):
-        ending = out.suffix.lower()
-        if ending not in ENDINGS:
-            raise UsageError(f"{out}: name a file that ends in {', '.join(ENDINGS)}")
-        return [Job(asked, {s: named(out, s, seeds) for s in seeds})]
+    brought = asked[brings]
+    if not (isinstance(brought, Path) and brought.is_dir()):
+        gives.check_ending(out.suffix, str(out))
+        return [Job(asked, {s: named(out, s, seeds) for s in seeds}, str(brought))]
     if out.suffix and not out.is_dir():
-        raise UsageError(f"{out}: the pictures of a folder go into a folder; name one without an ending")
-    files = pictures_in(picture)
+        raise UsageError(f"{out}: the {brings}s of a folder go into a folder; name one without an ending")
+    suffixes, ending = BROUGHT[brings].suffixes if brings in BROUGHT else frozenset[str](), gives.endings[0]
+    files = files_in(brought, suffixes)
     if not files:
-        raise UsageError(f"{picture} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise UsageError(f"{brought} holds no {brings}s ({', '.join(sorted(suffixes))})")
     partners = {name: by_stem(value) for name, value in asked.items() if isinstance(value, Path) and value.is_dir()}
     found, taken = [], dict[str, Path]()
     for file in files:
         if file.stem in taken:
-            raise UsageError(f"{taken[file.stem]} and {file} would both be written as {file.stem}.png: rename one")
+            raise UsageError(f"{taken[file.stem]} and {file} would both be written as {file.stem}{ending}: rename one")
         taken[file.stem] = file
         own = dict(asked)
         for name, partner in partners.items():
             if file.stem not in partner:
-                raise UsageError(f"{asked[name]} has no picture that belongs to {file.name}: its name begins the same")
+                raise UsageError(f"{asked[name]} has no file that belongs to {file.name}: its name begins the same")
             own[name] = partner[file.stem]
-        found.append(Job(own, {s: named(out / f"{file.stem}.png", s, seeds) for s in seeds}))
+        own[brings] = file
+        found.append(Job(own, {s: named(out / f"{file.stem}{ending}", s, seeds) for s in seeds}, str(file)))
     return found
 
 
-def pictures_in(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+def files_in(path: Path, suffixes: frozenset[str]) -> list[Path]:
+    """Those of a folder whose names end so, hidden ones left out."""
+    return sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
 
 
 def by_stem(path: Path) -> dict[str, Path]:
-    return {p.stem: p for p in pictures_in(path)}
+    """The files of a folder of any kind that is brought, by their names without the ending."""
+    return {p.stem: p for p in files_in(path, frozenset().union(*(kind.suffixes for kind in BROUGHT.values())))}
 
 
 def named(out: Path, seed: int, seeds: Sequence[int]) -> Path:
@@ -175,13 +191,13 @@ def named(out: Path, seed: int, seeds: Sequence[int]) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """One picture that was asked about."""
+    """One thing that was asked about."""
 
     name: str
     refused: str | None = None
     """Why there is no answer."""
-    before: Photo | None = None
-    after: tuple[Photo, ...] = ()
+    before: Work | None = None
+    after: tuple[Work, ...] = ()
     files: tuple[Path, ...] = ()
 
 
@@ -195,29 +211,33 @@ def answers(pipe: Pipeline, todo: Sequence[Job], *, tile: int | None = None) -> 
             continue
         made = []
         for seed, out in job.outs.items():
-            photo = pipe.answer(question, seed=seed, tile=tile)
-            commit.write_atomic(out, encode(photo, out.suffix, pipe.about(seed)))
-            made.append(photo)
+            work = pipe.answer(question, seed, tile)
+            work.save(out, pipe.about(seed))
+            made.append(work)
         yield Answered(job.name, None, pipe.task.before(question), tuple(made), tuple(job.outs.values()))
 
 
 def sheet(found: Sequence[Answered], truths: dict[str, Path] | None = None) -> Image.Image:
-    """A row a picture: what was asked, the answers, and the truth where there is one."""
+    """A row a question: what was asked, the answers, and the truth where there is one."""
     rows = []
     for one in [a for a in found if a.after][:MOST_SHOWN]:
         assert one.before is not None
         cells = [one.before, *one.after]
         truth = (truths or {}).get(Path(one.name).stem)
-        cells += [read_photo(truth)] if truth is not None else []
-        height, width = one.after[0].height, one.after[0].width
+        cells += [type(one.after[0]).read(truth)] if truth is not None else []
+        images = [cell.image() for cell in cells]
+        width, height = images[1].size  # of the first answer
         scale = min(1.0, SHOWN / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        rows.append([cell.image().convert("RGB").resize(size, resampling(cell, size)) for cell in cells])
+        same = isinstance(one.before, type(one.after[0]))  # else what was asked keeps its own shape
+        images[1:] = [image.convert("RGB").resize(size, resampling(image, size)) for image in images[1:]]
+        images[0] = images[0].convert("RGB").resize(size, resampling(images[0], size)) if same else images[0]
+        rows.append(images)
     if not rows:
-        raise UsageError("no picture was answered: there is nothing to show on a sheet")
+        raise UsageError("nothing was answered: there is nothing to show on a sheet")
     return pictures.rows(rows)
 
 
-def resampling(cell: Photo, size: tuple[int, int]) -> Image.Resampling:
+def resampling(cell: Image.Image, size: tuple[int, int]) -> Image.Resampling:
     """Pixels stay squares where they are enlarged."""
     return Image.Resampling.NEAREST if cell.width < size[0] else Image.Resampling.LANCZOS

@@ -15,7 +15,7 @@ from triptych.core.likelihood import Kind
 from triptych.data import fitted
 from triptych.inference import bayes, discriminative
 from triptych.io import commit, outputs
-from triptych.report import pictures
+from triptych.media import pictures
 from triptych.verbs.opening import as_data
 from triptych.verbs.score import csv_bytes
 

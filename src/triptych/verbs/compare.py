@@ -16,7 +16,8 @@ from triptych.core.reading import parse_json
 from triptych.inference.importance import LatentVariable
 from triptych.io import commit, configs, outputs
 from triptych.io import folder as folders_io
-from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip, sound
+from triptych.media import audio
+from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
 from triptych.training import Run
 from triptych.verbs.create import load
 from triptych.verbs.decoration import METRICS, check_mark, metrics, shots
@@ -207,7 +208,7 @@ HEARD = 8
 
 def heard(space: Space, x: torch.Tensor) -> bytes:
     """The first clips of sound, one after the other, as a WAV file; of anything else, nothing."""
-    return sound.wav(space, x[:HEARD]) if isinstance(space, Audio) else b""
+    return audio.wav(space, x[:HEARD]) if isinstance(space, Audio) else b""
 
 
 def checked_metrics(path: Path) -> list[dict[str, float]]:

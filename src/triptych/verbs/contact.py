@@ -10,7 +10,7 @@ from torch import Tensor
 
 from triptych.core import Images, ItemNoise, Space, UsageError
 from triptych.data.columns import Column
-from triptych.report.pictures import cells, noted, rows
+from triptych.media.pictures import cells, noted, rows
 from triptych.verbs.look import show
 
 SIDE = 128

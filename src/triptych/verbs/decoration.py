@@ -19,8 +19,8 @@ from PIL import Image
 from triptych.core.reading import MOST_JSON, expect, parse_json, read_file
 from triptych.data.files import reason_of
 from triptych.errors import IntegrityError
+from triptych.media import pictures
 from triptych.media.images import BadImage, open_picture
-from triptych.report import pictures
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from triptych.data import data
 from triptych.errors import Interrupted
 from triptych.io import commit, outputs
 from triptych.io.lock import writing
-from triptych.report import pictures
+from triptych.media import pictures
 from triptych.verbs.compare import Comparison, compare
 from triptych.verbs.decoration import metrics
 

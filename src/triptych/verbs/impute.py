@@ -13,7 +13,7 @@ from triptych.core import Data, Generative, Images, ItemNoise, Leveled, Space, U
 from triptych.data import fitted
 from triptych.inference import imputation
 from triptych.io import outputs
-from triptych.report import pictures
+from triptych.media import pictures
 from triptych.verbs.opening import as_data
 
 HALVES = ("top", "bottom", "left", "right")

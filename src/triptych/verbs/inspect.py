@@ -6,7 +6,7 @@ from typing import Any
 from triptych.core import Audio
 from triptych.data import Served, pack
 from triptych.io.outputs import check_file
-from triptych.report.pictures import save_png
+from triptych.media.pictures import save_png
 from triptych.verbs.contact import contact_sheet
 
 REOPENED = ("size", "channels", "tokens", "noisy", "x", "halves", "index", "pair")

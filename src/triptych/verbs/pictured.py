@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from triptych.core import Autoregressive, Data, Generative, ItemNoise, Sampling
-from triptych.report import pictures
+from triptych.media import pictures
 from triptych.tasks.task import Posed
 from triptych.verbs.decoration import SAMPLES, decorating
 from triptych.verbs.sample import evenly, examples, picture, to_look_at
@@ -121,4 +121,8 @@ def triptychs(model: Generative[Any], data: Posed, n: int) -> Image.Image:
     rows = evenly(len(data), n)
     batch = data.fetch(rows, ItemNoise(0, rows.tolist(), model.device))
     x = model.sample(n, batch.given, seed=0)
-    return pictures.strip([data.task.shown(batch.given, x), x, batch.x], scale=2 if x.shape[-1] <= 64 else 1)
+    asked = data.task.shown(batch.given, x)
+    if isinstance(asked, Tensor):
+        return pictures.strip([asked, x, batch.x], scale=2 if x.shape[-1] <= 64 else 1)
+    made, truth = ([picture(data.x, one[None]) for one in rows] for rows in (x, batch.x))
+    return pictures.rows(list(zip(asked, made, truth, strict=True)))

@@ -33,7 +33,7 @@ from triptych.core import (
 )
 from triptych.core.spaces import listed
 from triptych.io import commit, configs, outputs
-from triptych.report import pictures, sound
+from triptych.media import audio, pictures
 
 SHOWN_TEXTS = 6
 MEANS = "means of p(x | z), without the noise that the model draws for each value"
@@ -158,7 +158,7 @@ def picture(space: Space, x: Tensor) -> Image.Image:
     if isinstance(space, Tokens):
         return pictures.page(written(space, x[:SHOWN_TEXTS]))
     if isinstance(space, Audio):
-        return sound.sheet(space, x)
+        return audio.sheet(space, x)
     if isinstance(space, Points):
         return pictures.scatter(x.cpu())
     return pictures.grid(x.cpu(), scale=2 if x.shape[-1] <= 64 else 1)
@@ -228,13 +228,13 @@ def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -
     if how == ".npz":
         return [commit.write_atomic(out, npz(space, x=stored(space, x)))]
     if how == ".wav":
-        return [commit.write_atomic(out, sound.wav(space, x))]
+        return [commit.write_atomic(out, audio.wav(space, x))]
     files = [out / f"{i:06d}{one_each(space)}" for i in range(len(x))]
     for i, file in enumerate(files):
         if isinstance(space, Tokens):
             commit.write_atomic(file, (written(space, x[i : i + 1])[0] + "\n").encode())
         elif isinstance(space, Audio):
-            commit.write_atomic(file, sound.wav(space, x[i : i + 1]))
+            commit.write_atomic(file, audio.wav(space, x[i : i + 1]))
         else:
             pictures.save_png(pictures.grid(x[i : i + 1], pad=0), file, {**about, "item": str(i)})
     return files

@@ -1,0 +1,173 @@
+"""Sound files to amplitudes and to levels, and back; and sheets of spectrograms to look at.
+
+WAV files of plain numbers are read by `media.wav`; everything else by `soundfile`, if it is installed. Rates are not
+converted: a clip of another rate is no element of a space.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from triptych.core import Audio, UsageError
+from triptych.core.reading import read_file
+from triptych.media import pictures
+from triptych.media.wav import PIECE, BadClip, amplitudes, bounded, decode_wav, encode_wav
+from triptych.media.work import Work
+
+SUFFIXES = frozenset((".wav", ".wave", ".flac", ".ogg", ".oga", ".aif", ".aiff", ".mp3"))
+MOST_SAMPLES = 1 << 28
+"""Of a compressed file: what it unpacks to is held in memory."""
+INSTALL = "pip install 'triptych[audio]'"
+
+PAUSE = 0.15
+"""Seconds of silence between clips in one file."""
+BINS, COLUMNS, TRACE = 64, 128, 24
+"""Frequencies (pixels high), moments (pixels wide), and the height of the waveform below them."""
+DECIBELS = 60
+"""How far below the loudest a spectrogram goes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clip(Work):
+    """A recording that somebody brings, or takes home."""
+
+    endings: ClassVar[tuple[str, ...]] = (".wav",)
+    suffixes: ClassVar[frozenset[str]] = SUFFIXES
+    amplitude: np.ndarray
+    """float32 [channels, samples] in [-1, 1]."""
+    rate: int
+    name: str = "the sound"
+
+    @classmethod
+    def read(cls, source: "Path | str | bytes") -> "Clip":
+        """From a file or its bytes. Raises UsageError naming the file and what is wrong with it."""
+        name = "the sound" if isinstance(source, bytes) else str(source)
+        try:
+            found = decode(source if isinstance(source, bytes) else read_file(Path(source)))
+        except BadClip as e:
+            raise UsageError(f"{name}: {e}") from e
+        except OSError as e:
+            raise UsageError(f"{name} cannot be read: {e.strerror or e}") from e
+        return cls(found.amplitude, found.rate, name)
+
+    def encode(self, ending: str, about: Mapping[str, str] | None = None) -> bytes:
+        """A WAV file of 16 bits."""
+        self.check_ending(ending, f"sound as {ending or 'a name without an ending'}")
+        return encode_wav(self.amplitude, self.rate)
+
+    def image(self) -> Image.Image:
+        """Its spectrogram above its waveform."""
+        return sheet(Audio(*self.amplitude.shape, rate=self.rate), torch.from_numpy(self.amplitude)[None])
+
+
+def decode(data: bytes) -> Clip:
+    """A whole sound file. Raises BadClip."""
+    if not data:
+        raise BadClip("an empty file")
+    found = decode_wav(data) if data[:4] in (b"RIFF", b"RF64") else None
+    clip = Clip(*(found or decode_other(data)))
+    if clip.amplitude.shape[1] == 0:
+        raise BadClip("no samples in it")
+    return clip
+
+
+WHOLE = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+"""Bits of the encodings of whole numbers, as `soundfile` calls them."""
+
+
+def decode_other(data: bytes) -> tuple[np.ndarray, int]:
+    """What `soundfile` reads. Raises BadClip, also if it is not installed."""
+    try:
+        import soundfile
+    except ImportError as e:
+        start = data[:4].decode("latin-1")
+        raise BadClip(f"not a WAV file of plain numbers (it starts with {start!r}); for others: {INSTALL}") from e
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            bits, rate, size = WHOLE.get(file.subtype), int(file.samplerate), file.frames * file.channels
+            if size > MOST_SAMPLES:
+                raise BadClip(f"{size:,} samples; at most {MOST_SAMPLES:,} are read")
+            stored = file.read(dtype="int32" if bits else "float32", always_2d=True)
+    except BadClip:
+        raise
+    except Exception as e:  # soundfile's own errors, and those of its file objects
+        raise BadClip(f"damaged, or not a sound file ({str(e).strip() or type(e).__name__})") from e
+    if bits:  # whole numbers come at the top of 32 bits
+        return amplitudes(stored >> (32 - bits), bits).T, rate
+    return bounded(stored).T, rate
+
+
+def fit(clip: Clip, x: Audio) -> tuple[np.ndarray, int]:
+    """A clip's amplitudes, float32 [channels, at most x.length], and how many samples were cut off. Raises BadClip."""
+    if clip.rate != x.rate:
+        raise BadClip(f"{clip.rate:,} samples a second, where {x.rate:,} are wanted")
+    cut = max(0, clip.amplitude.shape[1] - x.length)
+    amplitude = clip.amplitude[:, : x.length]
+    if len(amplitude) != x.channels:
+        amplitude = amplitude.mean(0, keepdims=True).repeat(x.channels, 0)
+    return amplitude, cut
+
+
+def levels(amplitude: np.ndarray, x: Audio) -> np.ndarray:
+    """float32 [channels, k] -> uint8 or uint16 [k, channels]: frame by frame, as clips are stored."""
+    level = x.nearest(x.compand(torch.from_numpy(amplitude))).numpy().T
+    return level.astype(np.uint8 if x.levels <= 256 else np.uint16)
+
+
+def pieces(amplitude: np.ndarray) -> Iterator[np.ndarray]:
+    """A few samples at a time: one long recording is not to fill the memory."""
+    for start in range(0, amplitude.shape[1], PIECE):
+        yield np.ascontiguousarray(amplitude[:, start : start + PIECE])
+
+
+def wav(space: Audio, x: Float[Tensor, "n channels length"]) -> bytes:
+    """Clips one after the other, as a WAV file of 16 bits. A clip of 65,536 levels, as they are read, is kept exactly.
+
+    Raises UsageError if x is not in the space.
+    """
+    space.check(x)
+    amplitude = F.pad(space.expand(x.detach().cpu().double()), (0, round(PAUSE * space.rate) if len(x) > 1 else 0))
+    return encode_wav(amplitude.transpose(0, 1).flatten(1).numpy(), space.rate)
+
+
+def sheet(space: Audio, x: Float[Tensor, "n channels length"], columns: int | None = None) -> Image.Image:
+    """Each clip as a spectrogram (time to the right, 0 to rate / 2 upward, dark is loud) above its waveform.
+
+    Channels are averaged. Raises UsageError if there is no clip, or x is not in the space.
+    """
+    space.check(x)
+    if len(x) == 0:
+        raise UsageError("sheet: there is no sound to show")
+    sound = space.expand(x.detach().cpu().float()).mean(1)
+    ink = torch.cat((spectrograms(sound), torch.zeros(len(x), 1, COLUMNS), traces(sound)), 1)
+    sheet = pictures.grid(1 - 2 * ink[:, None], columns, pad=4)
+    seconds, top = space.length / space.rate, space.rate / 2000
+    axes = f"each: {seconds:.3g} s across, 0 to {top:g} kHz up; waveform below"
+    return pictures.captioned(sheet, axes)
+
+
+def spectrograms(sound: Float[Tensor, "n length"]) -> Float[Tensor, "n bins columns"]:
+    """The logarithm of the energy, from 0 (60 decibels below the loudest of all clips) to 1; high frequencies first."""
+    window = torch.hann_window(2 * BINS)
+    hop = max(1, sound.shape[1] // COLUMNS)
+    padded = F.pad(sound, (BINS, BINS + COLUMNS * hop))
+    frames = padded.unfold(1, 2 * BINS, hop)[:, :COLUMNS] * window
+    level = 20 * torch.fft.rfft(frames).abs()[..., 1:].clamp_min(1e-9).log10()
+    return ((level - level.max()) / DECIBELS + 1).clamp(0, 1).mT.flip(1)
+
+
+def traces(sound: Float[Tensor, "n length"]) -> Float[Tensor, "n height columns"]:
+    """From the lowest to the highest amplitude of each moment, in ink."""
+    low, high = -F.adaptive_max_pool1d(-sound, COLUMNS), F.adaptive_max_pool1d(sound, COLUMNS)
+    height = torch.from_numpy(np.linspace(1, -1, TRACE, dtype=np.float32))[:, None]
+    half = 1 / (TRACE - 1)
+    return ((height <= high[:, None] + half) & (height >= low[:, None] - half)).float()
