@@ -16,6 +16,7 @@ from PIL import Image
 from triptych import report
 from triptych.core import ResourceError, UsageError
 from triptych.io.commit import write_atomic
+from triptych.media import pictures
 from triptych.report import (
     NO_LIKELIHOOD,
     Card,
@@ -34,7 +35,6 @@ from triptych.report import (
     Table,
     charts,
     numbers,
-    pictures,
     tables,
 )
 
