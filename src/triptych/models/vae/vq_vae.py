@@ -15,11 +15,9 @@ An image has one grid in log_prob, but may come from any: p(x) = sum over z of p
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
-from torch.nn import functional as F
 
 from triptych.core import (
     Adam,
@@ -42,12 +40,11 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
-    inverse_cdf,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic
 from triptych.models.paper import Paper
+from triptych.nn.code_prior import CodePrior
 from triptych.nn.codebook import Codebook
-from triptych.nn.transformer import Transformer, rotations
 
 PAPER = Paper(
     called="VQ-VAE",
@@ -147,51 +144,6 @@ def decoder(c: VQVAEConfig, outputs: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.ConvTranspose2d(c.width, outputs, 4, 2, 1))
 
 
-class CodePrior(nn.Module):
-    """p(z | y) = prod_i p(z_i | z_1, ..., z_{i-1}, y) in raster order. Uniform until it is trained."""
-
-    def __init__(self, c: VQVAEConfig) -> None:
-        super().__init__()
-        width, (rows, columns) = c.prior_width, c.grid
-        self.code = nn.Embedding(c.codes, width)
-        self.start = nn.Embedding(c.given.classes if c.given else 1, width)
-        self.where = nn.Parameter(torch.empty(rows * columns, width).normal_())
-        """Of the place that is to be predicted."""
-        places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
-        self.transformer = Transformer(
-            c.prior_layers, width, c.prior_heads, rotations(places, width // c.prior_heads, slowest=100)
-        )
-        self.out = nn.Linear(width, c.codes)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, code: Int[Tensor, "n rows columns"], given: Label | None) -> Float[Tensor, "n rows columns k"]:
-        """The scores of each code, given those before it."""
-        h = torch.cat((self.begin(len(code), given), self.code(code.flatten(1)[:, :-1])), 1) + self.where
-        scores: Tensor = self.out(self.transformer(h))
-        return scores.view(*code.shape, -1)
-
-    def begin(self, n: int, given: Label | None) -> Float[Tensor, "n 1 width"]:
-        """What stands before the first code: a learned vector, or the class's."""
-        y = torch.zeros(n, dtype=torch.long, device=self.where.device) if given is None else given.y
-        out: Tensor = self.start(y)[:, None]
-        return out
-
-    def log_prob(self, code: Int[Tensor, "n rows columns"], given: Label | None) -> Float[Tensor, " n"]:
-        """log p(z | y)"""
-        return -F.cross_entropy(self(code, given).movedim(-1, 1), code, reduction="none").flatten(1).sum(1)
-
-    def draw(self, u: Float[Tensor, "n rows columns"], given: Label | None) -> Int[Tensor, "n rows columns"]:
-        """A grid for each row of uniform numbers, one code after the other, by the transformer's cache."""
-        caches, h = self.transformer.caches(len(u)), self.begin(len(u), given)
-        codes = []
-        for where, here in zip(self.where, u.flatten(1).unbind(1), strict=True):
-            logits = self.out(self.transformer(h + where, caches)[:, -1])
-            codes.append(inverse_cdf(logits, here))
-            h = self.code(codes[-1][:, None])
-        return torch.stack(codes, 1).view(u.shape)
-
-
 class VQVAE(Decoding[Label | None]):
     """A bound on the likelihood of images, by class or not, samples from codes, and the codes of images."""
 
@@ -203,7 +155,14 @@ class VQVAE(Decoding[Label | None]):
         self.encoder = encoder(config)
         self.codebook = Codebook(config.codes, config.code_width, config.decay, config.revive)
         self.decoder = decoder(config, x.channels * (1 if x.levels == 2 else 2))
-        self.code_prior = CodePrior(config)
+        self.code_prior = CodePrior(
+            config.codes,
+            config.grid,
+            config.prior_width,
+            config.prior_layers,
+            config.prior_heads,
+            classes=config.given.classes if config.given else 1,
+        )
 
     def vectors(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n rows columns code_width"]:
         """What the encoder says of each place, before it is quantized."""

@@ -20,7 +20,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
-from torch.nn import functional as F
 
 from triptych.core import (
     Adam,
@@ -43,12 +42,11 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
-    inverse_cdf,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic
 from triptych.models.paper import Paper
+from triptych.nn.code_prior import CodePrior
 from triptych.nn.codebook import Codebook
-from triptych.nn.transformer import Transformer, rotations
 
 PAPER = Paper(
     called="VQ-VAE-2",
@@ -162,59 +160,10 @@ def decoder(c: VQVAE2Config, inputs: int, outputs: int, doublings: int) -> nn.Se
     return nn.Sequential(*layers, nn.ConvTranspose2d(c.width, outputs, 4, 2, 1))
 
 
-class CodePrior(nn.Module):
-    """p(z | y, above) = prod_i p(z_i | z_1, ..., z_{i-1}, y, above) in raster order. Uniform until it is trained."""
-
-    def __init__(self, c: VQVAE2Config, grid: tuple[int, int]) -> None:
-        super().__init__()
-        width, (rows, columns) = c.prior_width, grid
-        self.code = nn.Embedding(c.codes, width)
-        self.start = nn.Embedding(c.given.classes if c.given else 1, width)
-        self.where = nn.Parameter(torch.empty(rows * columns, width).normal_())
-        """Of the place that is to be predicted."""
-        places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
-        self.transformer = Transformer(
-            c.prior_layers, width, c.prior_heads, rotations(places, width // c.prior_heads, slowest=100)
-        )
-        self.out = nn.Linear(width, c.codes)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(
-        self, code: Int[Tensor, "n rows columns"], given: Label | None, above: Float[Tensor, "n places width"] | None
-    ) -> Float[Tensor, "n rows columns k"]:
-        """The scores of each code, given those before it; `above` is what each place knows of the grid above it."""
-        h = torch.cat((self.begin(len(code), given), self.code(code.flatten(1)[:, :-1])), 1) + self.told(above)
-        scores: Tensor = self.out(self.transformer(h))
-        return scores.view(*code.shape, -1)
-
-    def begin(self, n: int, given: Label | None) -> Float[Tensor, "n 1 width"]:
-        """What stands before the first code: a learned vector, or the class's."""
-        y = torch.zeros(n, dtype=torch.long, device=self.where.device) if given is None else given.y
-        out: Tensor = self.start(y)[:, None]
-        return out
-
-    def told(self, above: Float[Tensor, "n places width"] | None) -> Float[Tensor, "#n places width"]:
-        return self.where[None] if above is None else self.where + above
-
-    def log_prob(
-        self, code: Int[Tensor, "n rows columns"], given: Label | None, above: Float[Tensor, "n places width"] | None
-    ) -> Float[Tensor, " n"]:
-        """log p(z | y, above)"""
-        scores = self(code, given, above).movedim(-1, 1)
-        return -F.cross_entropy(scores, code, reduction="none").flatten(1).sum(1)
-
-    def draw(
-        self, u: Float[Tensor, "n rows columns"], given: Label | None, above: Float[Tensor, "n places width"] | None
-    ) -> Int[Tensor, "n rows columns"]:
-        """A grid for each row of uniform numbers, one code after the other, by the transformer's cache."""
-        caches, h = self.transformer.caches(len(u)), self.begin(len(u), given)
-        codes = []
-        for told, here in zip(self.told(above).unbind(1), u.flatten(1).unbind(1), strict=True):
-            logits = self.out(self.transformer(h + told[:, None], caches)[:, -1])
-            codes.append(inverse_cdf(logits, here))
-            h = self.code(codes[-1][:, None])
-        return torch.stack(codes, 1).view(u.shape)
+def code_prior(c: VQVAE2Config, grid: tuple[int, int]) -> CodePrior:
+    """p(top | y), or p(bottom | y, top)."""
+    classes = c.given.classes if c.given else 1
+    return CodePrior(c.codes, grid, c.prior_width, c.prior_layers, c.prior_heads, classes)
 
 
 class Above(nn.Module):
@@ -248,8 +197,7 @@ class VQVAE2(Decoding[Label | None]):
         self.top_up = nn.ConvTranspose2d(k, k, 4, 2, 1)
         """The top codes at the bottom's size, for the decoder, which reads both."""
         self.decoder = decoder(config, 2 * k, x.channels * (1 if x.levels == 2 else 2), config.halvings)
-        self.top_prior = CodePrior(config, config.top)
-        self.bottom_prior = CodePrior(config, config.bottom)
+        self.top_prior, self.bottom_prior = code_prior(config, config.top), code_prior(config, config.bottom)
         self.above = Above(config)
 
     def encode(self, x: Float[Tensor, "n c h w"], given: Label | None = None) -> Codes:
@@ -287,7 +235,7 @@ class VQVAE2(Decoding[Label | None]):
         return DiscretizedLogistic(loc, log_scale.clamp(min=LEAST_LOG_SCALE), self.config.x.levels)
 
     def observe(self, noise: Noise, given: Label | None = None) -> Binary | DiscretizedLogistic:
-        top = self.top_prior.draw(noise.uniform(*self.config.top), given, None)
+        top = self.top_prior.draw(noise.uniform(*self.config.top), given)
         bottom = self.bottom_prior.draw(noise.uniform(*self.config.bottom), given, self.above(top))
         return self.pixels(self.top_codebook(top), self.bottom_codebook(bottom))
 
@@ -315,7 +263,7 @@ class VQVAE2(Decoding[Label | None]):
     def top_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """-log p(top | y) a code, in nats."""
         top, _ = self.encode(batch.x)
-        nats = -self.top_prior.log_prob(top, batch.given, None).mean()
+        nats = -self.top_prior.log_prob(top, batch.given).mean()
         return Loss(nats / top[0].numel(), {"nats": nats})
 
     def bottom_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
@@ -333,7 +281,7 @@ class VQVAE2(Decoding[Label | None]):
         self.check_given(len(x), given)
         self.config.x.index(x)
         top, bottom = self.encode(x)
-        nats = self.decode((top, bottom)).log_prob(x) + self.top_prior.log_prob(top, given, None)
+        nats = self.decode((top, bottom)).log_prob(x) + self.top_prior.log_prob(top, given)
         nats = nats + self.bottom_prior.log_prob(bottom, given, self.above(top))
         return LowerBound(
             nats=nats, dims=self.config.x.dims, measure="mass", how="log p(x, z) of the encoder's codes z"
