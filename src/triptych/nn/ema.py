@@ -1,28 +1,35 @@
 """An exponential moving average of a network's weights."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+M = TypeVar("M", bound=nn.Module)
 
-class EMA(nn.Module):
+
+class EMA(nn.Module, Generic[M]):
     """A copy of `module` whose weights trail behind: after each update, average = d * average + (1 - d) * weights.
 
     d = min(decay, (1 + t) / (10 + t)) at the t-th update (from 0), so that a short run forgets its random start.
     The average and t are part of the module tree: they are saved and resumed with the model. No gradient reaches them.
+    A network is trained as it is, and used by its average:
+
+        net = self.average.unless_training(self.generator)
     """
 
+    module: M
     updates: Tensor
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: M, decay: float) -> None:
         super().__init__()
         self.decay = decay
         self.module = copy.deepcopy(module).requires_grad_(False)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
+    def update(self, module: M) -> None:
         """Moves toward the weights of `module`; its buffers (batch statistics) are copied."""
         t = int(self.updates)
         d = min(self.decay, (1 + t) / (10 + t))
@@ -30,3 +37,7 @@ class EMA(nn.Module):
         for mine, theirs in zip(self.module.buffers(), module.buffers(), strict=True):
             mine.copy_(theirs)
         self.updates += 1
+
+    def unless_training(self, module: M) -> M:
+        """`module` itself in training mode, its average in evaluation mode."""
+        return module if self.training else self.module

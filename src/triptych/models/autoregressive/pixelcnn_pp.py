@@ -223,8 +223,7 @@ class PixelCNNPP(Autoregressive[Label | None]):
     @property
     def active(self) -> Network:
         """The network in training, its average otherwise."""
-        network: Network = self.network if self.training else self.average.module  # type: ignore[assignment]
-        return network
+        return self.average.unless_training(self.network)
 
     def forward(self, x: Float[Tensor, "n c h w"], given: Label | None = None) -> LogisticMixture:
         """p(pixel | earlier pixels) at each pixel, all at once."""

@@ -82,12 +82,12 @@ class AmbientGAN(Generative[None]):
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
         """Clean images, by the generator in training, by its average otherwise."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         return net(noise.normal(self.config.latent))
 
     def measured(self, noise: Noise, copies: int = 1) -> Float[Tensor, "n c h w"]:
         """Images with noise, as the data has it: `copies` of them for each item of `noise`."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         x = net(noise.normal(copies, self.config.latent).flatten(0, 1))
         if not self.config.sigma:
             return x

@@ -253,7 +253,7 @@ class AutoGAN(Generative[None]):
 
     def generate(self, z: Float[Tensor, "n latent"]) -> Float[Tensor, "n c h w"]:
         """By the generator in training, by its average otherwise."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         return net(z, self.config.cells)
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:

@@ -147,10 +147,8 @@ class BigGAN(Truncatable[Label]):
         all samples: some seconds of work, whatever their number.
         """
         z = noise.normal(self.generator.latent)
-        if self.training:
-            return self.generator(z, given.y)
-        net = self.average.module
-        if how.truncation is None:
+        net = self.average.unless_training(self.generator)
+        if self.training or how.truncation is None:
             return net(z, given.y)
         with standing_statistics(net, self.ordinary(how.truncation)):
             return net(truncated(z, how.truncation), given.y)

@@ -95,7 +95,7 @@ class CGAN(Generative[Label]):
 
     def draw(self, noise: Noise, given: Label) -> Float[Tensor, "n c h w"]:
         """By the generator in training, by its average otherwise."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         z, y = 2 * noise.uniform(self.config.latent) - 1, one_hot(given.y, self.config.given.classes)
         return net(torch.cat([z, y.to(z.dtype)], 1))
 

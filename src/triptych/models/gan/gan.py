@@ -128,7 +128,7 @@ class GAN(Generative[None]):
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n ..."]:
         """By the generator in training, by its average otherwise."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         return net(noise.normal(self.config.latent))
 
     def discriminator_loss(self, batch: Batch[None], clock: Clock) -> Loss:

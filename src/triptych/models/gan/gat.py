@@ -354,7 +354,7 @@ class GAT(Generative[Label | None]):
 
     def draw(self, noise: Noise, given: Label | None = None) -> Float[Tensor, "n c h w"]:
         """By the generator in training, by its average otherwise: the last level's latents, decoded."""
-        h = self.latents(noise, given, self.generator if self.training else self.average.module)[-1]
+        h = self.latents(noise, given, self.average.unless_training(self.generator))[-1]
         return self.autoencoder.decoder(h).clamp(-1, 1)
 
     def latents(self, noise: Noise, given: Label | None, net: nn.Module) -> Levels:

@@ -173,7 +173,7 @@ class InfoGAN(Generative[None]):
     @learned
     def decode(self, codes: Codes) -> Float[Tensor, "n c h w"]:
         """G: by the generator in training, by its average otherwise."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         category = one_hot(codes.category, self.config.categories)
         return net(torch.cat([category.to(codes.z.dtype), codes.numbers, codes.z], 1))
 

@@ -146,9 +146,9 @@ class Coarsest(nn.Module):
         )
         self.average = EMA(self.generator, c.ema)
 
-    def draw(self, noise: Noise, low: Picture | None, y: OneHot, *, average: bool = False) -> Picture:
+    def draw(self, noise: Noise, low: Picture | None, y: OneHot) -> Picture:
         """I_K"""
-        net = self.average.module if average else self.generator
+        net = self.average.unless_training(self.generator)
         return net(torch.cat([2 * noise.uniform(self.latent) - 1, y], 1))
 
     def judge(self, x: Picture, low: Picture | None, y: OneHot) -> Float[Tensor, " n"]:
@@ -202,9 +202,9 @@ class Finer(nn.Module):
         )
         self.average = EMA(self.generator, c.ema)
 
-    def draw(self, noise: Noise, low: Picture, y: OneHot, *, average: bool = False) -> Picture:
+    def draw(self, noise: Noise, low: Picture, y: OneHot) -> Picture:
         """l_k + h_k"""
-        net = self.average.module if average else self.generator
+        net = self.average.unless_training(self.generator)
         return low + net(torch.cat([low, 2 * noise.uniform(1, *low.shape[2:]) - 1], 1), y)
 
     def judge(self, x: Picture, low: Picture, y: OneHot) -> Float[Tensor, " n"]:
@@ -226,10 +226,10 @@ class LAPGAN(Generative[Label | None]):
     def draw(self, noise: Noise, given: Label | None = None) -> Picture:
         """From coarse to fine, each level given what the one before drew; by the averages of the generators, and by
         the generators themselves in training."""
-        y, average = self.one_hot(noise.n, given), not self.training
-        x = self.levels[-1].draw(noise, None, y, average=average)
+        y = self.one_hot(noise.n, given)
+        x = self.levels[-1].draw(noise, None, y)
         for level in reversed(self.levels[:-1]):
-            x = level.draw(noise, up(x), y, average=average)
+            x = level.draw(noise, up(x), y)
         return x.clamp(-1, 1)
 
     def one_hot(self, n: int, given: Label | None) -> OneHot:

@@ -91,7 +91,7 @@ class LSGAN(Generative[None]):
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n ..."]:
         """By the generator in training, by its average otherwise."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         return net(2 * noise.uniform(self.config.latent) - 1)
 
     def discriminator_loss(self, batch: Batch[None], clock: Clock) -> Loss:

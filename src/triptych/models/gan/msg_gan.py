@@ -193,7 +193,8 @@ class MSGGAN(Generative[None]):
     def draw(self, noise: Noise, given: None = None) -> Picture:
         """By the generator in training, by its average otherwise: there, values beyond black and white are clipped."""
         z = noise.normal(self.config.latent)
-        return self.generator(z)[-1] if self.training else self.average.module(z)[-1].clamp(-1, 1)
+        x = self.average.unless_training(self.generator)(z)[-1]
+        return x if self.training else x.clamp(-1, 1)
 
     def penalty(self, real: Sequence[Picture], fake: Sequence[Picture], noise: Noise) -> Float[Tensor, ""]:
         """WGAN-GP's penalty of the gradient at each scale, averaged over the scales (Section 2)."""

@@ -185,7 +185,7 @@ class NRGAN(Generative[None]):
     @property
     def nets(self) -> nn.Module:
         """The generators in training, their averages otherwise."""
-        return self.generators if self.training else self.average.module
+        return self.average.unless_training(self.generators)
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
         """Clean images."""

@@ -199,9 +199,9 @@ class ProGAN(Generative[None]):
     def draw(self, noise: Noise, given: None = None) -> Picture:
         """By the generator in training, of the size that it has come to; by its average otherwise, in full size."""
         z, (level, alpha) = noise.normal(self.config.latent), self.grown()
+        x = self.average.unless_training(self.generator)(z, level, alpha)
         if self.training:
-            return self.generator(z, level, alpha)
-        x = self.average.module(z, level, alpha)
+            return x
         for _ in range(level, len(self.generator.levels) - 1):
             x = up(x)
         return x.clamp(-1, 1)

@@ -249,7 +249,7 @@ class R3GAN(Generative[Label | None]):
 
     def draw(self, noise: Noise, given: Label | None = None) -> Float[Tensor, "n ..."]:
         """By the generator in training, by its average otherwise: there, values beyond black and white are clipped."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         x = net(noise.normal(self.config.latent), None if given is None else given.y)
         return x if self.training or isinstance(self.config.x, Points) else x.clamp(-1, 1)
 

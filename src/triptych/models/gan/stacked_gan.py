@@ -184,7 +184,7 @@ class StackedGAN(Generative[Label]):
     def draw(self, noise: Noise, given: Label) -> Float[Tensor, "n c h w"]:
         """From the class to features to the image; by the averages of the generators, and by the generators
         themselves in training."""
-        nets: Any = self.generators if self.training else [a.module for a in self.averages]
+        nets = [average.unless_training(net) for average, net in zip(self.averages, self.generators, strict=True)]
         h = nets[1](torch.cat([self.one_hot(given), self.latent(1, noise)], 1))
         return nets[0](torch.cat([h, self.latent(0, noise)], 1))
 

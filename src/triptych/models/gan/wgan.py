@@ -95,7 +95,7 @@ class WGAN(Generative[None]):
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n ..."]:
         """By the generator in training, by its average otherwise."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         return net(noise.normal(self.config.latent))
 
     def critic_loss(self, batch: Batch[None], clock: Clock) -> Loss:

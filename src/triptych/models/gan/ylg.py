@@ -219,7 +219,7 @@ class YLG(Generative[Label]):
 
     def draw(self, noise: Noise, given: Label) -> Float[Tensor, "n c h w"]:
         """By the generator in training, by its average otherwise."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         return net(noise.normal(self.config.latent), [given.y] * len(self.generator.blocks))
 
     def discriminator_loss(self, batch: Batch[Label], clock: Clock) -> Loss:

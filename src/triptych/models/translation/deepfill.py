@@ -181,9 +181,8 @@ class DeepFill(AnySize[Picture]):
 
     def draw(self, noise: Noise, given: Picture) -> Float[Tensor, "n c h w"]:
         """By the generator in training, by its average otherwise; known pixels are those given."""
-        if self.training:
-            return filled(given, self.generator(given.grid))
-        return filled(given, self.average.module(given.grid)).clamp(-1, 1)
+        x = filled(given, self.average.unless_training(self.generator)(given.grid))
+        return x if self.training else x.clamp(-1, 1)
 
     def discriminator_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """L_D; real pictures have the masks of the batch, and go through together with the filled ones, with one step

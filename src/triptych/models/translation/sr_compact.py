@@ -82,9 +82,8 @@ class SRCompact(AnySize[Picture]):
 
     def draw(self, noise: Noise, given: Picture) -> Float[Tensor, "n c h w"]:
         """By the network in training, by its average otherwise: there, what is beyond black and white is clipped."""
-        if self.training:
-            return self.net(given.grid)
-        return self.average.module(given.grid).clamp(-1, 1)
+        x = self.average.unless_training(self.net)(given.grid)
+        return x if self.training else x.clamp(-1, 1)
 
     def loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         found = self.draw(batch.noise, batch.given)

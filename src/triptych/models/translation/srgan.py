@@ -154,9 +154,8 @@ class SRGAN(AnySize[Picture]):
 
     def draw(self, noise: Noise, given: Picture) -> Float[Tensor, "n c h w"]:
         """By the generator in training, by its average otherwise: there, what is beyond black and white is clipped."""
-        if self.training:
-            return self.generator(given.grid)
-        return self.average.module(given.grid).clamp(-1, 1)
+        x = self.average.unless_training(self.generator)(given.grid)
+        return x if self.training else x.clamp(-1, 1)
 
     def pixel_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """Of the first stage: E |x - G(c)|."""

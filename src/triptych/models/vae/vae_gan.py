@@ -151,7 +151,7 @@ class VAEGAN(Generative[None]):
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
         """By the decoder in training, by its average otherwise."""
-        net = self.decoder if self.training else self.average.module
+        net = self.average.unless_training(self.decoder)
         x: Tensor = net(noise.normal(self.config.latent))
         return x
 

@@ -248,8 +248,7 @@ class VDVAE(Decoding[None]):
     @property
     def active(self) -> Network:
         """The network in training, its average otherwise."""
-        network: Network = self.network if self.training else self.average.module  # type: ignore[assignment]
-        return network
+        return self.average.unless_training(self.network)
 
     def known(self, e: Float[Tensor, "n latents"]) -> Choose:
         """Takes the latents that are known."""
