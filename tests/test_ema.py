@@ -78,3 +78,10 @@ def test_the_average_goes_on_where_a_saved_one_stopped():
     for ema in (straight, resumed):
         ema.update(net)
     assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in straight.state_dict().items())
+
+
+def test_a_network_is_used_by_its_average_unless_it_is_training():
+    net = network()
+    ema = EMA(net, decay=0.5)
+    assert ema.train().unless_training(net) is net
+    assert ema.eval().unless_training(net) is ema.module

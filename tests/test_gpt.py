@@ -157,7 +157,7 @@ def test_what_is_not_in_the_space_has_no_likelihood(x: Tensor, words: str) -> No
 
 
 def test_a_width_that_heads_cannot_share() -> None:
-    with pytest.raises(ValueError, match=r"width=10 cannot be shared out in pairs among 4 heads: .* for example 8"):
+    with pytest.raises(ValueError, match=r"width=10 cannot be shared out among 4 heads in pairs: .* for example 8"):
         GPTConfig(width=10, heads=4)
 
 

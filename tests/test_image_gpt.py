@@ -109,5 +109,8 @@ def test_what_is_not_in_the_space_has_no_likelihood(x: torch.Tensor, words: str)
 
 
 def test_a_width_that_heads_cannot_share() -> None:
-    with pytest.raises(ValueError, match=r"width=20 cannot be shared out .* among 4 heads: .* for example 16"):
+    with pytest.raises(
+        ValueError,
+        match=r"width=20 .* among 4 heads in pairs for rows and columns: .* for example 16",
+    ):
         ImageGPTConfig(width=20, heads=4)

@@ -114,7 +114,7 @@ def test_it_enlarges_any_size_by_its_average():
 
 
 def test_sizes_that_the_discriminator_cannot_halve_are_refused():
-    with pytest.raises(UsageError, match=r"halvings=3: .* 12 x 12 is no multiple of 8"):
+    with pytest.raises(UsageError, match=r"halvings=3 .* multiples of 8, not 12 x 12"):
         SRGANConfig(x=Images(3, 12, 12), given=Images(3, 6, 6))
     with pytest.raises(UsageError, match="same whole number"):
         SRGANConfig(x=Images(3, 16, 16), given=Images(3, 6, 6))

@@ -121,5 +121,5 @@ def test_samples_depend_on_the_class_and_come_from_the_averages():
 
 
 def test_sides_that_do_not_quarter_are_refused():
-    with pytest.raises(ValueError, match="30 x 28 is no multiple of 4 x 4"):
+    with pytest.raises(ValueError, match="multiples of 4, not 30 x 28"):
         StackedGANConfig(x=Images(1, 30, 28))

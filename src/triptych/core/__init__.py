@@ -3,6 +3,7 @@
 from triptych.core.asking import asked, learned, learning
 from triptych.core.config import Count, Doublings, Fraction, NonNegative, Positive, config
 from triptych.core.data import Data
+from triptych.core.divisible import check_multiple, check_sides
 from triptych.core.game import Adam, Clock, Loss, Player, Preset, RMSProp, Stage
 from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer, Vector
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
@@ -94,6 +95,8 @@ __all__ = [
     "Video",
     "Voxels",
     "asked",
+    "check_multiple",
+    "check_sides",
     "config",
     "evaluating",
     "from_levels",

@@ -10,8 +10,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triptych.core import check_multiple
+
 Mask = Literal["A", "B"]
 """What a color sees of its own pixel: "A", the colors before it; "B", itself as well."""
+
+
+def check_colors(field: str, value: int, colors: int, parts: int = 1) -> None:
+    """Raises UsageError unless so many feature maps come in `parts` equal parts for each color (channel) of x."""
+    each = f", {parts} equal parts each" if parts > 1 else ""
+    check_multiple(field, value, parts * colors, f"the {colors} channels of x{each}")
 
 
 def sees_own_pixel(outputs: int, inputs: int, mask: Mask, colors: int) -> Float[Tensor, "outputs inputs"]:

@@ -10,6 +10,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triptych.core import check_multiple
+
 
 class RMSNorm(nn.Module):
     """Divides by the root mean square. Zhang and Sennrich, 2019. https://arxiv.org/abs/1910.07467
@@ -24,6 +26,13 @@ class RMSNorm(nn.Module):
     def forward(self, x: Float[Tensor, "*n width"]) -> Float[Tensor, "*n width"]:
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(1e-6)
         return x * (self.weight * x.shape[-1] ** 0.5) / length
+
+
+def check_heads(field: str, width: int, heads: int, axes: int = 1) -> None:
+    """Raises UsageError unless each head's share of `width` consists of pairs for each of the axes that rotary position
+    embedding turns them by: 1, or 2 for rows and columns."""
+    pairs = "in pairs" if axes == 1 else "in pairs for rows and columns"
+    check_multiple(field, width, 2 * axes * heads, f"{heads} heads {pairs}")
 
 
 def rotations(places: Shaped[Tensor, "t axes"], size: int, slowest: float) -> Float[Tensor, "2 t size"]:

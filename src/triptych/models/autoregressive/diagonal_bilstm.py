@@ -37,13 +37,12 @@ from triptych.core import (
     Preset,
     Sampling,
     Stage,
-    UsageError,
     config,
     full,
 )
 from triptych.models.paper import Paper
 from triptych.nn.incremental import IncrementalConv, Wavefront
-from triptych.nn.masked import MaskedConv2d
+from triptych.nn.masked import MaskedConv2d, check_colors
 from triptych.nn.recurrent import LineLSTM, at_each, cell, stacked
 
 PAPER = Paper(
@@ -70,13 +69,8 @@ class DiagonalBiLSTMConfig:
     """The paper trains with RMSProp, at rates set by hand."""
 
     def __post_init__(self) -> None:
-        colors = self.x.channels
-        for name, value in (("hidden", self.hidden), ("head", self.head)):
-            if value % colors:
-                raise UsageError(
-                    f"{name}={value} cannot be shared out evenly among the {colors} channels of x: "
-                    f"it must be a multiple of {colors}, for example {max(colors, round(value / colors) * colors)}"
-                )
+        check_colors("hidden", self.hidden, self.x.channels)
+        check_colors("head", self.head, self.x.channels)
 
 
 @dataclass(frozen=True)

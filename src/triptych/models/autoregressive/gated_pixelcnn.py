@@ -40,13 +40,12 @@ from triptych.core import (
     Preset,
     Sampling,
     Stage,
-    UsageError,
     config,
     full,
 )
 from triptych.models.paper import Paper
 from triptych.nn.incremental import PixelConv, RowConv
-from triptych.nn.masked import Mask, MaskedConv2d, sees_own_pixel
+from triptych.nn.masked import Mask, MaskedConv2d, check_colors, sees_own_pixel
 
 PAPER = Paper(
     called="Gated PixelCNN",
@@ -76,13 +75,8 @@ class GatedPixelCNNConfig:
     adam: Adam = Adam(lr=1e-3)
 
     def __post_init__(self) -> None:
-        for name, value in (("width", self.width), ("head", self.head)):
-            if value % self.x.channels:
-                near = max(1, round(value / self.x.channels)) * self.x.channels
-                raise UsageError(
-                    f"{name}={value} cannot be shared out evenly among the {self.x.channels} channels of x: "
-                    f"it must be a multiple of {self.x.channels}, for example {near}"
-                )
+        check_colors("width", self.width, self.x.channels)
+        check_colors("head", self.head, self.x.channels)
 
 
 class Horizontal(nn.Conv2d):

@@ -33,11 +33,10 @@ from triptych.core import (
     Sampling,
     Stage,
     Tokens,
-    UsageError,
     config,
 )
 from triptych.models.paper import Paper
-from triptych.nn.transformer import Transformer, rotations
+from triptych.nn.transformer import Transformer, check_heads, rotations
 
 PAPER = Paper(
     called="GPT",
@@ -63,13 +62,7 @@ class GPTConfig:
     adam: Adam = Adam(lr=4e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
 
     def __post_init__(self) -> None:
-        unit = 2 * self.heads
-        if self.width % unit:
-            near = max(unit, round(self.width / unit) * unit)
-            raise UsageError(
-                f"width={self.width} cannot be shared out in pairs among {self.heads} heads: "
-                f"it must be a multiple of {unit}, for example {near}"
-            )
+        check_heads("width", self.width, self.heads)
 
 
 class GPT(Autoregressive[None]):

@@ -40,11 +40,10 @@ from triptych.core import (
     Preset,
     Sampling,
     Stage,
-    UsageError,
     config,
 )
 from triptych.models.paper import Paper
-from triptych.nn.transformer import Transformer, rotations
+from triptych.nn.transformer import Transformer, check_heads, rotations
 
 PAPER = Paper(
     called="ImageGPT",
@@ -72,13 +71,7 @@ class ImageGPTConfig:
     adam: Adam = Adam(lr=4e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
 
     def __post_init__(self) -> None:
-        unit = 4 * self.heads
-        if self.width % unit:
-            near = max(unit, round(self.width / unit) * unit)
-            raise UsageError(
-                f"width={self.width} cannot be shared out in pairs for rows and columns among {self.heads} heads: "
-                f"it must be a multiple of {unit}, for example {near}"
-            )
+        check_heads("width", self.width, self.heads, axes=2)
 
 
 class ImageGPT(Autoregressive[Label | None]):

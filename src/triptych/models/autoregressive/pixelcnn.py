@@ -37,7 +37,7 @@ from triptych.core import (
 )
 from triptych.models.paper import Paper
 from triptych.nn.incremental import IncrementalConv, Wavefront
-from triptych.nn.masked import MaskedConv2d
+from triptych.nn.masked import MaskedConv2d, check_colors
 
 PAPER = Paper(
     called="PixelCNN",
@@ -66,13 +66,8 @@ class PixelCNNConfig:
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0:
             raise UsageError(f"kernel={self.kernel}: a kernel has a middle, so it must be odd, e.g. {self.kernel + 1}")
-        for name, value, unit in (("width", self.width, 2 * self.x.channels), ("head", self.head, self.x.channels)):
-            if value % unit:
-                near = max(unit, round(value / unit) * unit)
-                raise UsageError(
-                    f"{name}={value} cannot be shared out evenly among the {self.x.channels} channels of x: "
-                    f"it must be a multiple of {unit}, for example {near}"
-                )
+        check_colors("width", self.width, self.x.channels, parts=2)
+        check_colors("head", self.head, self.x.channels)
 
 
 class Block(nn.Module):

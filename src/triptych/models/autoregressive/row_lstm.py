@@ -39,7 +39,7 @@ from triptych.core import (
 )
 from triptych.models.paper import Paper
 from triptych.nn.incremental import IncrementalConv, Wavefront
-from triptych.nn.masked import MaskedConv2d
+from triptych.nn.masked import MaskedConv2d, check_colors
 from triptych.nn.recurrent import LineLSTM, at_each, cell, stacked
 
 PAPER = Paper(
@@ -70,13 +70,8 @@ class RowLSTMConfig:
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0 or self.kernel < 3:
             raise UsageError(f"kernel={self.kernel}: it must be odd, to have a middle, and 3 or more, for example 3")
-        colors = self.x.channels
-        for name, value in (("hidden", self.hidden), ("head", self.head)):
-            if value % colors:
-                raise UsageError(
-                    f"{name}={value} cannot be shared out evenly among the {colors} channels of x: "
-                    f"it must be a multiple of {colors}, for example {max(colors, round(value / colors) * colors)}"
-                )
+        check_colors("hidden", self.hidden, self.x.channels)
+        check_colors("head", self.head, self.x.channels)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ from triptych.core import (
     Positive,
     Preset,
     Stage,
+    check_multiple,
+    check_sides,
     config,
     full,
     precisely,
@@ -56,7 +58,7 @@ from triptych.losses.pixels import DiscretizedLogistic
 from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
 from triptych.nn.equalized import PixelNorm
-from triptych.nn.transformer import SwiGLU, rotate, rotations
+from triptych.nn.transformer import SwiGLU, check_heads, rotate, rotations
 
 PAPER = Paper(
     called="GAT",
@@ -118,19 +120,10 @@ class GATConfig:
 
     @model_validator(mode="after")
     def fits(self) -> Self:
-        unit = self.patch << self.halvings
-        if self.x.height % unit or self.x.width % unit:
-            raise ValueError(
-                f"halvings={self.halvings} and patch={self.patch}: the sides of x must be multiples of {unit}, not "
-                f"{self.x.height} x {self.x.width}; halve less often, or pad or crop the images"
-            )
-        if self.width % (4 * self.heads):
-            raise ValueError(
-                f"width={self.width} cannot be shared out in pairs for rows and columns among {self.heads} heads: it "
-                f"must be a multiple of {4 * self.heads}"
-            )
-        if self.depth % self.levels:
-            raise ValueError(f"depth={self.depth} blocks do not make levels={self.levels} equal parts")
+        why = f"halvings={self.halvings} and patch={self.patch}"
+        check_sides(self.x, self.patch << self.halvings, why, "halve less often")
+        check_heads("width", self.width, self.heads, axes=2)
+        check_multiple("depth", self.depth, self.levels, f"{self.levels} levels")
         return self
 
     @property

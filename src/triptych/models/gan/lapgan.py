@@ -36,6 +36,7 @@ from triptych.core import (
     Player,
     Preset,
     Stage,
+    check_sides,
     config,
 )
 from triptych.losses import adversarial
@@ -81,12 +82,8 @@ class LAPGANConfig:
 
     @model_validator(mode="after")
     def halves(self) -> Self:
-        parts = 2 ** (self.levels - 1)
-        if self.x.height % parts or self.x.width % parts:
-            raise ValueError(
-                f"levels={self.levels} halve both sides {self.levels - 1} times, and {self.x.height} x {self.x.width} "
-                f"is not a multiple of {parts} x {parts}: take fewer levels, or images of another size"
-            )
+        halvings = self.levels - 1
+        check_sides(self.x, 2**halvings, f"levels={self.levels} halve x {halvings} times", "take fewer levels")
         return self
 
 

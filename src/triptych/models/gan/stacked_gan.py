@@ -38,6 +38,7 @@ from triptych.core import (
     Player,
     Preset,
     Stage,
+    check_sides,
     config,
 )
 from triptych.losses import adversarial
@@ -55,9 +56,8 @@ PAPER = Paper(
 
 
 def quartered(x: Images) -> Images:
-    """Raises ValueError unless both sides can be halved twice."""
-    if x.height % 4 or x.width % 4:
-        raise ValueError(f"the networks halve both sides twice: {x.height} x {x.width} is no multiple of 4 x 4")
+    """Raises UsageError unless both sides can be halved twice."""
+    check_sides(x, 4, "the networks halve x twice")
     return x
 
 

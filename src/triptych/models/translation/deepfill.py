@@ -49,6 +49,7 @@ from triptych.core import (
     Player,
     Preset,
     Stage,
+    check_sides,
     config,
 )
 from triptych.losses import adversarial, pictures
@@ -104,8 +105,7 @@ class DeepFillConfig:
                 f"given has {given.channels} channels of {given.height} x {given.width}; for x with {x.channels} of "
                 f"{x.height} x {x.width} it has {x.channels + 1} of the same size: the picture and the mask of its hole"
             )
-        if x.height % DeepFill.multiple or x.width % DeepFill.multiple:
-            raise ValueError(f"x is {x.height} x {x.width}: both sides must be multiples of {DeepFill.multiple}")
+        check_sides(x, DeepFill.multiple, "the generator halves x twice")
 
 
 class Gated(nn.Module):

@@ -45,6 +45,7 @@ from triptych.core import (
     Player,
     Preset,
     Stage,
+    check_sides,
     config,
 )
 from triptych.losses import adversarial, features, pictures
@@ -99,11 +100,7 @@ class SRGANConfig:
 
     def __post_init__(self) -> None:
         magnification(self.x, self.given)
-        if self.x.height % 2**self.halvings or self.x.width % 2**self.halvings:
-            raise ValueError(
-                f"halvings={self.halvings}: the discriminator halves x so many times, and {self.x.height} x "
-                f"{self.x.width} is no multiple of {2**self.halvings}"
-            )
+        check_sides(self.x, 2**self.halvings, f"halvings={self.halvings} of the discriminator", "halve less often")
 
 
 def layer(conv: nn.Module) -> nn.Sequential:

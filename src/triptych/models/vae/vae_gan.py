@@ -37,7 +37,7 @@ from triptych.core import (
     Player,
     Preset,
     Stage,
-    UsageError,
+    check_sides,
     config,
     full,
 )
@@ -74,12 +74,8 @@ class VAEGANConfig:
     """For each player. The paper: RMSProp."""
 
     def __post_init__(self) -> None:
-        unit = 2 ** len(self.widths)
-        if self.x.height % unit or self.x.width % unit:
-            raise UsageError(
-                f"widths={self.widths}: {len(self.widths)} halvings need images whose sides are multiples of {unit}, "
-                f"not {self.x.height} x {self.x.width}; give fewer widths, or pad or crop the images"
-            )
+        halvings = len(self.widths)
+        check_sides(self.x, 2**halvings, f"widths={self.widths} halve x {halvings} times", "give fewer widths")
 
     @property
     def small(self) -> tuple[int, int]:

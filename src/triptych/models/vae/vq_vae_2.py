@@ -40,13 +40,14 @@ from triptych.core import (
     Positive,
     Preset,
     Stage,
-    UsageError,
+    check_sides,
     config,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic
 from triptych.models.paper import Paper
 from triptych.nn.code_prior import CodePrior
 from triptych.nn.codebook import Codebook
+from triptych.nn.transformer import check_heads
 
 PAPER = Paper(
     called="VQ-VAE-2",
@@ -100,19 +101,13 @@ class VQVAE2Config:
     """Of the transformers."""
 
     def __post_init__(self) -> None:
-        unit = 2 ** (self.halvings + 1)
-        if self.x.height % unit or self.x.width % unit:
-            raise UsageError(
-                f"halvings={self.halvings}, and once more to the top grid: the sides of x must be multiples of {unit}, "
-                f"not {self.x.height} x {self.x.width}; halve less often, or pad or crop the images"
-            )
-        unit = 4 * self.prior_heads
-        if self.prior_width % unit:
-            near = max(unit, round(self.prior_width / unit) * unit)
-            raise UsageError(
-                f"prior_width={self.prior_width} cannot be shared out in pairs for rows and columns among "
-                f"{self.prior_heads} heads: it must be a multiple of {unit}, for example {near}"
-            )
+        check_sides(
+            self.x,
+            2 ** (self.halvings + 1),
+            f"halvings={self.halvings}, and once more to the top grid",
+            "halve less often",
+        )
+        check_heads("prior_width", self.prior_width, self.prior_heads, axes=2)
 
     @property
     def bottom(self) -> tuple[int, int]:
