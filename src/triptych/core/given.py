@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from triptych.core.noise import Noise
@@ -82,3 +82,16 @@ class Batch(Generic[G]):
     noise: Noise
     known: Float[Tensor, ""] | None = None
     """Where this is one of several parts of a batch whose labels may be unknown: how many are known, a part."""
+    wrong: Bool[Tensor, " batch"] | None = None
+    """Where negatives are to be aware of the condition: for which items another's x stands in for what is generated."""
+
+    def others(self) -> Float[Tensor, "batch ..."]:
+        """The x of the next item for each: real, but not what the condition asks for. (That of a batch of one is.)"""
+        return self.x.roll(1, 0)
+
+    def fakes(self, generated: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """What a discriminator of x and its condition is to call generated: what was, or for `wrong` ones `others`."""
+        if self.wrong is None or len(self.x) == 1:
+            return generated
+        wrong = self.wrong.view(-1, *[1] * (self.x.dim() - 1))
+        return torch.where(wrong, self.others().to(generated.dtype), generated)

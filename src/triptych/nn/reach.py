@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from triptych.nn.residual import DoublingConv
+from triptych.nn.residual import DoublingConv, HalvingConv
 
 
 def reach(net: nn.Module | Sequence[nn.Module], multiple: int = 1) -> int:
@@ -25,6 +25,8 @@ def reach(net: nn.Module | Sequence[nn.Module], multiple: int = 1) -> int:
                 side = int(conv.kernel_size)  # type: ignore[arg-type]
                 first, last = first * side, last * side + side - 1
                 continue
+            if isinstance(conv, HalvingConv):
+                first, last = 2 * first, 2 * last + 1
             around = conv.kernel_size[0] // 2 * conv.dilation[0]
             first, last = first * conv.stride[0] - around, last * conv.stride[0] + around
             if isinstance(conv, DoublingConv):
