@@ -432,7 +432,7 @@ def test_from_a_text_to_samples(file: Path, tmp_path: Path, monkeypatch: pytest.
     train = ["train", "gpt-char", "--data", file, "--out", tmp_path / "run", *short]
     run(*train)
     assert "finished" in run(*train, "--resume")
-    assert "--tokens characters --length 24" in (tmp_path / "run" / "README.md").read_text()
+    assert "--length 24 --tokens characters" in (tmp_path / "run" / "README.md").read_text()
     kept = json.loads((tmp_path / "run" / "config.json").read_text())["config"]["x"]
     assert kept["symbols"] == {"alphabet": "".join(sorted(set(story())))}
 

@@ -7,27 +7,7 @@ import typer
 
 from triptych.cli import output
 from triptych.cli.getting import get
-from triptych.cli.options import (
-    Binary,
-    Channels,
-    ColumnX,
-    Condition,
-    Crop,
-    Halves,
-    IndexColumns,
-    Json,
-    LabelCount,
-    LabelsSeed,
-    Length,
-    ModelName,
-    Noisy,
-    Size,
-    Split,
-    Strict,
-    TokenOption,
-    given,
-    open_data,
-)
+from triptych.cli.options import ALL, Json, ModelName, data_options, given
 from triptych.errors import UsageError
 
 
@@ -90,6 +70,7 @@ def show(model: ModelName, as_json: Json = False) -> None:
     output.table("Presets", ["preset", steps, "batch", "what to expect"], presets)
 
 
+@data_options(*(name for name in ALL if name != "mutate"))
 def data(
     context: typer.Context,
     source: Annotated[
@@ -103,24 +84,11 @@ def data(
         str | None, typer.Argument(metavar="NAME", help="After `get`: which set; else they are listed.")
     ] = None,
     pack: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the packed form to this folder.")] = None,
-    split: Split = None,
-    binary: Binary = None,
-    size: Size = None,
-    channels: Channels = None,
-    tokens: TokenOption = None,
-    length: Length = None,
-    noisy: Noisy = None,
-    labels: LabelCount = None,
-    labels_seed: LabelsSeed = 0,
-    condition: Condition = None,
-    crop: Crop = None,
-    x: ColumnX = None,
-    halves: Halves = None,
-    index: IndexColumns = None,
     sheet: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw some items, a row each, with all their columns.")
     ] = None,
-    strict: Strict = False,
+    *,
+    opening: Any,
     as_json: Json = False,
 ) -> None:
     """What a source holds: items, columns, conditions, and the problems found in it."""
@@ -128,13 +96,10 @@ def data(
         return get(name, given(context, "source", "name", "as_json"), as_json)
     if name is not None:
         raise UsageError(f"one source at a time: {source!r}, or {name!r}?")
+    from triptych.data import data as open_data
     from triptych.verbs.inspect import inspect
 
-    changed: dict[str, Any] = {"noisy": noisy, "labels": labels, "labels_seed": labels_seed, "strict": strict}
-    changed |= {"split": split, "binary": binary, "size": size, "channels": channels, "condition": condition}
-    changed |= {"crop": crop, "x": x, "halves": halves, "index": index}
-    found = open_data(source, tokens=tokens, length=length, **changed)
-    about = inspect(found, pack, sheet)
+    about = inspect(open_data(source, **opening), pack, sheet)
     if as_json:
         output.dump(about)
         return

@@ -7,8 +7,7 @@ import typer
 
 from triptych.cli import output
 from triptych.cli.options import (
-    Binary,
-    Channels,
+    USING,
     Device,
     Features,
     Folder,
@@ -19,14 +18,12 @@ from triptych.cli.options import (
     PerItem,
     Protocol,
     Seed,
-    Size,
-    Split,
-    Strict,
-    open_for,
+    data_options,
     pick_device,
 )
 
 
+@data_options(*USING, "stride", split="test")
 def score(
     folder: Folder,
     source: OwnSource = None,
@@ -53,15 +50,8 @@ def score(
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
-    split: Split = "test",
-    binary: Binary = None,
-    size: Size = None,
-    channels: Channels = None,
-    stride: Annotated[
-        int | None,
-        typer.Option(min=1, help="Text: tokens from window to window; only so many of each, with context, count."),
-    ] = None,
-    strict: Strict = False,
+    *,
+    opening: Any,
     as_json: Json = False,
 ) -> None:
     """How likely data is under a model: nats and bits/dim, with the kind of the number and its protocol."""
@@ -69,13 +59,14 @@ def score(
     from triptych.inference.ais import Annealing
     from triptych.inference.generators import observation
     from triptych.verbs.create import load
+    from triptych.verbs.opening import open_for
     from triptych.verbs.score import check_items, write_items
     from triptych.verbs.score import score as measure
 
     if per_item:
         check_items(per_item, overwrite=overwrite)
     model = load(folder).to(pick_device(device))
-    found = open_for(model, folder, source, split, binary, size, channels, strict, stride=stride)
+    found = open_for(model, folder, source, **opening)
     check_fits(found, model.config)
     anneal = Annealing(ais, chains) if ais else None
     between = observation(noise) if noise else None
@@ -96,6 +87,7 @@ def score(
         output.say(f"{gap.nats:.3f} +- {gap.stderr:.3f} nats {bounds}, on {gap.n} examples of the model's own (BDMC)")
 
 
+@data_options("binary", "size", "channels")
 def evaluate(
     folder: Folder,
     source: OwnSource = None,
@@ -103,9 +95,8 @@ def evaluate(
     draws: Annotated[int | None, typer.Option(min=1, help="Importance samples an item, for the likelihood.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
-    binary: Binary = None,
-    size: Size = None,
-    channels: Channels = None,
+    *,
+    opening: Any,
     features: Features = None,
     protocol: Protocol = False,
     as_json: Json = False,
@@ -114,10 +105,11 @@ def evaluate(
     from triptych.verbs.create import load
     from triptych.verbs.evaluate import evaluate as measure
     from triptych.verbs.features import parse
+    from triptych.verbs.opening import open_for
 
     model = load(folder).to(pick_device(device))
-    train = open_for(model, folder, source, "train", binary, size, channels)
-    test = open_for(model, folder, source, "test", binary, size, channels)
+    train = open_for(model, folder, source, split="train", **opening)
+    test = open_for(model, folder, source, split="test", **opening)
     result = measure(model, train, test, n=n, draws=draws, seed=seed, features=parse(features))
     if as_json:
         output.dump(result.as_dict())

@@ -1,15 +1,17 @@
-"""Options that verbs share, and what they open by them."""
+"""Options that verbs share; those of data are derived from their one declaration (`triptych.options`)."""
 
+from collections.abc import Callable
 from difflib import get_close_matches
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
 from triptych.errors import UsageError
-
-if TYPE_CHECKING:
-    from triptych.data import Served
+from triptych.options import declared
 
 
 def complete_model(incomplete: str) -> list[str]:
@@ -30,81 +32,9 @@ OwnSource = Annotated[
     str | None,
     typer.Option("--data", metavar="SOURCE", help="Default: the data that the run was trained on."),
 ]
-Source = Annotated[
-    str,
-    typer.Option("--data", metavar="SOURCE", help="mnist, mnist-binary, ...; a folder, .txt, .npy, .npz, idx, zip."),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides every random draw.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes the fastest there is.")]
-Split = Annotated[str | None, typer.Option(help="Which part of the data: train, test or all.")]
-Binary = Annotated[
-    Literal["dynamic", "fixed", "threshold"] | None,
-    typer.Option(help="Make grey pixels 0 or 1: drawn anew each time, drawn once, or cut at one half."),
-]
-
-
-def as_sides(text: str) -> Any:
-    """32 or 32x48: height and width."""
-    sides = [int(part) for part in text.lower().split("x") if part.isdecimal()]
-    if len(sides) != text.lower().count("x") + 1 or len(sides) > 2 or min(sides) < 1:
-        raise typer.BadParameter(f"{text!r} is no size: it is 32, or height and width as in 32x48")
-    return sides[0] if len(sides) == 1 else tuple(sides)
-
-
-Size = Annotated[
-    Any,
-    typer.Option(
-        parser=as_sides,
-        metavar="PIXELS",
-        help="Scale and crop images: a side, or height and width as 32x48.",
-    ),
-]
-Channels = Annotated[int | None, typer.Option(min=1, help="1: grey; 3: color. Default: what the files are.")]
-TokenOption = Annotated[
-    str | None,
-    typer.Option("--tokens", help="Text as characters, bytes, or a vocabulary of so many byte pairs: 1024."),
-]
-Length = Annotated[int | None, typer.Option(min=1, help="Tokens of text at a time; default: the preset's, or 256.")]
-Noisy = Annotated[
-    str | None,
-    typer.Option(
-        "--noisy",
-        metavar="KIND-AMOUNT",
-        help="Images with noise, the same at every look: gaussian-25 (of 255), uniform-50, multiplicative-25, "
-        "poisson-30.",
-    ),
-]
-LabelCount = Annotated[
-    int | None,
-    typer.Option(
-        "--labels", min=1, help="Only so many training examples keep their class; default: the preset's, all."
-    ),
-]
-Crop = Annotated[
-    int | None,
-    typer.Option("--crop", min=1, help="Pictures keep their sizes, and squares of so many pixels are cut out."),
-]
-ColumnX = Annotated[
-    str | None,
-    typer.Option("--x", metavar="NAME", help="Of several pictures a row, the column that is x: --x A of A/ and B/."),
-]
-Halves = Annotated[
-    str | None,
-    typer.Option(metavar="A|B", help="Each picture is two, side by side: what the left and right are called."),
-]
-IndexColumns = Annotated[
-    str | None,
-    typer.Option(
-        "--index", metavar="NAMES", help="Columns that are label maps: palette or grey pictures of class numbers."
-    ),
-]
-LabelsSeed = Annotated[int, typer.Option("--labels-seed", min=0, help="Which examples keep their class.")]
-Condition = Annotated[
-    Literal["label", "caption"] | None,
-    typer.Option(help="Of a source that has both; default: what the model takes."),
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse a source with any bad file, in place of skipping it.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there under this name, whoever made it.")]
 Protocol = Annotated[bool, typer.Option("--protocol", help="Say how each number was measured.")]
 Features = Annotated[
@@ -120,36 +50,75 @@ PerItem = Annotated[Path | None, typer.Option("--per-item", metavar="FILE", help
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many items, evenly spaced.")]
 
 
+def as_sides(text: str) -> Any:
+    """32 or 32x48: height and width."""
+    sides = [int(part) for part in text.lower().split("x") if part.isdecimal()]
+    if len(sides) != text.lower().count("x") + 1 or len(sides) > 2 or min(sides) < 1:
+        raise typer.BadParameter(f"{text!r} is no size: it is 32, or height and width as in 32x48")
+    return sides[0] if len(sides) == 1 else tuple(sides)
+
+
+def as_tokens(text: str) -> Any:
+    """The name of a kind of tokens, or how many there are to be."""
+    return int(text) if text.isdecimal() else text
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {"size": as_sides, "tokens": as_tokens}
+
+
+def as_parameter(name: str, default: Any = None) -> Parameter:
+    """An option of data, as `triptych.options` declares it, for the command line."""
+    kind, option = declared()[name]
+    parser = PARSERS.get(name)
+    if parser is None and get_origin(kind) in (Union, UnionType):  # of several types, a flag is none that is typed
+        kind = Union[tuple(one for one in get_args(kind) if one is not bool)]  # noqa: UP007
+    typed = typer.Option(
+        f"--{name.replace('_', '-')}",
+        help=option.help,
+        metavar=option.metavar,
+        parser=parser,
+        min=option.least,
+        max=option.most,
+    )
+    default = option.default if default is None else default
+    return Parameter(
+        name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[Any if parser else kind, typed]
+    )
+
+
+def data_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a verb these options of data in place of its parameter `opening`, which is then a dict of those that were
+    asked for: what `triptych.data` takes as keywords. `defaults` are the verb's own."""
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        parameters = list[Parameter]()
+        for one in signature(verb).parameters.values():
+            found = [as_parameter(n, defaults.get(n)) for n in names] if one.name == "opening" else [one]
+            parameters += [p.replace(kind=Parameter.KEYWORD_ONLY) for p in found]
+
+        @wraps(verb)
+        def run(**values: Any) -> None:
+            said = {name: values.pop(name) for name in names}
+            usual = {name: declared()[name][1].default for name in names}
+            verb(**values, opening={n: value for n, value in said.items() if value not in (None, usual[n])})
+
+        run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+        return run
+
+    return decorate
+
+
+ALL = tuple(name for name, (_, option) in declared().items() if option.help and name != "stride")
+"""Options of data that decide what is stored and what is served; a stride is for scores."""
+USING = ("split", "binary", "size", "channels", "strict")
+"""Options of data for a model that is there: it knows the others."""
+
+
 def given(context: typer.Context, *but: str) -> list[str]:
     """The options that were typed, but for some."""
     typed = [p for p in context.command.params if p.name not in but]
     return [p.opts[-1] for p in typed if p.name and str(context.get_parameter_source(p.name)).endswith("COMMANDLINE")]
-
-
-def open_data(source: str, *, tokens: Any = None, **more: Any) -> "Served":
-    """The data; what was wrong in it is logged, and so said on stderr. `more` are other options of `data`."""
-    from triptych.data import data
-
-    said: Any = int(tokens) if isinstance(tokens, str) and tokens.isdecimal() else tokens
-    return data(source, tokens=said, **more)
-
-
-def open_for(
-    model: Any,
-    run: Path,
-    source: str | None,
-    split: str | None,
-    binary: Literal["dynamic", "fixed", "threshold"] | None = None,
-    size: Any = None,
-    channels: int | None = None,
-    strict: bool = False,
-    **more: Any,
-) -> "Served":
-    """Data for a trained model: what is not said here, the model and its run say."""
-    from triptych.verbs.opening import open_for as opened
-
-    asked = {"binary": binary, "size": size, "channels": channels}
-    return opened(model, run, source, asked, split=split, strict=strict, **more)
 
 
 def pick_device(name: str) -> Any:

@@ -8,34 +8,21 @@ import typer
 
 from triptych.cli import output
 from triptych.cli.options import (
-    Binary,
-    Channels,
-    ColumnX,
-    Condition,
-    Crop,
+    ALL,
     Device,
     Folder,
-    Halves,
-    IndexColumns,
     Json,
-    LabelCount,
-    LabelsSeed,
-    Length,
-    Noisy,
     Overwrite,
     Protocol,
     Seed,
-    Size,
-    Split,
-    Strict,
-    TokenOption,
     complete_model,
-    open_data,
+    data_options,
     pick_device,
 )
 from triptych.errors import UsageError
 
 
+@data_options(*ALL)
 def train(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder: a new one.")],
     model: Annotated[
@@ -91,28 +78,13 @@ def train(
         Literal["warn", "stop", "rollback"],
         typer.Option("--on-collapse", help="Where a GAN stops learning: say so, stop, or go back to a checkpoint."),
     ] = "warn",
-    split: Split = None,
-    binary: Binary = None,
-    size: Size = None,
-    channels: Channels = None,
-    tokens: TokenOption = None,
-    length: Length = None,
-    noisy: Noisy = None,
-    mutate: Annotated[
-        float, typer.Option(min=0, max=1, help="Replace this share of pixels at random: for a background model.")
-    ] = 0.0,
-    labels: LabelCount = None,
-    labels_seed: LabelsSeed = 0,
-    crop: Crop = None,
-    x: ColumnX = None,
-    halves: Halves = None,
-    index: IndexColumns = None,
     by: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="What to train for a task.")] = None,
-    condition: Condition = None,
-    strict: Strict = False,
+    *,
+    opening: Any,
     as_json: Json = False,
 ) -> None:
     """Train a model, or for a task, into a run folder; --resume goes on with it, bit for bit."""
+    from triptych.data import data as open_data
     from triptych.io.outputs import check_apart
     from triptych.models import find_preset
     from triptych.tasks.task import posed
@@ -140,12 +112,9 @@ def train(
     model, settings = plan.model, plan.assignments
     preset = find_preset(model)[1]
     usual = preset.data if preset else {}
-    asked: dict[str, Any] = {"tokens": tokens, "length": length, "noisy": noisy, "labels": labels, "split": split}
-    asked |= {"binary": binary, "size": size, "channels": channels, "mutate": mutate or None, "crop": crop}
-    asked |= {"labels_seed": labels_seed or None, "sound": sound_for(model, settings or [], held)}
-    asked |= {"condition": condition, "x": x, "halves": halves, "index": index}
     before = known.opened if known and source is None else {"source": source, **usual, **posing.opening(plan)}
-    found: Any = open_data(strict=strict, **chosen({**before, **chosen(asked)}))
+    heard = chosen({"sound": sound_for(model, settings or [], held)})
+    found: Any = open_data(**{**before, **heard, **opening})
     found = found if plan.task is None else posed(found, plan.task)
     given = {
         "steps": steps,

@@ -2,14 +2,13 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from triptych.cli import output
 from triptych.cli.options import (
-    Binary,
-    Channels,
+    USING,
     Device,
     Folder,
     Json,
@@ -18,15 +17,13 @@ from triptych.cli.options import (
     OwnSource,
     PerItem,
     Seed,
-    Size,
-    Split,
-    Strict,
-    open_for,
+    data_options,
     pick_device,
 )
 from triptych.errors import UsageError
 
 
+@data_options(*USING, split="test")
 def classify(
     folder: Folder,
     source: OwnSource = None,
@@ -44,11 +41,8 @@ def classify(
     batch: Annotated[int, typer.Option(min=1, help="Items at a time.")] = 100,
     seed: Seed = 0,
     device: Device = "auto",
-    split: Split = "test",
-    binary: Binary = None,
-    size: Size = None,
-    channels: Channels = None,
-    strict: Strict = False,
+    *,
+    opening: Any,
     as_json: Json = False,
 ) -> None:
     """Classify by Bayes' rule with a model of p(x | y): accuracy, -log p(y | x), calibration."""
@@ -57,6 +51,7 @@ def classify(
     from triptych.verbs.classify import check_picture, write_items, write_picture
     from triptych.verbs.classify import classify as measure
     from triptych.verbs.create import load
+    from triptych.verbs.opening import open_for
     from triptych.verbs.score import check_items
 
     if out:
@@ -64,7 +59,7 @@ def classify(
     if per_item:
         check_items(per_item, overwrite=overwrite)
     model = load(folder).to(pick_device(device))
-    found = open_for(model, folder, source, split, binary, size, channels, strict)
+    found = open_for(model, folder, source, **opening)
     check_fits(found, model.config)
     examples = found.training_part() if rival else None
     result = measure(
@@ -92,6 +87,7 @@ def classify(
         output.say(f"rival: a convolutional classifier, trained on {of}")
 
 
+@data_options(*USING, split="test")
 def anomaly(
     folder: Folder,
     other: Annotated[str, typer.Option(metavar="SOURCE", help="Data of another kind, which is to be told from it.")],
@@ -115,11 +111,8 @@ def anomaly(
     batch: Annotated[int, typer.Option(min=1, help="Items scored at a time.")] = 100,
     seed: Seed = 0,
     device: Device = "auto",
-    split: Split = "test",
-    binary: Binary = None,
-    size: Size = None,
-    channels: Channels = None,
-    strict: Strict = False,
+    *,
+    opening: Any,
     as_json: Json = False,
 ) -> None:
     """Tell data of another kind from the model's own, by likelihoods: AUROC of four scores."""
@@ -127,6 +120,7 @@ def anomaly(
     from triptych.verbs.anomaly import anomaly as measure
     from triptych.verbs.anomaly import check_picture, write_items, write_picture
     from triptych.verbs.create import load
+    from triptych.verbs.opening import open_for
     from triptych.verbs.score import check_items
 
     where = pick_device(device)
@@ -136,7 +130,7 @@ def anomaly(
     if per_item:
         check_items(per_item, overwrite=overwrite)
     ground = load(background).to(where) if background else None
-    sources = [open_for(model, folder, source, split, binary, size, channels, strict) for source in (normal, other)]
+    sources = [open_for(model, folder, source, **opening) for source in (normal, other)]
     for found in sources:
         for one in (model, ground) if ground else (model,):
             check_fits(found, one.config)
@@ -154,6 +148,7 @@ def anomaly(
     output.say(f"AUROC: the chance that an item of the second set scores stranger; .5 is guessing. seed {result.seed}")
 
 
+@data_options(*USING, split="test")
 def impute(
     folder: Folder,
     source: OwnSource = None,
@@ -169,11 +164,8 @@ def impute(
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
-    split: Split = "test",
-    binary: Binary = None,
-    size: Size = None,
-    channels: Channels = None,
-    strict: Strict = False,
+    *,
+    opening: Any,
     as_json: Json = False,
 ) -> None:
     """Hide a part of some items, and fill it in: says whether exactly, or how nearly."""
@@ -181,11 +173,12 @@ def impute(
     from triptych.verbs.create import load
     from triptych.verbs.impute import check_picture, write_picture
     from triptych.verbs.impute import impute as fill
+    from triptych.verbs.opening import open_for
 
     model = load(folder).to(pick_device(device))
     if out:
         check_picture(model.config.x, out, overwrite=overwrite)
-    found = open_for(model, folder, source, split, binary, size, channels, strict)
+    found = open_for(model, folder, source, **opening)
     check_fits(found, model.config)
     result = fill(model, found, hide=hide, n=n, completions=completions, draws=draws, seed=seed)
     if out:
@@ -201,6 +194,7 @@ def impute(
         output.say(f"{out}: " + ("filled in with means of p(x | z)" if result.means is not None else "as drawn"))
 
 
+@data_options(*USING)
 def compress(
     folder: Folder,
     source: Annotated[
@@ -214,11 +208,8 @@ def compress(
         int | None, typer.Option(min=1, help="Items coded together; default 256, or 1 for latent variable models.")
     ] = None,
     seed: Seed = 0,
-    split: Split = None,
-    binary: Binary = None,
-    size: Size = None,
-    channels: Channels = None,
-    strict: Strict = False,
+    *,
+    opening: Any,
     as_json: Json = False,
 ) -> None:
     """Make data as small as a model finds it likely, without loss. Runs on the CPU.
@@ -230,6 +221,7 @@ def compress(
     from triptych.verbs.compress import compress as shrink
     from triptych.verbs.compress import from_data, from_text, is_text, write_compressed
     from triptych.verbs.create import load
+    from triptych.verbs.opening import open_for
 
     outputs.check_file(out, overwrite=overwrite)
     model = load(folder)
@@ -238,8 +230,8 @@ def compress(
             raise UsageError("--limit is for items; a text is compressed whole")
         items = from_text(model, Path(source))
     else:
-        split = split or ("all" if Path(source).exists() else None)
-        found = open_for(model, folder, source, split, binary, size, channels, strict, lossless=True)
+        whole = {"split": "all"} if Path(source).exists() else {}
+        found = open_for(model, folder, source, lossless=True, **{**whole, **opening})
         check_fits(found, model.config)
         items = from_data(model, found, limit=limit, seed=seed)
     started = time.monotonic()

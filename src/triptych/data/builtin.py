@@ -7,7 +7,6 @@ the original ones, compressed (see NOTICE).
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Literal
 
 import numpy as np
 
@@ -18,8 +17,7 @@ from triptych.data.controlled import GAUSSIANS_25, RING_8, Mixture
 from triptych.data.files import Tree, sha256_of
 from triptych.data.idx import read_idx
 from triptych.data.sink import CHUNK, Content, Reader, Sink
-
-Binary = Literal["dynamic", "fixed", "threshold"]
+from triptych.options import Binary
 
 MNIST = {
     ("train", "x"): (

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import Literal
 
 from triptych.core import BytePairs, Characters, DataError, Symbols, UsageError
 from triptych.core.text import LONGEST, WORD, Pair, joined
@@ -22,8 +21,8 @@ from triptych.data.encodings import BadText, decode_pieces, encoding_of
 from triptych.data.files import MANY_BYTES, Problem, Tree, reason_of, shown
 from triptych.data.sink import Content, Sink
 from triptych.data.splits import ambiguous, level
+from triptych.options import TokenKind
 
-TokenKind = Literal["characters", "bytes"]
 MOST_TOKENS = 65536
 BETWEEN = re.compile(r"(?<=\S)(?=\s\S)|(?<=\w)(?=[^\w\s])|(?<=[^\w\s])(?=\w)")
 """Where one `WORD` ends and the next begins, whatever lies around."""

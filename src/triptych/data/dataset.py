@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,8 +36,8 @@ from triptych.data.packs import Pack
 from triptych.data.sink import UNKNOWN, check_grey
 from triptych.data.splits import choose
 from triptych.data.text import Tokenizer
+from triptych.options import Condition
 
-Condition = Literal["label", "caption"]
 LENGTH = 256
 """Tokens a window of text, if nothing is said."""
 MOST_WINDOWS = 1 << 24

@@ -4,11 +4,10 @@ import difflib
 import errno
 import logging
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -16,11 +15,11 @@ import torch
 from triptych.core import Audio, DataError, ResourceError, Symbols, Tokens, UsageError
 from triptych.data import library
 from triptych.data.arrays import Arrays, from_memory, load_npy, load_npz, read_arrays
-from triptych.data.builtin import BUILTIN, Binary, Source, builtin
+from triptych.data.builtin import BUILTIN, Source, builtin
 from triptych.data.cache import cached, install
-from triptych.data.corpus import TokenKind, check_tokens, is_corpus, read_corpus, tokenize
+from triptych.data.corpus import check_tokens, is_corpus, read_corpus, tokenize
 from triptych.data.crops import Crops
-from triptych.data.dataset import Condition, Dataset, Windows
+from triptych.data.dataset import Dataset, Windows
 from triptych.data.files import TARS, Archive, Files, Folder, Tar, Tree, Zip, reason_of, sha256_file, shown
 from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
@@ -31,39 +30,17 @@ from triptych.data.recordings import SOUNDS, put, read_sounds
 from triptych.data.sink import CHUNK, CannotWrite, Content, Options, Sink
 from triptych.data.splits import REQUESTS
 from triptych.media.audio import Clip
+from triptych.options import Binary, Opening, Packing, Size, settled, with_signature
 
 log = logging.getLogger(__name__)
 
-Size = int | tuple[int, int]
 Served = Dataset | Crops
 """What `data` opens."""
 LARGEST_SIDE = 4096
 
 
-def data(
-    source: Any,
-    *,
-    split: str | None = None,
-    binary: Binary | bool | None = None,
-    size: Size | None = None,
-    channels: int | None = None,
-    tokens: TokenKind | int | Symbols | None = None,
-    length: int | None = None,
-    stride: int | None = None,
-    sound: Audio | None = None,
-    noisy: str | None = None,
-    mutate: float = 0.0,
-    labels: int | None = None,
-    labels_seed: int = 0,
-    condition: Condition | None = None,
-    crop: int | None = None,
-    x: str | None = None,
-    halves: str | None = None,
-    index: str | None = None,
-    pair: Mapping[str, Any] | None = None,
-    strict: bool = False,
-    cache: str | Path | None = None,
-) -> Served:
+@with_signature(Opening, "source")
+def data(source: Any, **options: Unpack[Opening]) -> Served:
     """Opens a source; the first time, it is packed into a memory-mapped file in the cache.
 
     source    an array or a tensor of images or points, or a pair of it and classes (see `arrays`; kept in memory);
@@ -114,68 +91,100 @@ def data(
     Raises UsageError for an unknown source or an option that does not apply, DataError for a source that cannot be
     used, IntegrityError for one that is damaged or not safe to open.
     """
+    how: Opening = settled(options)
     in_memory = not isinstance(source, str | Path)
-    place, wanted = with_split("array" if in_memory else source, split)
-    sides = as_sides(size)
-    found = array_source(source) if in_memory else find(place, sides, cache)
-    binary = {True: "dynamic", False: None}.get(binary, binary) if isinstance(binary, bool) else binary
-    if binary not in (None, "dynamic", "fixed", "threshold"):
-        raise UsageError(f'binary={binary!r}: it is "dynamic" (or True), "fixed" or "threshold"')
-    arranged = Arrangement(x=x, halves=halves, index=index, pair=pair)
+    place, wanted = with_split("array" if in_memory else source, how["split"])
+    sides = as_sides(how["size"])
+    found = array_source(source) if in_memory else find(place, sides, how["cache"])
+    binary = as_binary(how["binary"])
+    arranged = Arrangement(x=how["x"], halves=how["halves"], index=how["index"], pair=how["pair"])
     if isinstance(found, Packed) and arranged != Arrangement():
         raise UsageError(f"x=, halves=, index= and pair= are for files; {found.name} is packed already")
-    found = in_columns(found, arranged, cache)
-    said, binary = binary, binary or found.binary
-    corruption = Corruption.parse(noisy) if noisy is not None else None
-    if corruption and binary:
-        raise UsageError(f"noisy={noisy} is for images of 256 levels, and binary={binary} leaves them two; choose one")
-    if channels not in (None, 1, 3):
-        raise UsageError(f"channels={channels!r}: it is 1 or 3")
-    check_tokens(tokens)
-    if condition not in (None, "label", "caption"):
-        raise UsageError(f'condition={condition!r}: it is "label" or "caption"')
-    whole = crop is not None
-    options = Options(sides, channels, None if binary == "dynamic" else binary, tokens, sound, corruption, whole)
-    if isinstance(found, Packed) and options in (
+    found = in_columns(found, arranged, how["cache"])
+    opened: dict[str, Any] = {"source": str(place) if in_memory or named(place) else str(Path(place).absolute())}
+    opened |= {"size": how["size"], "channels": how["channels"], "binary": binary, **arranged.opened(named)}
+    on_disk = not in_memory and arranged.on_disk
+    binary = binary or found.binary
+    stored = as_stored(how, sides, binary)
+    if isinstance(found, Packed) and stored in (
         Options(whole=found.pack.meta.whole),
         Options(tokens=getattr(found.pack.meta.x, "symbols", None)),
         Options(sound=found.pack.meta.x if isinstance(found.pack.meta.x, Audio) else None),
     ):
         pack = found.pack
-    elif in_memory or not arranged.on_disk:
-        pack = build(name_of(found, options), found.read, options, None)
+    elif on_disk:
+        pack = cached(name_of(found, stored), found.stamp, found.read, stored, how["cache"])
     else:
-        pack = cached(name_of(found, options), found.stamp, found.read, options, cache)
-    report(pack, strict)
-    where = str(place) if in_memory or named(place) else str(Path(place).absolute())
-    opened: dict[str, Any] = {"source": where, "size": size, "channels": channels, "binary": said}
-    opened |= arranged.opened(named)
-    in_memory = in_memory or not arranged.on_disk
-    if crop is not None:
+        pack = build(name_of(found, stored), found.read, stored, None)
+    report(pack, how["strict"])
+    return served(pack, wanted, how, binary, stored.noisy, opened if on_disk else None)
+
+
+def as_binary(binary: Binary | bool | None) -> Binary | None:
+    """How grey becomes black and white. Raises UsageError."""
+    if isinstance(binary, bool):
+        return "dynamic" if binary else None
+    if binary not in (None, "dynamic", "fixed", "threshold"):
+        raise UsageError(f'binary={binary!r}: it is "dynamic" (or True), "fixed" or "threshold"')
+    return binary
+
+
+def as_stored(how: Opening, sides: tuple[int, int] | None, binary: Binary | None) -> Options:
+    """How x is converted before it is stored. Raises UsageError for what cannot be."""
+    noisy = Corruption.parse(how["noisy"]) if how["noisy"] is not None else None
+    if noisy and binary:
+        both = f"noisy={how['noisy']} is for images of 256 levels, and binary={binary} leaves them two"
+        raise UsageError(f"{both}; choose one")
+    if how["channels"] not in (None, 1, 3):
+        raise UsageError(f"channels={how['channels']!r}: it is 1 or 3")
+    check_tokens(how["tokens"])
+    if how["condition"] not in (None, "label", "caption"):
+        raise UsageError(f'condition={how["condition"]!r}: it is "label" or "caption"')
+    fixed = None if binary == "dynamic" else binary
+    return Options(sides, how["channels"], fixed, how["tokens"], how["sound"], noisy, how["crop"] is not None)
+
+
+def served(
+    pack: Pack,
+    split: str,
+    how: Opening,
+    binary: Binary | None,
+    noisy: Corruption | None,
+    opened: dict[str, Any] | None,
+) -> Served:
+    """A split of what is stored, as it was asked for. `opened`: how to open it again, if it is on the disk.
+
+    Raises UsageError for options that do not go with what is stored.
+    """
+    mutate, labels, condition = how["mutate"], how["labels"], how["condition"]
+    length, stride = how["length"], how["stride"]
+    again = dict(opened or {})
+    if how["crop"] is not None:
         if binary or mutate or condition or labels is not None or length is not None or stride is not None:
             raise UsageError("crop= goes with size= and channels= only")
-        return Crops.of(pack, wanted, crop, None if in_memory else opened | {"crop": crop})
+        return Crops.of(pack, split, how["crop"], again | {"crop": how["crop"]} if opened else None)
     if isinstance(pack.meta.x, Tokens):
         if mutate:
             raise UsageError(f"mutate= is for images and sound; {pack.meta.name} holds {pack.meta.x}")
         if labels is not None or condition:
             raise UsageError(f"labels= and condition= are for examples with classes; {pack.meta.name} holds text")
-        windows = Windows.of(length, stride, wanted)
-        opened |= {"tokens": None if isinstance(tokens, Symbols) else tokens, "length": windows.length}
-        return Dataset.of(pack, wanted, binary == "dynamic", opened, windows)
+        windows = Windows.of(length, stride, split)
+        tokens = None if isinstance(how["tokens"], Symbols) else how["tokens"]
+        again |= {"tokens": tokens, "length": windows.length}
+        return Dataset.of(pack, split, binary == "dynamic", again if opened else None, windows)
     if length is not None or stride is not None:
         raise UsageError(f"length= and stride= are for text; {pack.meta.name} holds {pack.meta.x}")
-    opened |= {"sound": asdict(sound)} if sound else {}
-    opened |= {"noisy": str(corruption)} if corruption else {}
-    opened |= {"labels": labels, "labels_seed": labels_seed} if labels is not None else {}
-    opened |= {"condition": condition} if condition else {}
+    again |= {"sound": asdict(how["sound"])} if how["sound"] else {}
+    again |= {"noisy": str(noisy)} if noisy else {}
+    again |= {"labels": labels, "labels_seed": how["labels_seed"]} if labels is not None else {}
+    again |= {"condition": condition} if condition else {}
     dynamic = binary == "dynamic" and getattr(pack.meta.x, "levels", 0) != 2
-    served = Dataset.of(pack, wanted, dynamic, None if in_memory else opened)
+    found = Dataset.of(pack, split, dynamic, again if opened else None)
     if condition:
-        served = served.serving(condition)
-    if labels is not None and wanted == "train":
-        served = served.partly_labeled(labels, labels_seed)
-    return replace(served, mutate=mutate)
+        found = found.serving(condition)
+    if labels is not None and split == "train":
+        found = found.partly_labeled(labels, how["labels_seed"])
+    return replace(found, mutate=mutate)
 
 
 def in_columns(found: Source, arranged: Arrangement, cache: str | Path | None) -> Source:
@@ -206,44 +215,33 @@ def name_of(found: Source, options: Options) -> str:
     return "-".join(str(part) for part in chosen if isinstance(part, str | int | Corruption))
 
 
-def pack(
-    source: str | Path,
-    out: str | Path,
-    *,
-    size: Size | None = None,
-    channels: int | None = None,
-    tokens: TokenKind | int | None = None,
-    sound: Audio | None = None,
-    noisy: str | None = None,
-    x: str | None = None,
-    halves: str | None = None,
-    index: str | None = None,
-    pair: Mapping[str, Any] | None = None,
-    strict: bool = False,
-) -> Dataset:
+@with_signature(Packing, "source", "out")
+def pack(source: str | Path, out: str | Path, **options: Unpack[Packing]) -> Dataset:
     """Packs a source, with all its splits, into the folder `out`, which is a source from then on.
 
     Raises what `data` does, UsageError if `out` exists and is not empty or cannot be written, and ResourceError if
     the disk is full.
     """
-    arranged = Arrangement(x=x, halves=halves, index=index, pair=pair)
-    found = in_columns(find(with_split(source, None)[0], as_sides(size)), arranged, None)
+    how: Packing = settled(options, Packing)
+    sides = as_sides(how["size"])
+    arranged = Arrangement(x=how["x"], halves=how["halves"], index=how["index"], pair=how["pair"])
+    found = in_columns(find(with_split(source, None)[0], sides), arranged, None)
     if found.binary == "dynamic":
         raise UsageError(f'{source} is drawn when it is served; pack {found.name} and open that with binary="dynamic"')
     out = Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{shown(out)} exists already; name a folder that does not, or an empty one")
-    check_tokens(tokens)
-    corruption = Corruption.parse(noisy) if noisy is not None else None
-    options = Options(as_sides(size), channels, found.binary, tokens, sound, corruption)
+    check_tokens(how["tokens"])
+    noisy = Corruption.parse(how["noisy"]) if how["noisy"] is not None else None
+    stored = Options(sides, how["channels"], found.binary, how["tokens"], how["sound"], noisy)
     try:
-        packed = install(out, name_of(found, options), found.read, options)
+        packed = install(out, name_of(found, stored), found.read, stored)
     except CannotWrite as e:
         cause = e.__cause__
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceError(f"the disk is full: {shown(out)} was not written") from e
         raise UsageError(f"{shown(out)} cannot be written: {cause}") from e
-    report(packed, strict)
+    report(packed, how["strict"])
     windows = Windows.of(1, None, "all") if isinstance(packed.meta.x, Tokens) else None
     return Dataset.of(packed, "all", windows=windows)
 

@@ -12,6 +12,7 @@ from triptych import models
 from triptych.core import Data, Generative, Labels, Leveled, PartialLabels, Space, Tokens
 from triptych.io import configs, outputs
 from triptych.io.commit import write_atomic
+from triptych.options import declared
 from triptych.report import Card, Fact, Link, model_card
 from triptych.tasks.task import Posed
 from triptych.training import Run
@@ -77,11 +78,12 @@ def command(model: Generative[Any], data: Data, run: Run, path: Path) -> str:
         words = ["triptych", "train", data.task.name, "--model", model.name, *assignments(data.task)]
     words += ["--data", beside(str(opened["source"])), "--out", str(path)]
     served = {"split": getattr(data, "split", None), "mutate": getattr(data, "mutate", None)}
-    for option, usual in OPENED.items():
-        value = {**opened, **served}.get(option)
-        if value not in (None, usual) and not isinstance(value, bool):
+    for name, (_, option) in declared().items():
+        value = {**opened, **served}.get(name)
+        usual = "train" if name == "split" else option.default
+        if option.help and value not in (None, usual) and not isinstance(value, bool):
             text = "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-            words += [f"--{option.replace('_', '-')}", text]
+            words += [f"--{name.replace('_', '-')}", text]
     words += ["--steps", str(run.steps), "--batch", str(run.batch), "--seed", str(run.seed)]
     words += ["--precision", run.precision] if run.precision != "fp32" else []
     words += ["--channels-last"] if run.channels_last else []
@@ -89,13 +91,6 @@ def command(model: Generative[Any], data: Data, run: Run, path: Path) -> str:
     words += ["--augment", ",".join(run.augment)] if run.augment else []
     words += assignments(model.config)
     return " ".join(shlex.quote(word) for word in words)
-
-
-OPENED = {
-    **dict.fromkeys(("size", "channels", "binary", "noisy", "tokens", "length", "labels", "condition", "crop")),
-    **{"labels_seed": 0, "split": "train", "mutate": 0.0},
-}
-"""Options of data that a run may be told, and what they are if nothing is said."""
 
 
 def assignments(config: Any) -> list[str]:

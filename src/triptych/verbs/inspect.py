@@ -7,10 +7,9 @@ from triptych.core import Audio
 from triptych.data import Served, pack
 from triptych.io.outputs import check_file
 from triptych.media.pictures import save_png
+from triptych.options import Packing, declared
 from triptych.verbs.contact import contact_sheet
 
-REOPENED = ("size", "channels", "tokens", "noisy", "x", "halves", "index", "pair")
-"""Options of `data` that `pack` takes too."""
 READINGS = {"index": ", label maps (255 is of no class)", "picture": ""}
 
 
@@ -29,8 +28,8 @@ def inspect(data: Served, pack_to: Path | None = None, sheet: Path | None = None
     }
     if pack_to is not None and data.opened is not None:
         opened, sound = data.opened, data.x if isinstance(data.x, Audio) else None
-        again = {name: opened[name] for name in REOPENED if name in opened}
-        pack(opened["source"], pack_to, sound=sound, **again)
+        again: Any = {name: opened[name] for name in declared(Packing) if name in opened}
+        pack(opened["source"], pack_to, **{**again, "sound": sound})
         about["packed"] = str(pack_to)
     if sheet is not None:
         check_file(sheet)

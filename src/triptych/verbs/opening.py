@@ -3,34 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from triptych.core import Audio, Data, Generative, Images, Tokens, UsageError
 from triptych.core.reading import expect
 from triptych.data import Served, data
 from triptych.data.builtin import BUILTIN
 from triptych.io import commit, configs, folder
+from triptych.options import Opening, declared
 from triptych.tasks.task import Task, posed
 from triptych.verbs.posing import saved_task
 
-KEPT: dict[str, Any] = {
-    "source": (str,),
-    "size": (int, list),
-    "channels": (int,),
-    "binary": (str,),
-    "noisy": (str,),
-    "tokens": (str, int),
-    "length": (int,),
-    "labels": (int,),
-    "labels_seed": (int,),
-    "sound": (dict,),
-    "crop": (int,),
-    "condition": (str,),
-    "x": (str,),
-    "halves": (str,),
-    "index": (str,),
-    "pair": (dict,),
-}
+KEPT: dict[str, Any] = {"source": (str,), **{name: o.kept for name, (_, o) in declared().items() if o.kept}}
 """All that a run may say of how its data were opened, with the types: what is read, and never where is written."""
 
 
@@ -84,67 +68,64 @@ def own(run: str | Path, model: Generative[Any], split: str) -> Served:
 def open_for(
     model: Generative[Any],
     run: str | Path | None,
-    source: str | None,
-    asked: Mapping[str, Any] | None = None,
+    source: str | Path | None,
     *,
     lossless: bool = False,
-    **more: Any,
+    **asked: Unpack[Opening],
 ) -> Any:
     """Opens `source`, or else what the run was trained on, as the model takes it.
 
-    `asked` are options that a person gave: they come before what the model and its run say, unless they are None.
-    With `lossless`, a source that is named is taken as it is: nothing is resized or cut to two levels unasked. `more`
-    are other options of `data`.
+    `asked` are options of `data` that a person gave: they come before what the model and its run say, unless they are
+    None. With `lossless`, a source that is named is taken as it is: nothing is resized or cut to two levels unasked.
 
     Data of a run that was trained for a task are posed as they were. Raises UsageError if nothing says what to open,
     and as `data` does.
     """
     task = saved_task(Path(run)) if run is not None else None
-    found = opened(model, run, source, asked, task, lossless, **more)
+    said = {name: value for name, value in asked.items() if value is not None}
+    found = opened(model, run, source, said, task, lossless)
     return found if task is None else posed(found, task)
 
 
 def opened(
     model: Generative[Any],
     run: str | Path | None,
-    source: str | None,
-    asked: Mapping[str, Any] | None,
+    source: str | Path | None,
+    said: dict[str, Any],
     task: Task | None,
     lossless: bool,
-    **more: Any,
 ) -> Served:
     known = saved(run) if run is not None else {}
     if source is None and "source" not in known:
         raise UsageError(f"{run} does not say what it was trained on; name the data: data=")
-    said = {name: value for name, value in (asked or {}).items() if value is not None}
     if lossless and source is not None:
-        return data(source, **reading(model), **said, **more)
+        return data(source, **{**reading(model), **said})
     if source is None or same(source, known.get("source")):
-        return data(**{**known, **reading(model), **said, **more})
+        return data(**{**known, **reading(model), **said})
     options = {**binary(model, known), **reading(model), **said}
     if task is not None:
-        return data(source, **{**task.opens(model.config.x), **options}, **more)
+        return data(source, **{**task.opens(model.config.x), **options})
     x = model.config.x
     if not isinstance(x, Images):
-        return data(source, **options, **more)
+        return data(source, **options)
     shape: dict[str, Any] = {"size": (x.height, x.width)} | ({"channels": x.channels} if x.channels in (1, 3) else {})
     if pictures(source):
-        return data(source, **{**shape, **options}, **more)
-    found = data(source, **options, **more)
+        return data(source, **{**shape, **options})
+    found = data(source, **options)
     if not isinstance(found.x, Images) or found.x.shape == x.shape:
         return found
-    return data(source, **{**shape, **options}, **more)
+    return data(source, **{**shape, **options})
 
 
 def as_data(source: Any, model: Generative[Any] | None = None) -> Any:
-    """What verbs of Python take for data: a `Data` as it is, anything else as `triptych.data.data` opens it, all of it;
-    for a model of two levels, cut at one half."""
+    """What verbs of Python take for data: a `Data` as it is; a source by its name, opened as the model takes it; or
+    arrays, all of them, and for a model of two levels cut at one half."""
     if isinstance(source, Data):
         return source
-    x = model.config.x if model is not None else None
-    two = isinstance(x, Images) and x.levels == 2 and not isinstance(source, str | Path)
-    found = data(source, split=None if isinstance(source, str | Path) else "all")
-    two = two and isinstance(found.x, Images) and found.x.levels != 2
+    if isinstance(source, str | Path):
+        return data(source) if model is None else open_for(model, None, source)
+    found, x = data(source, split="all"), model.config.x if model is not None else None
+    two = isinstance(x, Images) and x.levels == 2 and isinstance(found.x, Images) and found.x.levels != 2
     return data(source, split="all", binary="threshold") if two else found
 
 
@@ -164,15 +145,15 @@ def binary(model: Generative[Any], known: Mapping[str, Any]) -> dict[str, Any]:
     return {"binary": known.get("binary", "dynamic")}
 
 
-def same(source: str, other: Any) -> bool:
+def same(source: str | Path, other: Any) -> bool:
     """Whether two names are of one source."""
     if not isinstance(other, str):
         return False
-    return source == other or (Path(source).exists() and Path(source).absolute() == Path(other).absolute())
+    return str(source) == other or (Path(source).exists() and Path(source).absolute() == Path(other).absolute())
 
 
-def pictures(source: str) -> bool:
+def pictures(source: str | Path) -> bool:
     """Whether a source may be files of pictures of any size, which only become one set when a size is given."""
-    path = Path(source.rpartition(":")[0]) if not Path(source).exists() and ":" in source else Path(source)
+    path = Path(str(source).rpartition(":")[0]) if not Path(source).exists() and ":" in str(source) else Path(source)
     packed = (path / "meta.json").is_file()
     return str(path) not in BUILTIN and (path.suffix.lower() == ".zip" or (path.is_dir() and not packed))
