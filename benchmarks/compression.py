@@ -28,8 +28,8 @@ from PIL import Image
 
 from triptych.core import ItemNoise, Tokens
 from triptych.data import data
+from triptych.media.medium import stored
 from triptych.verbs.create import load
-from triptych.verbs.sample import stored
 
 
 def verb(*arguments: object) -> dict[str, Any]:

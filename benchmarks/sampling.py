@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from triptych.core import Images, Tokens, evaluating, from_levels
+from triptych.core import Images, Tokens, evaluating
 from triptych.core.sampling import levels_of
 from triptych.models.autoregressive.diagonal_bilstm import DiagonalBiLSTM, DiagonalBiLSTMConfig
 from triptych.models.autoregressive.eonade import EoNADE, EoNADEConfig
@@ -120,7 +120,7 @@ def sharpen(model: Any, std: float) -> None:
         last = [network.V, network.b]
     else:
         last = list((getattr(network, "out", None) or network.transformer.norm).parameters())
-    drawn = from_levels(x, torch.randint(levels_of(x), (64, *x.shape)))
+    drawn = x.from_index(torch.randint(levels_of(x), (64, *x.shape)))
     for _ in range(3):
         scale = std / model.logits(drawn).std()
         for weight in last:

@@ -28,7 +28,6 @@ from triptych.core import (
     Tokens,
     UsageError,
     config,
-    from_levels,
     levels_of,
 )
 from triptych.data import data
@@ -70,7 +69,7 @@ def items_of(model, n: int, seed: int = 0) -> tuple[Tensor, Label | None]:
     generator = torch.Generator().manual_seed(seed)
     level = torch.randint(levels_of(x), (n, *x.shape), generator=generator)
     given = None if needs is None else Label(torch.randint(needs.classes, (n,), generator=generator))
-    return from_levels(x, level), given
+    return x.from_index(level), given
 
 
 def bits(model, x: Tensor, given: Label | None = None) -> float:

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from triptych.core import DataError
-from triptych.data import Dataset, columns, data, folders
+from triptych.data import Dataset, data, folders
 from triptych.data.folders import natural
 from triptych.data.splits import said, taken
+from triptych.media import reading
 from triptych.media.images import Decoded, decode
 
 
@@ -148,7 +149,7 @@ def test_large_pictures_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.
             now -= 1
         return decode(content, *options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(columns, "decode", watched)
+    monkeypatch.setattr(reading, "decode", watched)
     monkeypatch.setattr(folders, "MEMORY", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     found = data(tmp_path, split="all", cache=tmp_path / "again")

@@ -34,12 +34,16 @@ DOOR = ("media/images.py", ("open_picture", "extent"))
 """The functions that may call `Image.open`: one opens pictures, one reads how large they are."""
 STARTERS = {"verbs/demo.py", "data/library/packages.py"}
 """Where processes are started: of our own command line, and the clients of package registries."""
+FILMS = "media/video.py"
+"""Where PyAV may be imported: films are opened in memory, and as the container that their first bytes say they are (of
+others, playlists for one, some name further files)."""
 CHECKED = {"metrics/efficientnet.py"}
 """Where torch.load may be called, with weights_only=True: on one file, whose sha256 was looked at before."""
 IMPORTERS = {
     "__init__.py": ["'triptych.models'", "HOME[name]"],
     "models/__init__.py": ["self.where", "name"],
     "tasks/__init__.py": ["f'triptych.tasks.{module}'"],
+    "media/__init__.py": ["f'triptych.media.{module}'"],
 }
 """Where import_module is called: on names of our own tables."""
 TRAINING = {"detach", "no_grad", "inference_mode", "zero_grad", "backward", "step", "cuda", "cpu", "requires_grad_"}
@@ -70,7 +74,8 @@ def pictures_opened(tree: ast.Module, name: str) -> Iterator[str]:
         where = f"{name}:{getattr(node, 'lineno', 0)}"
         if isinstance(node, ast.Import):
             roots = {a.name.split(".")[0] for a in node.names}
-            yield from (f"{where} imports {root}" for root in roots & (OPENERS | {"PIL"}))
+            films = {"av"} if name == FILMS else set()
+            yield from (f"{where} imports {root}" for root in roots & (OPENERS | {"PIL"}) - films)
             if "subprocess" in roots and name not in STARTERS:
                 yield f"{where} imports subprocess"
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -80,6 +85,9 @@ def pictures_opened(tree: ast.Module, name: str) -> Iterator[str]:
                 yield f"{where} imports {root}"
             if root == "PIL" and (node.module != "PIL" or names - PIL or any(a.asname for a in node.names)):
                 yield f"{where} imports {sorted(names)} from {node.module}"
+        elif isinstance(node, ast.Call) and dotted(node.func) == "av.open":
+            if "format" not in {k.arg for k in node.keywords}:
+                yield f"{where} opens a film of any kind"
         elif isinstance(node, ast.Attribute) and dotted(node) == "Image.open" and node not in allowed:
             yield f"{where} uses Image.open"
         elif isinstance(node, ast.Attribute) and dotted(node.value) == "ImageFile" and node.attr != "ImageFile":

@@ -19,10 +19,8 @@ from triptych.core import (
     UsageError,
     Video,
     config,
-    from_levels,
     inverse_cdf,
     prefix,
-    to_levels,
 )
 from triptych.core.sampling import FAITHFUL, from_sequence, raster, to_sequence
 from triptych.models import find
@@ -135,10 +133,11 @@ def test_a_prefix_fills_the_image_from_its_corner() -> None:
 
 def test_levels_and_back() -> None:
     level = torch.tensor([[[[0, 3], [1, 2]]]])
-    assert torch.equal(to_levels(Images(1, 2, 2, levels=4), from_levels(Images(1, 2, 2, levels=4), level)), level)
-    assert torch.equal(from_levels(Tokens(5, 2), level.view(2, 2)), level.view(2, 2))
+    space = Images(1, 2, 2, levels=4)
+    assert torch.equal(space.index(space.from_index(level)), level)
+    assert torch.equal(Tokens(5, 2).from_index(level.view(2, 2)), level.view(2, 2))
     with pytest.raises(UsageError):
-        to_levels(Tokens(2, 2), level.view(2, 2))
+        Tokens(2, 2).index(level.view(2, 2))
 
 
 @config

@@ -474,7 +474,7 @@ def test_options_of_text_on_other_models(tmp_path: Path, monkeypatch: pytest.Mon
     for name, words, sentence in (
         ("dcgan", ["--temperature", "0.5", "--out", "x.png"], "is not autoregressive"),
         ("pixelcnn-tiny", ["--prefix", "a", "--out", "x.png"], "does not begin with text"),
-        ("pixelcnn-tiny", ["--out", "x.txt"], "which is no text"),
+        ("pixelcnn-tiny", ["--out", "x.txt"], "images are written as .png, .npz"),
     ):
         tt.save_pretrained(tt.create(name), tmp_path / name)
         code, said = command(monkeypatch, capsys, "sample", tmp_path / name, "-n", 2, *words)

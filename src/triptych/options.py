@@ -74,6 +74,9 @@ class Packing(TypedDict, total=False):
         str | None,
         Option("Columns that are label maps: palette or grey pictures of class numbers.", "NAMES", kept=(str,)),
     ]
+    frames: Annotated[
+        int | None, Option("So many frames of each video: of GIFs, folders of frames, films.", least=1, kept=(int,))
+    ]
     pair: Annotated[Mapping[str, Any] | None, Option(kept=(dict,))]
     strict: Annotated[bool, Option("Refuse a source with any bad file, in place of skipping it.", default=False)]
 

@@ -46,7 +46,7 @@ def classify(
     as_json: Json = False,
 ) -> None:
     """Classify by Bayes' rule with a model of p(x | y): accuracy, -log p(y | x), calibration."""
-    from triptych.core.spaces import listed
+    from triptych.core.classes import listed
     from triptych.data import check_fits
     from triptych.verbs.classify import check_picture, write_items, write_picture
     from triptych.verbs.classify import classify as measure

@@ -1,6 +1,7 @@
 """The vocabulary: space, given, likelihood, model, game."""
 
 from triptych.core.asking import asked, learned, learning
+from triptych.core.classes import Labels, PartialLabels
 from triptych.core.config import Count, Doublings, Fraction, NonNegative, Positive, config
 from triptych.core.data import Data
 from triptych.core.divisible import check_multiple, check_sides
@@ -10,20 +11,9 @@ from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
 from triptych.core.model import AnySize, Autoregressive, Decoding, Generative, HasLikelihood, Truncatable, evaluating
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
 from triptych.core.precision import full, precisely
-from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, from_levels, inverse_cdf, levels_of, prefix, to_levels
-from triptych.core.spaces import (
-    AnySpace,
-    Audio,
-    Images,
-    Labels,
-    Leveled,
-    PartialLabels,
-    Points,
-    Space,
-    Tokens,
-    Video,
-    Voxels,
-)
+from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, inverse_cdf, levels_of, prefix
+from triptych.core.space import Leveled, Space
+from triptych.core.spaces import AnySpace, Audio, Images, Points, Tokens, Video, Voxels
 from triptych.core.text import BytePairs, Characters, Symbols
 from triptych.errors import (
     CollapseError,
@@ -99,7 +89,6 @@ __all__ = [
     "check_sides",
     "config",
     "evaluating",
-    "from_levels",
     "full",
     "inverse_cdf",
     "learned",
@@ -108,5 +97,4 @@ __all__ = [
     "mix",
     "precisely",
     "prefix",
-    "to_levels",
 ]

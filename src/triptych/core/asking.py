@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from triptych.core.game import Loss
 from triptych.core.given import Given
 from triptych.core.likelihood import Likelihood
-from triptych.core.spaces import Leveled
+from triptych.core.space import Leveled
 
 P = ParamSpec("P")
 R = TypeVar("R")

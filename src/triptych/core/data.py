@@ -6,7 +6,7 @@ from torch import Tensor
 
 from triptych.core.given import Batch
 from triptych.core.noise import Noise
-from triptych.core.spaces import Space
+from triptych.core.space import Space
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from triptych.core.likelihood import Likelihood
 from triptych.core.noise import ItemNoise, Noise
 from triptych.core.precision import HALVES
 from triptych.core.sampling import FAITHFUL, Sampling, raster
-from triptych.core.spaces import Images, PartialLabels
+from triptych.core.spaces import Images
 from triptych.errors import UsageError
 
 GC = TypeVar("GC", bound=Given | None, contravariant=True)
@@ -110,7 +110,7 @@ class Generative(nn.Module, ABC, Generic[G]):
         needs = getattr(self.config, "given", None)
         if needs is None and given is not None:
             raise UsageError(f"{self.name} models p(x): it takes no condition; leave out given=")
-        if needs is not None and given is None and not isinstance(needs, PartialLabels):
+        if needs is not None and given is None and not needs.optional:
             raise UsageError(f"{self.name} models p(x | given): it needs a condition in {needs}")
         if given is None or needs is None:
             return

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from triptych.core.noise import Noise
-from triptych.core.spaces import Leveled, Space, Tokens, Video
+from triptych.core.space import Space
 from triptych.errors import UsageError
 
 UNKNOWN = -1
@@ -153,24 +153,9 @@ def levels_of(space: Space) -> int:
 
     Raises UsageError for a space of real numbers.
     """
-    if isinstance(space, Leveled):
-        return space.levels
-    if isinstance(space, Tokens):
-        return space.vocabulary
-    raise UsageError(f"{space} has no levels")
-
-
-def from_levels(space: Space, level: Int[Tensor, "n *shape"]) -> Shaped[Tensor, "n *shape"]:
-    """Levels as values of x; tokens are what they are."""
-    return space.from_index(level) if isinstance(space, Leveled) else level
-
-
-def to_levels(space: Space, x: Shaped[Tensor, "n *shape"]) -> Int[Tensor, "n *shape"]:
-    """The inverse of `from_levels`. Raises UsageError if x is not in the space."""
-    if isinstance(space, Leveled):
-        return space.index(x)
-    space.check(x)
-    return x
+    if space.values is None:
+        raise UsageError(f"{space} has no levels")
+    return space.values
 
 
 def prefix(space: Space, start: Int[Tensor, "n m"]) -> Int[Tensor, "n *shape"]:
@@ -194,7 +179,7 @@ def from_sequence(space: Space, values: Int[Tensor, "n dims"]) -> Int[Tensor, "n
     """Values in raster order, put where they belong in x."""
     if len(space.shape) < 2:
         return values.view(-1, *space.shape)
-    axis = 1 if isinstance(space, Video) else 0
+    axis = space.channel_axis
     channels, sizes = space.shape[axis], space.shape[:axis] + space.shape[axis + 1 :]
     return values.view(-1, *sizes, channels).movedim(-1, axis + 1)
 
@@ -203,5 +188,5 @@ def to_sequence(space: Space, x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]
     """The numbers of x in raster order: the inverse of `from_sequence`, for any type and batch."""
     if len(space.shape) < 2:
         return x
-    axis = x.dim() - len(space.shape) + isinstance(space, Video)
+    axis = x.dim() - len(space.shape) + space.channel_axis
     return x.movedim(axis, -1).flatten(-len(space.shape))

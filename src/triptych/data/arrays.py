@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from triptych.core import Audio, DataError, Images, IntegrityError, Points, Tokens
+from triptych.core import DataError, IntegrityError
 from triptych.core.reading import parse_json
 from triptych.data.files import Archive, reason_of, shown
-from triptych.data.sink import CHUNK, UNKNOWN, Content, Sink
+from triptych.data.sink import CHUNK, UNKNOWN, UNSAID, Content, Kept, Sink
 from triptych.data.splits import SPLITS, held_out
 
 X, Y = ("x", "images", "image", "data", "arr_0"), ("y", "labels", "label", "targets")
@@ -35,7 +35,6 @@ SPACE = "space"
 """What our own verbs save beside x: the space that it is in, as JSON text. Its levels are then x as it is."""
 MOST_SPACE = 1 << 24
 """Bytes of it."""
-Kept = Images | Audio | Points | Tokens
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ def read_arrays(name: str, arrays: Arrays, sink: Sink) -> Content:
         labels=together,
         classes=None if together is None else tuple(str(k) for k in range(int(together.max()) + 1)),
         notes=[f"not used: {', '.join(arrays.unused[:8])}; only x and y are"] if arrays.unused else [],
-        x=arrays.space if isinstance(arrays.space, Audio) else None,
+        x=arrays.space if arrays.space is not None and arrays.space.kind in UNSAID else None,
     )
 
 
@@ -228,33 +227,32 @@ class Leveled:
     """
 
     def __init__(self, name: str, arrays: list[np.ndarray], space: Kept):
-        self.space, kind = space, np.floating if isinstance(space, Points) else np.integer
+        self.space, kind = space, np.floating if space.values is None else np.integer
         for x in arrays:
             if x.shape[1:] != space.shape or not np.issubdtype(x.dtype, kind):
                 raise DataError(f"{name}: x is {x.dtype} {list(x.shape)}, and its space is {space}")
         low, high = extremes(name, arrays)
-        most = getattr(space, "levels", getattr(space, "vocabulary", 0)) - 1
-        if not isinstance(space, Points) and not 0 <= low <= high <= most:
-            raise DataError(f"{name}: x has values from {low:g} to {high:g}; {space} takes 0 to {most}")
-        if isinstance(space, Tokens) and space.symbols is None:
+        if space.values is not None and not 0 <= low <= high < space.values:
+            raise DataError(f"{name}: x has values from {low:g} to {high:g}; {space} takes 0 to {space.values - 1}")
+        if space.kind == "tokens" and space.symbols is None:
             raise DataError(f"{name}: its tokens do not say what text they stand for")
 
     def append(self, x: np.ndarray, sink: Sink) -> int:
         """Puts rows into a sink; says how many they are there: of text, each token is one."""
-        space = self.space
-        if isinstance(space, Tokens):
-            assert space.symbols is not None
+        space, values = self.space, self.space.values
+        if space.symbols is not None:
             if sink.options.tokens not in (None, space.symbols):
                 raise DataError("x is tokens already, of other symbols than are wanted; write text (.txt) in its place")
             sink.append_tokens(x.reshape(-1), space.symbols)
             return int(x.size)
-        if isinstance(space, Audio):
-            for clip in x:
-                sink.append_sound([clip.T.astype(np.uint8 if space.levels <= 256 else np.uint16)], space)
-        elif isinstance(space, Points):
+        if values is None:
             sink.append(x.astype(np.float32))
+        elif space.kind == "images":  # the options may ask for another size
+            sink.append(x.astype(np.uint8 if values <= 256 else np.int32), values)
         else:
-            sink.append(x.astype(np.uint8 if space.levels <= 256 else np.int32), space.levels)
+            large = np.uint16 if space.ragged else np.int32
+            for one in x:
+                sink.append_item(one.astype(np.uint8 if values <= 256 else large), space)
         return len(x)
 
 

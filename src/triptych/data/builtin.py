@@ -69,6 +69,8 @@ class Source:
     """How it is made binary when nothing else is asked."""
     tree: Tree | None = None
     """Its files, where it is a folder or an archive of pictures."""
+    lone: bool = False
+    """Whether it is one file of one element, which is of any split."""
 
 
 def builtin(name: str, size: tuple[int, int] | None) -> Source:

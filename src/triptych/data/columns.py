@@ -3,40 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from triptych.core import Data, Images, Noise, Space, config
-from triptych.media.images import Decoded, decode, decode_index, fit_array, fit_index
+from triptych.media.reading import Reading
 
 NO_CLASS = 255
 """In a label map: of no class, or nobody cares of which."""
-
-
-@config
-class Reading:
-    """How a file becomes an element of a column."""
-
-    kind: Literal["picture", "index"] = "picture"
-    """ "index": a label map; the index of a palette, or the grey level, is the number of a class (255: of none)."""
-    size: tuple[int, int] | None = None
-    """Height and width that it is brought to; label maps without mixing their classes."""
-    channels: int | None = None
-
-    def __call__(self, data: bytes) -> Decoded:
-        """uint8 [channels, height, width]; one channel of a label map. Raises BadImage."""
-        if self.kind == "index":
-            return decode_index(data, self.size)
-        return decode(data, self.size, self.channels)
-
-    def fit(self, pixels: np.ndarray) -> np.ndarray:
-        """The same of pictures that are decoded already, uint8 [n, channels, height, width]."""
-        if self.kind == "index":
-            return fit_index(pixels, self.size)
-        return fit_array(pixels, self.size, self.channels)
 
 
 @config

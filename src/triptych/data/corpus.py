@@ -17,10 +17,10 @@ from pathlib import PurePosixPath
 
 from triptych.core import BytePairs, Characters, DataError, Symbols, UsageError
 from triptych.core.text import LONGEST, WORD, Pair, joined
-from triptych.data.encodings import BadText, decode_pieces, encoding_of
 from triptych.data.files import MANY_BYTES, Problem, Tree, reason_of, shown
 from triptych.data.sink import Content, Sink
 from triptych.data.splits import ambiguous, level
+from triptych.media.encodings import BadText, decode_pieces, encoding_of
 from triptych.options import TokenKind
 
 MOST_TOKENS = 65536

@@ -12,7 +12,6 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from triptych.core import (
-    Audio,
     Batch,
     DataError,
     Images,
@@ -22,7 +21,6 @@ from triptych.core import (
     Noise,
     PartialLabel,
     PartialLabels,
-    Points,
     Space,
     Text,
     Tokens,
@@ -33,7 +31,7 @@ from triptych.data.columns import Column, Gathered
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack
-from triptych.data.sink import UNKNOWN, check_grey
+from triptych.data.sink import UNKNOWN, Kept, check_grey
 from triptych.data.splits import choose
 from triptych.data.text import Tokenizer
 from triptych.options import Condition
@@ -113,7 +111,7 @@ class Dataset:
     def __post_init__(self) -> None:
         if not 0 <= self.mutate <= 1:
             raise UsageError(f"mutate={self.mutate}: it is a share, from 0 to 1")
-        if self.mutate and not isinstance(self.pack.meta.x, Images | Audio):
+        if self.mutate and (self.pack.meta.x.symbols or self.pack.meta.x.values is None):
             raise UsageError(f"mutate= is for images and sound; {self.pack.meta.name} holds {self.pack.meta.x}")
         if not self.dynamic:
             return
@@ -189,7 +187,7 @@ class Dataset:
         return sha256_of(self.pack.fingerprint, rows, served, *([str(self.mutate)] if self.mutate else []))
 
     @property
-    def x(self) -> Images | Audio | Points | Tokens:
+    def x(self) -> Kept:
         """Where the examples live. Two levels if they are made binary."""
         x = self.pack.meta.x
         if self.windows and isinstance(x, Tokens):
@@ -309,22 +307,20 @@ class Dataset:
             y = self.classes_of(numbers).to(device)
             given = PartialLabel(y) if isinstance(self.given, PartialLabels) else Label(y)
         space = self.x
-        if not isinstance(space, Images | Audio):
-            return Batch(k, given, noise)
         if self.dynamic:
             k = noise.uniform(*space.shape) < k / 255
-        if self.mutate:
-            replaced, by = noise.uniform(*space.shape) < self.mutate, noise.uniform(*space.shape) * space.levels
+        if self.mutate and space.values is not None:
+            replaced, by = noise.uniform(*space.shape) < self.mutate, noise.uniform(*space.shape) * space.values
             k = torch.where(replaced, by.long(), k.long())
         return Batch(space.from_index(k), given, noise)
 
     def levels(self, rows: Int[Tensor, " k"]) -> Shaped[Tensor, "k ..."]:
         """What is stored of rows of the pack; clips with silence after them, to the length of the space."""
         x = self.pack.meta.x
-        if not isinstance(x, Audio):
+        if self.pack.sizes is None:
             return torch.from_numpy(self.pack.x).index_select(0, rows)
-        silence = int(x.nearest(torch.zeros(())))
-        out = torch.full((len(rows), *x.shape), silence, dtype=torch.uint8 if x.levels <= 256 else torch.int32)
+        silence, most = int(x.nearest(torch.zeros(()))), x.values or 0
+        out = torch.full((len(rows), *x.shape), silence, dtype=torch.uint8 if most <= 256 else torch.int32)
         for padded, row in zip(out.numpy(), rows.tolist(), strict=True):
             clip = self.pack.clip(row)
             padded[:, : clip.shape[1]] = clip
@@ -351,7 +347,7 @@ class Dataset:
 
         A view of the mapped file where it can be: nothing is read before it is used.
         """
-        if isinstance(self.pack.meta.x, Audio):
+        if self.pack.sizes is not None:
             return self.levels(self.locate(torch.arange(len(self))))
         return self.take(self.pack.x)
 

@@ -5,7 +5,7 @@ import logging
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from triptych.core import Audio, Data, DataError, Images, Labels, PartialLabels, Space, Tokens, UsageError
-from triptych.core.spaces import listed
+from triptych.core.classes import listed
 from triptych.data.dataset import Dataset, Numbering
 from triptych.data.files import shown
 from triptych.options import Condition

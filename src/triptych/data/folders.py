@@ -11,14 +11,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from triptych.core import Audio, DataError
-from triptych.core.spaces import folded
-from triptych.data.columns import Reading
+from triptych.core import DataError
+from triptych.core.classes import folded
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
 from triptych.data.metadata import Row, captions_beside, is_table, read_captions, read_table
-from triptych.data.sink import CHUNK, UNKNOWN, Content, Sink
+from triptych.data.sink import CHUNK, UNKNOWN, Content, Kept, Sink
 from triptych.data.splits import Said, ambiguous, held_out, level
-from triptych.media.images import FORMATS, SUFFIXES, BadImage, extent
+from triptych.media.images import FORMATS, SUFFIXES, extent
+from triptych.media.reading import Reading
+from triptych.media.work import BadFile
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -97,7 +98,7 @@ def read_images(tree: Tree, sink: Sink) -> Content:
 
 
 def described(
-    tree: Tree, kind: Kind, found: Arranged, kept: list[Item], bad: list[Problem], x: Audio | None = None
+    tree: Tree, kind: Kind, found: Arranged, kept: list[Item], bad: list[Problem], x: Kept | None = None
 ) -> Content:
     """What is known of those items that could be read, `kept`. Raises DataError if there are none."""
     problems = found.problems + bad
@@ -387,5 +388,5 @@ def decoded(content: bytes | str, read: Callable[[bytes], D]) -> D | str:
         return content
     try:
         return read(content)
-    except BadImage as e:
+    except BadFile as e:
         return str(e)

@@ -21,8 +21,8 @@ from posixpath import normpath
 from typing import Any
 
 from triptych.core import DataError
-from triptych.data.encodings import BadText, decode
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
+from triptych.media.encodings import BadText, decode
 
 TABLES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
 FILE, TEXT, LABEL = ("file_name", "filename"), ("text", "caption"), ("label", "class")

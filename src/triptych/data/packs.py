@@ -29,12 +29,12 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from triptych.core import Audio, Images, IntegrityError, Points, ResourceError, Space, Tokens, config
+from triptych.core import IntegrityError, ResourceError, Space, config
 from triptych.core.reading import MOST_JSON, expect, parse_json, read_file
 from triptych.data.columns import Column, Stored, scale_of
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, reason_of, sha256_file, sha256_of, shown
-from triptych.data.sink import Options, Reader, Sink, writing
+from triptych.data.sink import Kept, Options, Reader, Sink, writing
 from triptych.data.text import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Meta:
 
     format: int
     name: str
-    x: Images | Audio | Points | Tokens
+    x: Kept
     splits: dict[str, tuple[int, int]]
     """First and last row (exclusive) of each."""
     classes: tuple[str, ...] | None
@@ -136,7 +136,7 @@ class Pack:
     def fingerprint(self) -> str:
         """A sha256 of all that it serves."""
         files = (f"{name}|{file.sha256}" for name, file in sorted(self.meta.files.items()))
-        symbols = str(self.meta.x.symbols) if isinstance(self.meta.x, Tokens) else ""
+        symbols = str(self.meta.x.symbols or "")
         columns = [str(self.meta.columns)] if self.meta.columns else []
         return sha256_of(*files, str(self.meta.x) + symbols, str(self.meta.splits), str(self.meta.classes), *columns)
 
@@ -285,7 +285,7 @@ def open_pack(folder: Path) -> Pack:
         if size != file.bytes:
             raise IntegrityError(f"{shown(path)} has {size or 'no'} bytes where meta.json says {file.bytes}")
     x, sizes = mapped(folder, "x.npy", meta), mapped(folder, "sizes.npy", meta)
-    ragged = meta.whole or (isinstance(meta.x, Audio) and sizes is not None)
+    ragged = meta.whole or (meta.x.ragged and sizes is not None)
     if x is None or x.shape[1:] != (() if ragged else meta.x.shape) or (sizes is not None) != ragged:
         raise IntegrityError(f"{where}/x.npy does not hold {meta.x}")
     y, tokens = mapped(folder, "y.npy", meta), mapped(folder, "tokens.npy", meta)
@@ -309,17 +309,19 @@ def open_column(folder: Path, k: int, meta: Meta, column: Column) -> Stored:
 
 
 DTYPES = {
-    Images: ("uint8", "int32"),
-    Audio: ("uint8", "uint16", "int32"),
-    Points: ("float32",),
-    Tokens: ("uint8", "int16", "int32"),
+    "images": ("uint8", "int32"),
+    "audio": ("uint8", "uint16", "int32"),
+    "points": ("float32",),
+    "tokens": ("uint8", "int16", "int32"),
+    "voxels": ("uint8", "int32"),
+    "video": ("uint8", "int32"),
 }
 
 
 def check(pack: Pack, where: str) -> None:
     """Raises IntegrityError, naming the file, unless the arrays of a pack are what its meta.json speaks of."""
     meta, y, tokens, sizes = pack.meta, pack.y, pack.tokens, pack.sizes
-    if pack.x.dtype.name not in DTYPES[type(meta.x)]:
+    if pack.x.dtype.name not in DTYPES[meta.x.kind]:
         raise IntegrityError(f"{where}/x.npy holds {pack.x.dtype}, not {meta.x}")
     if sizes is not None and not well_sized(sizes, meta.x, len(pack.x)):
         raise IntegrityError(f"{where}/sizes.npy does not say where the items of x.npy end")
@@ -355,7 +357,7 @@ def well_sized(sizes: np.ndarray, x: Space, total: int) -> bool:
         return False
     if (sizes < 0).any() or (sizes >= 2**40).any() or int(sizes.prod(1).sum()) != total:
         return False
-    return not isinstance(x, Audio) or bool((sizes[:, 0] == x.channels).all() and (sizes[:, 1] <= x.length).all())
+    return not x.ragged or bool((sizes[:, 0] == x.shape[0]).all() and (sizes[:, 1] <= x.shape[1]).all())
 
 
 def mapped(folder: Path, name: str, meta: Meta) -> np.ndarray | None:

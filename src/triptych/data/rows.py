@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from triptych.core import DataError, Images, UsageError
-from triptych.data.columns import NO_CLASS, Column, Reading, label_map, scale_of
+from triptych.data.columns import NO_CLASS, Column, label_map, scale_of
 from triptych.data.files import Problem, Tree, shown
 from triptych.data.folders import IMAGES, MEMORY, Item, arrange, content_of, described, load_all
 from triptych.data.pairs import Declared
 from triptych.data.sink import CHUNK, Content, Sink
 from triptych.media.images import BadImage, Decoded, palette_of
+from triptych.media.reading import Reading
 
 MAPS = frozenset(
     "label labels map maps mask masks annotation annotations segmentation segmentations classes index".split()

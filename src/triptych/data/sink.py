@@ -4,16 +4,16 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from triptych.core import Audio, Images, Points, Symbols, Tokens, UsageError, mix
+from triptych.core import Audio, Images, Points, Space, Symbols, Tokens, UsageError, Video, Voxels, mix
 from triptych.data.columns import Column
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem
@@ -29,8 +29,17 @@ FIXED_SEED = 1
 """Of binary="fixed": row after row, in the order of the pack."""
 SOON, TELL = 1.0, 5.0
 """Seconds of packing after which a line says that it goes on, and from one such line to the next."""
+NAMED = {"audio": "sound", "voxels": "solids", "video": "videos", "points": "points", "images": "images"}
+UNSAID = ("audio", "voxels", "video")
+"""Kinds of spaces that are not told by the shape and the levels of what is stored."""
+SHAPED: dict[str, dict[str, Any]] = {"solids": {"size": None}, "videos": {"size": None, "channels": None}}
+"""Which options bring a source of what is no images to another shape."""
 CHUNK = 4096
 """Rows that are read, converted and written at a time."""
+
+
+Kept = Images | Audio | Points | Tokens | Voxels | Video
+"""Where x of a pack may live."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Content:
     truth: Mixture | None = None
     columns: dict[str, Column] = field(default_factory=dict)
     """Those beside x, whose rows were appended to the sink's `column` of that name."""
-    x: Audio | None = None
+    x: Kept | None = None
     """Where x lives, if its shape and levels do not say it."""
 
 
@@ -123,17 +132,15 @@ class Sink:
             rows = rows.reshape(-1)
         self.keep(rows, levels)
 
-    def append_sound(self, pieces: Iterable[np.ndarray], x: Audio) -> None:
-        """One clip of any length, a piece after the other: levels, uint8 or uint16 [k, channels].
-
-        Raises UsageError if the options do not apply.
-        """
-        self.check_options("sound")
-        length = 0
-        for piece in pieces:
-            self.keep(piece.reshape(-1), x.levels)
-            length += len(piece)
-        self.sizes.append((x.channels, length))
+    def append_item(self, stored: np.ndarray, x: Space) -> None:
+        """One element, as its medium reads it; what may be shorter than the space (a clip, [channels, k]) is kept as
+        long as it is, frame by frame. Raises UsageError if the options do not apply."""
+        self.check_options(NAMED[x.kind])
+        if x.ragged:
+            self.keep(np.ascontiguousarray(stored.T).reshape(-1), x.values or 0)
+            self.sizes.append(stored.shape)
+        else:
+            self.keep(stored[None], x.values or 0)
 
     def check_options(self, holds: str) -> None:
         """Raises UsageError for options that are not for what a source holds."""
@@ -141,8 +148,11 @@ class Sink:
             raise UsageError(f"tokens= is for text; this source holds {holds}")
         if holds != "sound" and self.options.sound is not None:
             raise UsageError(f"sound= is for recordings; this source holds {holds}")
-        if holds != "images" and replace(self.options, sound=None) != Options():
-            raise UsageError(f"size=, channels=, binary= and noisy= are for images; this source holds {holds}")
+        allowed = SHAPED.get(holds, {})
+        if holds != "images" and replace(self.options, sound=None, **allowed) != Options():
+            names = [f"{name}=" for name in ("size", "channels", "binary", "noisy") if name not in allowed]
+            listed = f"{', '.join(names[:-1])} and {names[-1]}"
+            raise UsageError(f"{listed} are for images; this source holds {holds}")
 
     def append_tokens(self, tokens: np.ndarray, symbols: Symbols) -> None:
         """int64 [k]: the next tokens of a text, kept in as few bytes as they take.

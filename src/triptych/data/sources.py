@@ -3,33 +3,25 @@
 import difflib
 import errno
 import logging
-import re
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
-import torch
-
-from triptych.core import Audio, DataError, ResourceError, Symbols, Tokens, UsageError
+from triptych.core import DataError, ResourceError, Symbols, UsageError
 from triptych.data import library
-from triptych.data.arrays import Arrays, from_memory, load_npy, load_npz, read_arrays
-from triptych.data.builtin import BUILTIN, Source, builtin
+from triptych.data.arrays import from_memory, read_arrays
+from triptych.data.builtin import BUILTIN, Source
 from triptych.data.cache import cached, install
-from triptych.data.corpus import check_tokens, is_corpus, read_corpus, tokenize
+from triptych.data.corpus import check_tokens
 from triptych.data.crops import Crops
 from triptych.data.dataset import Dataset, Windows
-from triptych.data.files import TARS, Archive, Files, Folder, Tar, Tree, Zip, reason_of, sha256_file, shown
-from triptych.data.folders import IMAGES, read_images
-from triptych.data.idx import NAME, find_idx, load_idx, with_labels
-from triptych.data.joined import Arrangement, copied, joined, with_columns
+from triptych.data.files import shown
+from triptych.data.finding import Packed, did_you_mean, exists, find, named
+from triptych.data.joined import Arrangement, joined, with_columns
 from triptych.data.noisy import Corruption
-from triptych.data.packs import Pack, build, is_pack, open_pack
-from triptych.data.recordings import SOUNDS, put, read_sounds
-from triptych.data.sink import CHUNK, CannotWrite, Content, Options, Sink
+from triptych.data.packs import Pack, build
+from triptych.data.sink import CannotWrite, Options
 from triptych.data.splits import REQUESTS
-from triptych.media.audio import Clip
 from triptych.options import Binary, Opening, Packing, Size, settled, with_signature
 
 log = logging.getLogger(__name__)
@@ -85,6 +77,8 @@ def data(source: Any, **options: Unpack[Opening]) -> Served:
               between. If nothing is said, those of palette pictures that are called map, labels, masks or the like.
     pair      further columns from other sources, {"map": "maps/"}, matched by the names of files, or for arrays row by
               row (see `pair`).
+    frames    videos: so many frames of each clip, evenly spaced. A clip is a GIF, WebP or APNG picture that moves, a
+              folder of frames (or a zip of them, .frames), or an .mp4, .mov, .webm and the like, which need PyAV.
     strict    refuse the source if any file in it is bad, rather than skip that file.
     cache     the folder for packs; else TRIPTYCH_CACHE, else the user's cache folder.
 
@@ -95,7 +89,9 @@ def data(source: Any, **options: Unpack[Opening]) -> Served:
     in_memory = not isinstance(source, str | Path)
     place, wanted = with_split("array" if in_memory else source, how["split"])
     sides = as_sides(how["size"])
-    found = array_source(source) if in_memory else find(place, sides, how["cache"])
+    found = array_source(source) if in_memory else find(place, sides, how["cache"], checked_frames(how["frames"]))
+    if found.lone:  # one file of one item is what it is, whatever the split
+        wanted = "all"
     binary = as_binary(how["binary"])
     arranged = Arrangement(x=how["x"], halves=how["halves"], index=how["index"], pair=how["pair"])
     if isinstance(found, Packed) and arranged != Arrangement():
@@ -103,13 +99,14 @@ def data(source: Any, **options: Unpack[Opening]) -> Served:
     found = in_columns(found, arranged, how["cache"])
     opened: dict[str, Any] = {"source": str(place) if in_memory or named(place) else str(Path(place).absolute())}
     opened |= {"size": how["size"], "channels": how["channels"], "binary": binary, **arranged.opened(named)}
+    opened |= {"frames": how["frames"]} if how["frames"] is not None else {}
     on_disk = not in_memory and arranged.on_disk
     binary = binary or found.binary
     stored = as_stored(how, sides, binary)
     if isinstance(found, Packed) and stored in (
         Options(whole=found.pack.meta.whole),
         Options(tokens=getattr(found.pack.meta.x, "symbols", None)),
-        Options(sound=found.pack.meta.x if isinstance(found.pack.meta.x, Audio) else None),
+        Options(sound=how["sound"] if how["sound"] == found.pack.meta.x else None),
     ):
         pack = found.pack
     elif on_disk:
@@ -163,7 +160,7 @@ def served(
         if binary or mutate or condition or labels is not None or length is not None or stride is not None:
             raise UsageError("crop= goes with size= and channels= only")
         return Crops.of(pack, split, how["crop"], again | {"crop": how["crop"]} if opened else None)
-    if isinstance(pack.meta.x, Tokens):
+    if pack.meta.x.symbols is not None:
         if mutate:
             raise UsageError(f"mutate= is for images and sound; {pack.meta.name} holds {pack.meta.x}")
         if labels is not None or condition:
@@ -225,7 +222,8 @@ def pack(source: str | Path, out: str | Path, **options: Unpack[Packing]) -> Dat
     how: Packing = settled(options, Packing)
     sides = as_sides(how["size"])
     arranged = Arrangement(x=how["x"], halves=how["halves"], index=how["index"], pair=how["pair"])
-    found = in_columns(find(with_split(source, None)[0], sides), arranged, None)
+    frames = checked_frames(how["frames"])
+    found = in_columns(find(with_split(source, None)[0], sides, frames=frames), arranged, None)
     if found.binary == "dynamic":
         raise UsageError(f'{source} is drawn when it is served; pack {found.name} and open that with binary="dynamic"')
     out = Path(out)
@@ -242,7 +240,7 @@ def pack(source: str | Path, out: str | Path, **options: Unpack[Packing]) -> Dat
             raise ResourceError(f"the disk is full: {shown(out)} was not written") from e
         raise UsageError(f"{shown(out)} cannot be written: {cause}") from e
     report(packed, how["strict"])
-    windows = Windows.of(1, None, "all") if isinstance(packed.meta.x, Tokens) else None
+    windows = Windows.of(1, None, "all") if packed.meta.x.symbols else None
     return Dataset.of(packed, "all", windows=windows)
 
 
@@ -297,175 +295,8 @@ def as_sides(size: Size | None) -> tuple[int, int] | None:
     return sides
 
 
-def did_you_mean(close: list[str]) -> str:
-    return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Packed(Source):
-    """A folder that is packed already."""
-
-    pack: Pack
-
-
-def read_pack(pack: Pack, sink: Sink) -> Content:
-    """Copies a pack, for other options."""
-    meta = pack.meta
-    if isinstance(meta.x, Tokens):
-        tokens = torch.from_numpy(pack.x[:, 0])
-        whole = {split: meta.x.decode(tokens[start:stop]) for split, (start, stop) in meta.splits.items()}
-        texts = {split: partial(iter, [text]) for split, text in whole.items()}
-        return tokenize(texts, set().union(*whole.values()), meta.name, sink, list(meta.problems), list(meta.notes))
-    x = None
-    if isinstance(meta.x, Audio):
-        x = sink.options.sound or meta.x
-        if x.rate != meta.x.rate:
-            raise DataError(f"{meta.name} has {meta.x.rate:,} samples a second, where {x.rate:,} are wanted")
-        for i in range(len(pack)):
-            level = torch.from_numpy(pack.clip(i).astype(np.int32))
-            put(Clip(meta.x.expand(meta.x.from_index(level)).numpy(), meta.x.rate), x, sink)
-    else:
-        for start in range(0, len(pack.x), CHUNK):
-            sink.append(pack.x[start : start + CHUNK], getattr(meta.x, "levels", 256))
-    columns = {name: copied(name, stored, sink) for name, stored in pack.columns.items()}
-    return Content(
-        splits={split: stop - start for split, (start, stop) in meta.splits.items()},
-        labels=pack.y,
-        classes=meta.classes,
-        captions=pack.captions,
-        tokenizer=meta.tokenizer,
-        problems=list(meta.problems),
-        notes=list(meta.notes),
-        truth=meta.truth,
-        columns=columns,
-        x=x,
-    )
-
-
-def find(source: str | Path, size: tuple[int, int] | None, cache: str | Path | None = None) -> Source:
-    """What a source is: a built-in name, a path if it exists, or else a name of the library.
-
-    Raises UsageError, DataError.
-    """
-    if source == "":
-        raise UsageError("the data source is an empty name; for the folder here, say ./")
-    path = Path(source)
-    if isinstance(source, str) and source in BUILTIN:
-        if exists(path):
-            log.info('"%s" is the built-in set; for the folder here, say "./%s"', source, source)
-        return builtin(source, size)
-    if not exists(path):
-        if isinstance(source, str) and library.names(source):
-            return replace(find(library.folder_of(source, cache), size), name=source.replace("/", "-"))
-        raise UsageError(not_found(source, path))
-    if isinstance(source, str) and library.names(source):
-        log.info('"%s" is the one here; the set of that name in the library is not used', source)
-    try:
-        if path.is_dir():
-            return find_in_folder(path)
-        if not path.is_file():  # opening a FIFO would wait for ever
-            raise DataError(f"{shown(path)} is neither a file nor a folder")
-        return find_in_file(path)
-    except OSError as e:
-        raise DataError(f"{shown(path)} cannot be read: {reason_of(e)}") from e
-
-
-def named(source: str | Path) -> bool:
-    """Whether a source is a name of ours and no path: built in, or of the library and not here."""
-    return source in BUILTIN or (library.names(source) and not exists(Path(source)))
-
-
-def exists(path: Path) -> bool:
-    """Whether there is something at `path`. Raises DataError if that cannot be known."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
-    except OSError as e:
-        raise DataError(f"{shown(path)} cannot be opened: {reason_of(e)}") from e
-    return True
-
-
-def not_found(source: str | Path, path: Path) -> str:
-    beside = []
-    if path.parent.is_dir():
-        beside = [str(path.parent / n) for n in difflib.get_close_matches(path.name, names_in(path.parent), 2)]
-    close = difflib.get_close_matches(str(source), [*BUILTIN, *library.LIBRARY], 2) + beside
-    suggested = did_you_mean([shown(c) for c in close])
-    known = ", ".join(BUILTIN)
-    return (
-        f"there is no data source {shown(source)!r}{suggested}: it is neither a path nor built in ({known}) nor in the "
-        f"library (`triptych data get` lists it)"
-    )
-
-
-def names_in(folder: Path) -> list[str]:
-    try:
-        return [p.name for p in folder.iterdir()]
-    except OSError:
-        return []
-
-
-def find_in_folder(path: Path) -> Source:
-    name = shown(path.resolve().name) or "data"
-    if is_pack(path):
-        packed = open_pack(path)
-        packed.verify()
-        return Packed(
-            name=packed.meta.name, stamp=packed.fingerprint, read=lambda sink: read_pack(packed, sink), pack=packed
-        )
-    return from_tree(name, Folder(path))
-
-
-def find_in_file(path: Path) -> Source:
-    where, name = shown(path), shown(path.stem)
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        named = load_npy(path)
-        return Source(name, sha256_file(path), lambda sink: read_arrays(where, named, sink))
-    if suffix == ".npz":
-        return from_npz(name, Zip(path, where))
-    if suffix == ".txt":
-        tree = Files(path.parent, [path.name])
-        tree.name = where
-        return from_corpus(name, tree)
-    if suffix == ".zip":
-        return from_tree(name, Zip(path, where))
-    if path.name.lower().endswith(TARS):
-        return from_tree(shown(re.sub(r"(?i)\.(tar(\.\w+)?|t\w+)$", "", path.name)), Tar(path, where))
-    if NAME.fullmatch(path.name.lower()):
-        names = with_labels(path)
-        if len(find_idx(names[:1], where)) == 0:
-            raise DataError(f"{where} holds labels; name the file of images beside it")
-        return from_idx(name, Files(path.parent, names), {"": dict(zip(("x", "y"), names, strict=False))})
-    raise DataError(
-        f"{where} is no source: we take a folder of images or sounds, .npy, .npz, .txt, .zip, .tar (.gz, .bz2, .xz), "
-        f"idx files (called ...images-idx3-ubyte, also .gz and .xz), and the built-in {', '.join(BUILTIN)}"
-    )
-
-
-def from_tree(name: str, tree: Tree) -> Source:
-    if idx := find_idx(tree.files, tree.name):
-        return from_idx(name, tree, idx)
-    if isinstance(tree, Archive) and tree.files and all(f.endswith(".npy") for f in tree.files):
-        return from_npz(name, tree)
-    if isinstance(tree, Archive) and len(tree.files) == 1 and (file := next(iter(tree.files))).endswith(".npz"):
-        return from_npz(name, Zip(tree.read(file), f"{tree.name}/{shown(file)}"))
-    if is_corpus(tree):
-        return from_corpus(name, tree)
-    sounds = SOUNDS.among(tree)
-    if sounds and sounds >= IMAGES.among(tree):
-        return Source(name, tree.stamp, lambda sink: read_sounds(tree, sink))
-    return Source(name, tree.stamp, lambda sink: read_images(tree, sink), tree=tree)
-
-
-def from_corpus(name: str, tree: Tree) -> Source:
-    return Source(name, tree.stamp, lambda sink: read_corpus(tree, sink))
-
-
-def from_npz(name: str, archive: Archive) -> Source:
-    return Source(name, archive.stamp, lambda sink: read_arrays(archive.name, load_npz(archive), sink))
-
-
-def from_idx(name: str, tree: Tree, names: dict[str, dict[str, str]]) -> Source:
-    return Source(name, tree.stamp, lambda sink: read_arrays(tree.name, Arrays(load_idx(tree, names)), sink))
+def checked_frames(frames: int | None) -> int | None:
+    """Raises UsageError for what is no number of frames."""
+    if frames is not None and (type(frames) is not int or frames < 1):
+        raise UsageError(f"frames={frames!r}: it is how many frames of a video are taken, 1 or more")
+    return frames

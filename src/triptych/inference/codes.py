@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 from torch.nn import functional as F
 
-from triptych.core import IntegrityError, Sampling, Space, UsageError, from_levels, levels_of
+from triptych.core import IntegrityError, Sampling, Space, UsageError, levels_of
 
 Words = NDArray[np.uint32]
 Rows = NDArray[np.float64]
@@ -151,7 +151,7 @@ class BitsBack:
 
     def push(self, level: Int[Tensor, "n *shape"], given: Any, place: int) -> None:
         """Puts items on the stack; `place` says where in the chain."""
-        p, q = self.of(self.model.prior(given)), self.of(self.model.encode(from_levels(self.space, level), given))
+        p, q = self.of(self.model.prior(given)), self.of(self.model.encode(self.space.from_index(level), given))
         coarse = take(self.coder, family(), self.masses(p, q))
         bucket = coarse * DIGIT + take(self.coder, family(), self.masses(p, q, coarse))
         self.lowest = min(self.lowest, int(self.coder.pos()[0]))
@@ -164,7 +164,7 @@ class BitsBack:
         bucket = take(self.coder, uniform(DIGIT**2), n * event.numel()) ^ scramble(place, n * event.numel())
         read = take(self.coder, family(), self.pixels(p, bucket, n, given))
         level = torch.from_numpy(read).long().view(n, *self.space.shape)
-        q = self.of(self.model.encode(from_levels(self.space, level), given))
+        q = self.of(self.model.encode(self.space.from_index(level), given))
         coarse, fine = np.divmod(bucket, DIGIT)
         self.coder.encode_reverse(fine, family(), self.masses(p, q, coarse))
         self.coder.encode_reverse(coarse, family(), self.masses(p, q))
@@ -209,6 +209,6 @@ def level_scores(p: Distribution, space: Space) -> Float[Tensor, "n *shape k"]:
     """log P of every level of each value. Raises UsageError if the values are not independent under p."""
     if not (isinstance(p, Independent) and p.event_shape == space.shape and not p.base_dist.event_shape):
         raise UsageError(f"values of {space} that are not independent given the latent cannot be coded yet")
-    levels = from_levels(space, torch.arange(levels_of(space)))
+    levels = space.from_index(torch.arange(levels_of(space)))
     scores: Callable[[Tensor], Tensor] = p.base_dist.log_prob
     return scores(levels.view(-1, *[1] * (1 + len(space.shape)))).movedim(0, -1)

@@ -35,9 +35,7 @@ from triptych.core import (
     Tokens,
     UsageError,
     evaluating,
-    from_levels,
     levels_of,
-    to_levels,
 )
 from triptych.inference.codes import BitsBack, Message, Reading, Words, Writing, library, supply, take, uniform
 from triptych.inference.importance import LatentVariable
@@ -115,7 +113,7 @@ def compress(
         raise UsageError(f"batch={batch}: it is from 1 to {2**16 - 1}")
     if absent and not (isinstance(space, Tokens) and isinstance(model, Autoregressive) and 0 < absent < space.dims):
         raise UsageError(f"absent={absent}: only the last sequence of an autoregressive model of tokens may end early")
-    level = to_levels(space, x)
+    level = space.index(x)
     marks, sums = checksums(level, given)
     with one_thread(), evaluating(model), torch.no_grad():
         if isinstance(model, Autoregressive):
@@ -157,7 +155,7 @@ def decompress(model: Generative[Any], data: bytes, *, what: str = "the file") -
                 f"{what} cannot be decoded here ({e}): this machine computes other probabilities than the one that "
                 "wrote it, as processors, libraries and settings differ; decompress it where it was compressed"
             ) from e
-    return Restored(from_levels(model.config.x, level), given, held.absent)
+    return Restored(model.config.x.from_index(level), given, held.absent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +256,7 @@ def read_range(model: Any, held: Held) -> Decoded:
         blank = torch.zeros(rows.stop - rows.start, *space.shape, dtype=torch.long)
         if held.absent and rows.stop == held.items:
             blank[-1, -held.absent :] = -1
-        yield rows, to_levels(space, model.draw(Message(blank), given, Reading(coder=coder))), given
+        yield rows, space.index(model.draw(Message(blank), given, Reading(coder=coder))), given
 
 
 def read_labels(coder: Any, model: Generative[Any], n: int) -> Label | None:

@@ -30,10 +30,8 @@ from triptych.core import (
     Space,
     UsageError,
     evaluating,
-    from_levels,
     inverse_cdf,
     mix,
-    to_levels,
 )
 from triptych.core.sampling import from_sequence, to_sequence
 from triptych.inference.importance import LatentVariable
@@ -88,14 +86,14 @@ def impute(
             f"known is {known.dtype} {list(known.shape)}: it is a bool for each value of x, {list(x.shape)}"
         )
     model.check_given(len(x), given)
-    nothing = from_levels(space, torch.zeros_like(x, dtype=torch.long))
-    level = to_levels(space, torch.where(known, x, nothing.to(x.dtype))).masked_fill(~known, UNKNOWN)
+    nothing = space.from_index(torch.zeros_like(x, dtype=torch.long))
+    level = space.index(torch.where(known, x, nothing.to(x.dtype))).masked_fill(~known, UNKNOWN)
     with evaluating(model), torch.no_grad():
         if isinstance(model, Autoregressive) and bool(is_prefix(model, known).all()):
             drawn = model.sample(len(x), given, seed=seed, first=first, how=Sampling(known=level))
             return Imputed(x=drawn, exact=True, how="the known values are a prefix", effective=None)
         if isinstance(model, OrderAgnostic):
-            filled = from_levels(space, one_by_one(model, space, level, ItemNoise(seed, items(x, first), x.device)))
+            filled = space.from_index(one_by_one(model, space, level, ItemNoise(seed, items(x, first), x.device)))
             return Imputed(x=filled, exact=True, how="the known values come first in the ordering", effective=None)
         if not isinstance(model, Autoregressive | LatentVariable):
             raise UsageError(
@@ -161,7 +159,7 @@ def completions(
     logits = model.logits(y, some)
     if logits.shape[-1] == 1:
         logits = F.pad(logits, (1, 0))
-    factors = logits.log_softmax(-1).gather(-1, to_levels(model.config.x, y)[..., None])[..., 0]
+    factors = logits.log_softmax(-1).gather(-1, model.config.x.index(y)[..., None])[..., 0]
     return y, (factors * (level != UNKNOWN)).flatten(1).sum(1)
 
 

@@ -5,10 +5,11 @@ converted: a clip of another rate is no element of a space.
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from triptych.core import Audio, UsageError
 from triptych.core.reading import read_file
 from triptych.media import pictures
+from triptych.media.medium import Medium, quiet, surveyed
 from triptych.media.wav import PIECE, BadClip, amplitudes, bounded, decode_wav, encode_wav
 from triptych.media.work import Work
 
@@ -69,6 +71,56 @@ class Clip(Work):
         return sheet(Audio(*self.amplitude.shape, rate=self.rate), torch.from_numpy(self.amplitude)[None])
 
 
+class AudioMedium(Medium[Audio]):
+    """Each file is a clip: cut off at its end where it is longer than the space, and as long as it is where it is
+    shorter. Where its channels are not as many as are wanted, each is their mean."""
+
+    name: ClassVar[str] = "sound"
+    formats: ClassVar[tuple[str, ...]] = ("WAV", "FLAC", "OGG", "AIFF", "MP3")
+    suffixes: ClassVar[frozenset[str]] = SUFFIXES
+    ending: ClassVar[str] = ".wav"
+    endings: ClassVar[tuple[str, ...]] = (".wav", ".png", ".npz")
+    pixelated: ClassVar[bool] = True
+    work: ClassVar[type[Work]] = Clip
+
+    def survey(self, files: Iterable[bytes]) -> Audio:
+        """The rate that most clips have, as many channels as the clip with most (1 or 2), the length of the longest,
+        and 65,536 evenly spaced levels."""
+        rates, longest, most, failed = Counter[int](), dict[int, int](), 1, list[str]()
+        for data in files:
+            try:
+                clip = decode(data)
+            except BadClip as e:
+                failed.append(str(e))
+                continue
+            channels, length = clip.amplitude.shape
+            rates[clip.rate] += 1
+            longest[clip.rate] = max(length, longest.get(clip.rate, 0))
+            most = max(most, min(channels, 2))
+        surveyed(failed, bool(rates))
+        rate = rates.most_common(1)[0][0]
+        return Audio(most, longest[rate], rate=rate)
+
+    def read(self, space: Audio, data: bytes, say: Callable[[str], object] = quiet) -> np.ndarray:
+        """uint8 or uint16 [channels, at most length]."""
+        clip = decode(data)
+        if (cut := clip.amplitude.shape[1] - space.length) > 0:
+            say(f"its last {cut:,} samples are cut off")
+        return levels(fit(clip, space), space)
+
+    def write(self, space: Audio, x: Tensor, about: Mapping[str, str] | None = None) -> bytes:
+        return wav(space, x)
+
+    def sheet(self, space: Audio, x: Tensor) -> Image.Image:
+        return sheet(space, x)
+
+    def opens(self, space: Audio) -> dict[str, Any]:
+        return {"sound": space}
+
+    def together(self, space: Audio, x: Tensor, ending: str, about: Mapping[str, str] | None = None) -> bytes:
+        return wav(space, x) if ending == ".wav" else super().together(space, x, ending, about)
+
+
 def decode(data: bytes) -> Clip:
     """A whole sound file. Raises BadClip."""
     if not data:
@@ -106,27 +158,21 @@ def decode_other(data: bytes) -> tuple[np.ndarray, int]:
     return bounded(stored).T, rate
 
 
-def fit(clip: Clip, x: Audio) -> tuple[np.ndarray, int]:
-    """A clip's amplitudes, float32 [channels, at most x.length], and how many samples were cut off. Raises BadClip."""
+def fit(clip: Clip, x: Audio) -> np.ndarray:
+    """A clip's amplitudes, float32 [channels, at most x.length]. Raises BadClip."""
     if clip.rate != x.rate:
         raise BadClip(f"{clip.rate:,} samples a second, where {x.rate:,} are wanted")
-    cut = max(0, clip.amplitude.shape[1] - x.length)
     amplitude = clip.amplitude[:, : x.length]
-    if len(amplitude) != x.channels:
-        amplitude = amplitude.mean(0, keepdims=True).repeat(x.channels, 0)
-    return amplitude, cut
+    return amplitude if len(amplitude) == x.channels else amplitude.mean(0, keepdims=True).repeat(x.channels, 0)
 
 
 def levels(amplitude: np.ndarray, x: Audio) -> np.ndarray:
-    """float32 [channels, k] -> uint8 or uint16 [k, channels]: frame by frame, as clips are stored."""
-    level = x.nearest(x.compand(torch.from_numpy(amplitude))).numpy().T
-    return level.astype(np.uint8 if x.levels <= 256 else np.uint16)
-
-
-def pieces(amplitude: np.ndarray) -> Iterator[np.ndarray]:
-    """A few samples at a time: one long recording is not to fill the memory."""
+    """float32 [channels, k] -> uint8 or uint16 [channels, k], a few samples at a time."""
+    out = np.empty(amplitude.shape, np.uint8 if x.levels <= 256 else np.uint16)
     for start in range(0, amplitude.shape[1], PIECE):
-        yield np.ascontiguousarray(amplitude[:, start : start + PIECE])
+        part = np.ascontiguousarray(amplitude[:, start : start + PIECE])
+        out[:, start : start + PIECE] = x.nearest(x.compand(torch.from_numpy(part))).numpy()
+    return out
 
 
 def wav(space: Audio, x: Float[Tensor, "n channels length"]) -> bytes:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from triptych.media.work import BadFile
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
 MOST_PIXELS = 1 << 26
@@ -25,7 +27,7 @@ STRIPS, STRIP_BYTES, ORIENTATION = 273, 279, 274
 """Tags of TIFF 6.0."""
 
 
-class BadImage(ValueError):
+class BadImage(BadFile):
     """A file that is no picture we can use; the message says why."""
 
 

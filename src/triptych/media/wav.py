@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triptych.media.work import BadFile
+
 PIECE = 1 << 20
 """Samples that are converted at a time."""
 
@@ -17,7 +19,7 @@ Sound = tuple[np.ndarray, int]
 """Amplitudes, float32 [channels, samples] in [-1, 1], and how many samples a second has."""
 
 
-class BadClip(ValueError):
+class BadClip(BadFile):
     """A file that is no recording we can use; the message says why."""
 
 

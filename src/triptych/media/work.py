@@ -10,6 +10,10 @@ from triptych.errors import UsageError
 from triptych.io.commit import write_atomic
 
 
+class BadFile(ValueError):
+    """A file that is nothing we can use; the message says why."""
+
+
 class Work:
     """A picture (`Photo`), a sound (`Clip`) or a text (`Writing`): what a task is asked with, and what it answers."""
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from triptych.core import FAITHFUL, Autoregressive, Noise, Sampling, evaluating, from_levels
+from triptych.core import FAITHFUL, Autoregressive, Noise, Sampling, evaluating
 
 
 @torch.no_grad()
@@ -50,5 +50,5 @@ def draw_by_iteration(
 
 def values(model: Autoregressive[Any], level: Int[Tensor, "n *shape"]) -> Shaped[Tensor, "n *shape"]:
     """Levels as values of x, in the precision of the model."""
-    x = from_levels(model.config.x, level)
+    x = model.config.x.from_index(level)
     return x.to(model.precision) if x.is_floating_point() else x

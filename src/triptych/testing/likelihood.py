@@ -28,7 +28,6 @@ from triptych.core import (
     Space,
     Tokens,
     UsageError,
-    to_levels,
 )
 from triptych.inference.importance import LatentVariable, importance_sampling
 from triptych.nn.fixed_point import draw_by_iteration, draw_naively
@@ -247,7 +246,7 @@ def check_sampler(model: Generative[Any], data: Data) -> None:
 def check_loops(model: Autoregressive[Any], batch: Batch[Any]) -> None:
     space, n = model.config.x, len(batch.x)
     every_other = torch.arange(space.dims, device=batch.x.device).view(space.shape) % 2 == 1
-    known = to_levels(space, batch.x).masked_fill(every_other, UNKNOWN)
+    known = space.index(batch.x).masked_fill(every_other, UNKNOWN)
     for how in (FAITHFUL, Sampling(temperature=0.7, top_k=2), Sampling(top_p=0.8), Sampling(known=known)):
         drawn = model.sample(n, batch.given, seed=5, how=how)
         for naive in (draw_naively, draw_by_iteration):
@@ -255,7 +254,7 @@ def check_loops(model: Autoregressive[Any], batch: Batch[Any]) -> None:
             said = "" if how is FAITHFUL else f" with {how}"
             same = torch.equal(drawn, other)
             require(same, f"{model.name}: draw and {naive.__name__} differ for the same uniform numbers{said}")
-    kept = torch.equal(to_levels(space, drawn)[known != UNKNOWN], known[known != UNKNOWN])
+    kept = torch.equal(space.index(drawn)[known != UNKNOWN], known[known != UNKNOWN])
     require(kept, f"{model.name}: draw does not keep the values that are known")
 
 

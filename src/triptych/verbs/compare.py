@@ -11,12 +11,12 @@ import torch
 
 import triptych
 from triptych import models, report
-from triptych.core import Audio, Data, Decoding, Generative, HasLikelihood, Images, ItemNoise, Space, UsageError
+from triptych.core import Data, Decoding, Generative, HasLikelihood, Images, ItemNoise, Space, UsageError
 from triptych.core.reading import parse_json
 from triptych.inference.importance import LatentVariable
 from triptych.io import commit, configs, outputs
 from triptych.io import folder as folders_io
-from triptych.media import audio
+from triptych.media import medium_of
 from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
 from triptych.training import Run
 from triptych.verbs.create import load
@@ -184,7 +184,7 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
             alt=f"{SHOWN} samples of {name}",
             caption="Means of p(x | z)" if isinstance(model, Decoding) else "Samples",
             protocol=drawn,
-            pixelated=isinstance(model.config.x, Images | Audio),
+            pixelated=medium_of(model.config.x).pixelated,
             wav=heard(model.config.x, x),
         ),
         real=Picture(
@@ -192,7 +192,7 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
             alt="held-out examples",
             caption=f"Real, for comparison: {test.name}",
             protocol="evenly spaced over the held-out data, not chosen",
-            pixelated=isinstance(model.config.x, Images | Audio),
+            pixelated=medium_of(model.config.x).pixelated,
             wav=heard(model.config.x, served(test, HEARD, 0)),
         ),
         curves=charts(log),
@@ -208,7 +208,7 @@ HEARD = 8
 
 def heard(space: Space, x: torch.Tensor) -> bytes:
     """The first clips of sound, one after the other, as a WAV file; of anything else, nothing."""
-    return audio.wav(space, x[:HEARD]) if isinstance(space, Audio) else b""
+    return its.together(space, x[:HEARD], ".wav") if ".wav" in (its := medium_of(space)).endings else b""
 
 
 def checked_metrics(path: Path) -> list[dict[str, float]]:

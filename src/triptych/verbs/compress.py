@@ -19,7 +19,8 @@ from triptych.inference.compression import Compressed, Restored
 from triptych.inference.compression import compress as encode
 from triptych.inference.compression import decompress as decode
 from triptych.io import commit
-from triptych.verbs.sample import check_out, npz, stored, write
+from triptych.media.medium import npz, stored
+from triptych.verbs.sample import check_out, write
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def from_text(model: Generative[Any], path: Path) -> Items:
 
 def is_text(model: Generative[Any], source: str) -> bool:
     """Whether the source is to be read as one text."""
-    return isinstance(model.config.x, Tokens) and model.config.x.symbols is not None and Path(source).is_file()
+    return model.config.x.symbols is not None and Path(source).is_file()
 
 
 def compress(
@@ -161,7 +162,7 @@ def decompress(model: Generative[Any], path: Path) -> Restored:
 def check_restored(model: Generative[Any], out: Path, *, overwrite: bool = False) -> None:
     """Raises UsageError, before anything is decoded, unless what a file holds can be written to `out`."""
     space, last = model.config.x, out.suffix.lower()
-    if isinstance(space, Tokens) and space.symbols is not None and last != ".txt":
+    if space.symbols is not None and last != ".txt":
         raise UsageError(f"{out}: this is text; write .txt")
     if getattr(model.config, "given", None) is not None and last != ".npz":
         raise UsageError(f"{out}: the items have classes, which only .npz has a place for")
@@ -174,7 +175,7 @@ def write_restored(model: Generative[Any], held: Restored, out: Path) -> list[Pa
     Raises UsageError where something would be lost: classes anywhere but in .npz.
     """
     space = model.config.x
-    if isinstance(space, Tokens) and space.symbols is not None:
+    if space.symbols is not None:
         if out.suffix.lower() != ".txt":
             raise UsageError(f"{out}: this is text; write .txt")
         tokens = held.x.flatten()

@@ -15,6 +15,7 @@ from triptych.data.cache import cache_folder
 EXTRAS = (
     ("hub", "huggingface_hub", "from_pretrained by a Hugging Face Hub id"),
     ("audio", "soundfile", "FLAC, Ogg, AIFF and MP3, and WAV files of other encodings"),
+    ("video", "av", "MP4 and the other kinds of video that are no pictures that move"),
     ("compress", "constriction", "compress and decompress"),
 )
 

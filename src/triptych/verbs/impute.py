@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from triptych.core import Data, Generative, Images, ItemNoise, Leveled, Space, UsageError, evaluating, mix, to_levels
+from triptych.core import Data, Generative, Images, ItemNoise, Leveled, Space, UsageError, evaluating, mix
 from triptych.data import fitted
 from triptych.inference import imputation
 from triptych.io import outputs
@@ -103,7 +103,7 @@ def impute(
             imputation.impute(model, batch.x, known, given, draws=draws, seed=mix(seed, k)) for k in range(completions)
         ]
     drawn = torch.stack([one.x for one in found])
-    off = (to_levels(space, drawn.flatten(0, 1)).view(drawn.shape) - to_levels(space, batch.x)).abs().double()
+    off = (space.index(drawn.flatten(0, 1)).view(drawn.shape) - space.index(batch.x)).abs().double()
     off = off / (space.levels - 1) if isinstance(space, Leveled) else off.clamp(max=1)
     means = [one.mean for one in found if one.mean is not None]
     effective = [one.effective.mean().item() for one in found if one.effective is not None]

@@ -6,8 +6,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Data, Generative, Images, ItemNoise, Points, Space, Tokens, UsageError
-from triptych.verbs.sample import SHOWN_TEXTS, examples, picture, to_look_at, written
+from triptych.core import Data, Generative, Images, ItemNoise, Points, Space, UsageError
+from triptych.media import medium_of
+from triptych.media.text import SHOWN
+from triptych.verbs.sample import examples, to_look_at
 
 
 def show(what: Any, of: Space | Generative[Any] | Data | None = None, *, n: int = 64) -> Image.Image | str:
@@ -33,7 +35,8 @@ def show(what: Any, of: Space | Generative[Any] | Data | None = None, *, n: int 
     space = space_of(x, of)
     if tuple(x.shape) == space.shape:  # one by itself
         x = x[None]
-    return "\n---\n".join(written(space, x[:SHOWN_TEXTS])) if isinstance(space, Tokens) else picture(space, x)
+    texts = medium_of(space).text(space, x[:SHOWN])
+    return medium_of(space).sheet(space, x) if texts is None else "\n---\n".join(texts)
 
 
 def space_of(x: Tensor, of: Any) -> Space:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from triptych.core import Autoregressive, Data, Generative, ItemNoise, Sampling
-from triptych.media import pictures
+from triptych.media import medium_of, pictures
 from triptych.tasks.task import Posed
 from triptych.verbs.decoration import SAMPLES, decorating
 from triptych.verbs.sample import evenly, examples, picture, to_look_at
@@ -124,5 +124,5 @@ def triptychs(model: Generative[Any], data: Posed, n: int) -> Image.Image:
     asked = data.task.shown(batch.given, x)
     if isinstance(asked, Tensor):
         return pictures.strip([asked, x, batch.x], scale=2 if x.shape[-1] <= 64 else 1)
-    made, truth = ([picture(data.x, one[None]) for one in rows] for rows in (x, batch.x))
+    made, truth = (medium_of(data.x).cells(data.x, rows) for rows in (x, batch.x))
     return pictures.rows(list(zip(asked, made, truth, strict=True)))

@@ -1,19 +1,15 @@
 """Drawing samples, and showing or saving them."""
 
-import io
-import json
 import os
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from triptych.core import (
     FAITHFUL,
-    Audio,
     Data,
     Decoding,
     Generative,
@@ -21,21 +17,18 @@ from triptych.core import (
     ItemNoise,
     Label,
     Labels,
-    Leveled,
     PartialLabel,
     PartialLabels,
-    Points,
     Sampling,
     Space,
     Tokens,
     UsageError,
     prefix,
 )
-from triptych.core.spaces import listed
-from triptych.io import commit, configs, outputs
-from triptych.media import audio, pictures
+from triptych.core.classes import listed
+from triptych.io import commit, outputs
+from triptych.media import medium_of
 
-SHOWN_TEXTS = 6
 MEANS = "means of p(x | z), without the noise that the model draws for each value"
 """What a picture of a model with a decoder shows if nothing else was asked for."""
 
@@ -154,102 +147,46 @@ def sample(
 
 
 def picture(space: Space, x: Tensor) -> Image.Image:
-    """Samples as one picture: a grid of images, spectrograms of sound, the first few texts, or a scatter of points."""
-    if isinstance(space, Tokens):
-        return pictures.page(written(space, x[:SHOWN_TEXTS]))
-    if isinstance(space, Audio):
-        return audio.sheet(space, x)
-    if isinstance(space, Points):
-        return pictures.scatter(x.cpu())
-    return pictures.grid(x.cpu(), scale=2 if x.shape[-1] <= 64 else 1)
-
-
-def written(space: Tokens, x: Tensor) -> list[str]:
-    """The text of each sequence of tokens, or their numbers if they stand for none."""
-    if space.symbols is None:
-        return [" ".join(map(str, row)) for row in x.tolist()]
-    return [space.decode(row) for row in x.cpu()]
+    """Samples as one picture, as their medium draws a sheet of them."""
+    return medium_of(space).sheet(space, x)
 
 
 def ending(space: Space, out: Path) -> str:
-    """What samples are written as: ".png", ".npz", ".txt" or ".wav" for one file, "" for a folder of files.
+    """What samples are written as: the ending of one file, or "" for a folder of files.
 
     Raises UsageError for another ending, and for what samples of this space cannot be.
     """
-    last = out.suffix.lower()
-    if last == ".txt" and not isinstance(space, Tokens):
-        raise UsageError(f"{out}: the model is of {space}, which is no text; write .png or .npz")
-    if last == ".wav" and not isinstance(space, Audio):
-        raise UsageError(f"{out}: the model is of {space}, which is no sound; write .png or .npz")
-    if isinstance(space, Points) and (last != ".npz" if space.dims != 2 else last not in (".png", ".npz")):
-        raise UsageError(f"{out}: points are written as .npz, and those of a plane as .png, too")
-    if last in (".png", ".npz", ".txt", ".wav"):
-        return last
-    if last and not out.is_dir():
-        raise UsageError(
-            f"{out}: samples are written as .png, .npz, .txt (of text), .wav (of sound), or into a folder (a name "
-            "without an ending)"
-        )
-    return ""
-
-
-def one_each(space: Space) -> str:
-    """The ending of the files in a folder of samples."""
-    return ".txt" if isinstance(space, Tokens) else ".wav" if isinstance(space, Audio) else ".png"
+    last, its = out.suffix.lower(), medium_of(space)
+    if not last or (last not in its.endings and out.is_dir()):
+        return ""
+    its.check_ending(space, last, str(out))
+    return last
 
 
 def check_out(space: Space, out: Path, n: int | None = None, *, overwrite: bool = False) -> None:
     """Raises UsageError, before anything is drawn, unless n samples can be written to `out`; None: any number."""
     if ending(space, out):
         return outputs.check_file(out, overwrite=overwrite)
+    each = medium_of(space).ending
     if n is None:
-        names = [name for name in (os.listdir(out) if out.is_dir() else ()) if name.endswith(one_each(space))]
+        names = [name for name in (os.listdir(out) if out.is_dir() else ()) if name.endswith(each)]
     else:
-        names = [f"{i:06d}{one_each(space)}" for i in range(n)]
+        names = [f"{i:06d}{each}" for i in range(n)]
     outputs.check_files(out, names, overwrite=overwrite)
 
 
 def write(model: Generative[Any], x: Tensor, out: Path, about: dict[str, str]) -> list[Path]:
-    """Saves samples: one picture (.png), text (.txt), arrays (.npz: levels of images as uint8, else x as it is), or a
-    file each. Whether they may be written there is for `check_out` to say first.
-
-    Sound is written as .wav: one file of all clips, or a file each.
+    """Saves samples: one file of them all (a sheet, .png; arrays, .npz: levels of images as uint8, else x as it is;
+    what its medium has beside: .txt, .wav, .gif), or a folder with a file each. Whether they may be written there is
+    for `check_out` to say first.
 
     Raises UsageError for another ending, and ResourceError if the disk is full.
     """
-    space = model.config.x
-    how = ending(space, out)
-    if how == ".txt":
-        texts = written(space, x)
-        lines = texts if len(texts) == 1 else [f"--- {i} ---\n{text}" for i, text in enumerate(texts)]
-        return [commit.write_atomic(out, ("\n".join(lines) + "\n").encode())]
-    if how == ".png":
-        return [pictures.save_png(picture(space, x), out, about)]
-    if how == ".npz":
-        return [commit.write_atomic(out, npz(space, x=stored(space, x)))]
-    if how == ".wav":
-        return [commit.write_atomic(out, audio.wav(space, x))]
-    files = [out / f"{i:06d}{one_each(space)}" for i in range(len(x))]
+    space, its = model.config.x, medium_of(model.config.x)
+    how, about = ending(space, out), {"Software": outputs.MADE_BY, **about}
+    if how:
+        return [commit.write_atomic(out, its.together(space, x, how, about))]
+    files = [out / f"{i:06d}{its.ending}" for i in range(len(x))]
     for i, file in enumerate(files):
-        if isinstance(space, Tokens):
-            commit.write_atomic(file, (written(space, x[i : i + 1])[0] + "\n").encode())
-        elif isinstance(space, Audio):
-            commit.write_atomic(file, audio.wav(space, x[i : i + 1]))
-        else:
-            pictures.save_png(pictures.grid(x[i : i + 1], pad=0), file, {**about, "item": str(i)})
+        commit.write_atomic(file, its.write(space, x[i : i + 1], {**about, "item": str(i)}))
     return files
-
-
-def npz(space: Space, **arrays: Tensor) -> bytes:
-    """A file of arrays, and the space that x is in: so that it can be opened as data, whatever its levels."""
-    buffer, kept = io.BytesIO(), {name: array.numpy() for name, array in arrays.items()}
-    kept["space"] = np.array(json.dumps(configs.to_json(space)))
-    np.savez_compressed(buffer, **kept)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def stored(space: Space, x: Tensor) -> Tensor:
-    """Levels as the smallest of uint8 and int32 that holds them; else x as it is."""
-    if isinstance(space, Leveled):
-        return space.nearest(x).to(torch.uint8 if space.levels <= 256 else torch.int32)
-    return x

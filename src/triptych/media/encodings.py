@@ -3,6 +3,8 @@
 import codecs
 from collections.abc import Iterator
 
+from triptych.media.work import BadFile
+
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark its own begins with
@@ -13,7 +15,7 @@ MARKS = (
 """Byte order marks."""
 
 
-class BadText(ValueError):
+class BadText(BadFile):
     """Bytes that are no text we can read; the message says why and what would help."""
 
 

@@ -1,0 +1,82 @@
+"""Pictures as elements of `Images`: how a file is read, by a small config that is saved with what was made of it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from triptych.core import Images, config
+from triptych.media import pictures
+from triptych.media.images import FORMATS, SUFFIXES, Decoded, decode, decode_index, fit_array, fit_index
+from triptych.media.medium import Medium, quiet, surveyed
+from triptych.media.photo import Photo
+from triptych.media.work import BadFile, Work
+
+
+@config
+class Reading:
+    """How a file becomes an element of a column."""
+
+    kind: Literal["picture", "index"] = "picture"
+    """ "index": a label map; the index of a palette, or the grey level, is the number of a class (255: of none)."""
+    size: tuple[int, int] | None = None
+    """Height and width that it is brought to; label maps without mixing their classes."""
+    channels: int | None = None
+
+    def __call__(self, data: bytes) -> Decoded:
+        """uint8 [channels, height, width]; one channel of a label map. Raises BadImage."""
+        if self.kind == "index":
+            return decode_index(data, self.size)
+        return decode(data, self.size, self.channels)
+
+    def fit(self, pixels: np.ndarray) -> np.ndarray:
+        """The same of pictures that are decoded already, uint8 [n, channels, height, width]."""
+        if self.kind == "index":
+            return fit_index(pixels, self.size)
+        return fit_array(pixels, self.size, self.channels)
+
+
+class ImageMedium(Medium[Images]):
+    """Each file is a picture, cropped to the middle and resized to the space."""
+
+    name: ClassVar[str] = "image"
+    formats: ClassVar[tuple[str, ...]] = FORMATS
+    suffixes: ClassVar[frozenset[str]] = SUFFIXES
+    ending: ClassVar[str] = ".png"
+    pixelated: ClassVar[bool] = True
+    work: ClassVar[type[Work]] = Photo
+
+    def survey(self, files: Iterable[bytes]) -> Images:
+        """The least height and width; grey, if all are."""
+        shapes, failed = list[tuple[int, ...]](), list[str]()
+        for data in files:
+            try:
+                shapes.append(Reading()(data).pixels.shape)
+            except BadFile as e:
+                failed.append(str(e))
+        surveyed(failed, bool(shapes))
+        channels, heights, widths = zip(*shapes, strict=True)
+        return Images(max(channels), min(heights), min(widths))
+
+    def read(self, space: Images, data: bytes, say: Callable[[str], object] = quiet) -> np.ndarray:
+        """uint8 [channels, height, width]: levels of 256, or of two, cut at one half."""
+        found = Reading(size=(space.height, space.width), channels=space.channels)(data)
+        pixels = found.pixels
+        if found.note:
+            say(found.note)
+        if space.levels == 256:
+            return pixels
+        kind = np.uint8 if space.levels <= 256 else np.int32
+        return np.rint(pixels.astype(np.float64) * ((space.levels - 1) / 255)).astype(kind)
+
+    def write(self, space: Images, x: Tensor, about: Mapping[str, str] | None = None) -> bytes:
+        return pictures.png(pictures.grid(x, pad=0), about)
+
+    def sheet(self, space: Images, x: Tensor) -> Image.Image:
+        return pictures.grid(x.cpu(), scale=2 if x.shape[-1] <= 64 else 1)
+
+    def opens(self, space: Images) -> dict[str, Any]:
+        size: dict[str, Any] = {"size": (space.height, space.width)}
+        return size | ({"channels": space.channels} if space.channels in (1, 3) else {})
