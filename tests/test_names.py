@@ -269,6 +269,6 @@ def test_memory_that_runs_out_while_packing_says_what_helps(tmp_path: Path, monk
     def full(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("triptych.data.columns.decode", full)
+    monkeypatch.setattr("triptych.media.reading.decode", full)
     with pytest.raises(ResourceError, match=r"memory ran out while a was packed.*size="):
         data(shaded(tmp_path / "a", cat=0, dog=100))
