@@ -326,7 +326,8 @@ def test_maps_that_are_none_drop_their_row(mapped) -> None:
     assert sorted(got["x"][:, 0, 0, 0].tolist()) == [0, 1, 3]
     assert got["map"][got["x"][:, 0, 0, 0] == 3][0].argmax(0).tolist() == np.eye(SIDE).astype(int).tolist()
     assert [str(p) for p in data.problems] == [
-        "map/2.png: a label map is a palette or a grey picture of up to 8 bits, and this is RGB; its row is left out"
+        "map/2.png: a label map is a palette or a grey picture of up to 8 bits, and this is RGB; a classes.csv beside "
+        "the data says what its colours mean; its row is left out"
     ]
 
 

@@ -629,3 +629,10 @@ def test_pillow_warnings_do_not_leak(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(data(tmp_path)) == 1
+
+
+def test_an_array_of_colors_last_is_served_without_any_options() -> None:
+    x = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
+    found = data(x, split="all")
+    assert found.x == Images(3, 4, 6) and found.pack.fingerprint
+    assert torch.equal(found.stored, torch.from_numpy(x).permute(0, 3, 1, 2))

@@ -79,6 +79,9 @@ def train(
         typer.Option("--on-collapse", help="Where a GAN stops learning: say so, stop, or go back to a checkpoint."),
     ] = "warn",
     by: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="What to train for a task.")] = None,
+    direction: Annotated[
+        Literal["AtoB", "BtoA"] | None, typer.Option(help="For translation: which of a pair is made of the other.")
+    ] = None,
     *,
     opening: Any,
     as_json: Json = False,
@@ -87,7 +90,7 @@ def train(
     from triptych.data import data as open_data
     from triptych.io.outputs import check_apart
     from triptych.models import find_preset
-    from triptych.tasks.task import posed
+    from triptych.tasks.task import Says, posed
     from triptych.verbs import posing
     from triptych.verbs import train as verb
     from triptych.verbs.opening import resumed
@@ -108,14 +111,20 @@ def train(
         if source is not None:
             check_apart(out, source)
     verb.setup_ranks()
-    plan = posing.choose(model, by, settings or [], held)
+    settings = [*(settings or []), *([f"direction={direction}"] if direction else [])]
+    plan = posing.choose(model, by, settings, held)
     model, settings = plan.model, plan.assignments
     preset = find_preset(model)[1]
     usual = preset.data if preset else {}
     before = known.opened if known and source is None else {"source": source, **usual, **posing.opening(plan)}
     heard = chosen({"sound": sound_for(model, settings or [], held)})
+    if "crop" in opening and "size" not in opening:
+        before = {**before, "size": None}
     found: Any = open_data(**{**before, **heard, **opening})
     found = found if plan.task is None else posed(found, plan.task)
+    if plan.task is not None and isinstance(found.task, Says):
+        for line in found.task.said(found.data):
+            output.note(line)
     given = {
         "steps": steps,
         "batch": batch,

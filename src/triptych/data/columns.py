@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from triptych.core import Data, Images, Noise, Space, config
+from triptych.media.maps import ClassTable, Color, table_of
 from triptych.media.reading import Reading
-
-NO_CLASS = 255
-"""In a label map: of no class, or nobody cares of which."""
 
 
 @config
@@ -23,8 +21,15 @@ class Column:
     """As it is served. A label map has a channel for each class, 1 where the pixel is of that class and else -1.
     Where pictures keep their own sizes, the least height and the least width of them."""
     reading: Reading = Reading()
-    colors: tuple[tuple[int, int, int], ...] = ()
+    colors: tuple[Color, ...] = ()
     """What a label map's classes are shown in, if its files say so."""
+
+    @property
+    def table(self) -> ClassTable | None:
+        """What the classes of a label map are; None of pictures."""
+        if self.reading.kind != "index":
+            return None
+        return self.reading.table or table_of(self.space.channels, self.colors)
 
     @property
     def channels(self) -> int:

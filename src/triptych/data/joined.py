@@ -15,7 +15,7 @@ from triptych.data.pairs import NAME, TAKEN, declared, declares, siblings, unpai
 from triptych.data.rows import read_rows
 from triptych.data.sink import CHUNK, Content, Options, Sink
 
-VERSION = 1
+VERSION = 2
 """Changes when the same source would be read into other columns."""
 
 

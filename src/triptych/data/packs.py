@@ -197,7 +197,7 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
     else:
         for file, (kept, array) in large.items():
             assert array is not None
-            files[file] = stamp(kept.header(kept.n), array.data)
+            files[file] = stamp(kept.header(kept.n), np.ascontiguousarray(array).data)
     ends = np.cumsum([0, *content.splits.values()]).tolist()
     meta = Meta(
         format=FORMAT,

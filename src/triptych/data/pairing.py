@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Int
 from torch import Tensor
@@ -33,6 +33,7 @@ class Unpaired:
     Row i has the i-th x and any row of the other, drawn anew whenever it is served.
     """
 
+    paired: ClassVar[bool] = False
     a: Any
     """The column A: what is translated."""
     b: Any

@@ -9,18 +9,23 @@ from typing import Any
 import numpy as np
 
 from triptych.core import DataError, Images, UsageError
-from triptych.data.columns import NO_CLASS, Column, label_map, scale_of
+from triptych.data.columns import Column, label_map, scale_of
 from triptych.data.files import Problem, Tree, shown
 from triptych.data.folders import IMAGES, MEMORY, Item, arrange, content_of, described, load_all
 from triptych.data.pairs import Declared
 from triptych.data.sink import CHUNK, Content, Sink
-from triptych.media.images import BadImage, Decoded, palette_of
+from triptych.media.images import BadImage, Decoded, decode, decode_grey_index, palette_of
+from triptych.media.maps import NO_CLASS, BadTable, ClassTable, Color, code_of, read_classes
 from triptych.media.reading import Reading
 
 MAPS = frozenset(
     "label labels map maps mask masks annotation annotations segmentation segmentations classes index".split()
 )
 """Columns that are label maps where their files are palette pictures."""
+CLASSES = "classes.csv"
+"""The table of a source's classes, at its top."""
+MOST_COLORS = 64
+"""Of label maps that no table speaks of."""
 OUT = "its row is left out"
 
 
@@ -68,12 +73,14 @@ def read_rows(tree: Tree, said: Declared, sink: Sink, index: str | None = None) 
     found.problems[:] = [*(p for p in found.problems if p.file not in named), *said.problems]
     called = said.called
     names = sorted(said.names, key=lambda name: name != said.x)  # x first
-    colors, decided = label_maps(tree, said, found.items[0].file, index)
+    table = class_table(tree)
+    found.notes[:] = [note for note in found.notes if table is None or not note.startswith(f"{CLASSES}: ")]
+    maps, decided = label_maps(tree, said, found.items, index, table)
     found.notes.extend(decided)
     options = sink.options
     readings = {
-        name: Reading(kind="index", size=options.size)
-        if name in colors
+        name: replace(maps[name].reading, size=options.size)
+        if name in maps
         else Reading(size=options.size, channels=options.channels)
         for name in names
     }
@@ -91,36 +98,94 @@ def read_rows(tree: Tree, said: Declared, sink: Sink, index: str | None = None) 
     for name in names[1:]:
         space = sink.column(called[name]).space()
         assert isinstance(space, Images)
-        if name in colors:
-            space = label_map(space, gather.most[name] + 1)
-        content.columns[called[name]] = Column(space=space, reading=readings[name], colors=colors.get(name, ()))
+        if name in maps:
+            space = label_map(space, len(readings[name].names) or gather.most[name] + 1)
+        colors = maps[name].colors if name in maps else ()
+        content.columns[called[name]] = Column(space=space, reading=readings[name], colors=colors)
     return content
 
 
+def class_table(tree: Tree) -> ClassTable | None:
+    """What a source says of the classes of its label maps. Raises DataError for a table that cannot be used."""
+    if CLASSES not in tree.files:
+        return None
+    content = content_of(tree, CLASSES)
+    try:
+        return read_classes(content if isinstance(content, str) else content.decode("utf-8-sig"))
+    except (BadTable, UnicodeDecodeError) as e:
+        raise DataError(f"{tree.name}/{CLASSES}: {e}") from e
+
+
+@dataclass(frozen=True)
+class Map:
+    """How a column of label maps is read."""
+
+    reading: Reading
+    colors: tuple[Color, ...]
+
+
 def label_maps(
-    tree: Tree, said: Declared, first: str, index: str | None
-) -> tuple[dict[str, tuple[tuple[int, int, int], ...]], list[str]]:
-    """The columns that are label maps, with their colors, and what to say of that."""
+    tree: Tree, said: Declared, items: list[Item], index: str | None, table: ClassTable | None
+) -> tuple[dict[str, Map], list[str]]:
+    """The columns that are label maps, how they are read, and what to say of that."""
     asked = None if index is None else [word.strip() for word in index.split(",") if word.strip()]
     others = {name: k for k, name in enumerate(said.names) if name != said.x}
     if unknown := [word for word in asked or () if word not in others or said.halves]:
         raise UsageError(f"index={index}: {unknown[0]} is no column beside x: there are {', '.join(others)}")
-    out, notes = dict[str, tuple[tuple[int, int, int], ...]](), list[str]()
+    out, notes = dict[str, Map](), list[str]()
     for name, k in others.items():
         if said.halves or (name.lower() not in MAPS if asked is None else name not in asked):
             continue
-        content = content_of(tree, first if k == 0 else said.rows[first][k - 1])
+        files = [item.file if k == 0 else said.rows[item.file][k - 1] for item in items]
+        content = content_of(tree, files[0])
         try:
             colors = None if isinstance(content, str) else palette_of(content)
         except BadImage:  # it is said when it is decoded
             colors = None
-        if asked is not None:
-            out[name] = colors or ()
-        elif colors is not None:
-            out[name] = colors
-            reason = "its name says so and its files have palettes"
-            notes.append(f'{name} is read as label maps, as {reason}; index="" reads colours')
+        if table is not None:
+            out[name] = Map(Reading(kind="index", names=table.names, colors=table.colors), table.colors)
+            notes.append(f"{name} is read as label maps of the {len(table)} classes of {CLASSES}")
+        elif asked is not None and colors is None and not isinstance(content, str) and is_colored(content):
+            known = colors_of(tree, name, files)
+            out[name] = Map(Reading(kind="index", names=known.names, colors=known.colors), known.colors)
+            notes.append(f"{name} is read as label maps: a class for each of its {len(known)} colours ({known})")
+        elif asked is not None or colors is not None:
+            out[name] = Map(Reading(kind="index"), colors or ())
+            if asked is None:
+                reason = "its name says so and its files have palettes"
+                notes.append(f'{name} is read as label maps, as {reason}; index="" reads colours')
     return out, notes
+
+
+def is_colored(content: bytes) -> bool:
+    """Whether a label map has colours, not numbers."""
+    try:
+        image, levels = decode_grey_index(content)
+    except BadImage:  # it is said when it is decoded
+        return False
+    return levels is None and image.mode != "P"
+
+
+def colors_of(tree: Tree, name: str, files: list[str]) -> ClassTable:
+    """A class for each colour of a column's pictures. Raises DataError, naming the file, where they are too many."""
+    found = set[int]()
+    for file in files:
+        content = content_of(tree, file)
+        try:
+            pixels = None if isinstance(content, str) else decode(content, channels=3).pixels
+        except BadImage:  # it is said when it is decoded
+            pixels = None
+        if pixels is None:
+            continue
+        found |= set(np.unique(pixels.reshape(3, -1).T.astype(np.int64) @ [65536, 256, 1]).tolist())
+        if len(found) > MOST_COLORS:
+            raise DataError(
+                f"{tree.name}: the label maps of {name} have more than {MOST_COLORS} colours by {shown(file)}: JPEG "
+                f"makes such, and smoothed edges; save maps as PNG, or say in {CLASSES} (index,name,red,green,blue) "
+                "what their colours mean"
+            )
+    colors = tuple((code >> 16, code >> 8 & 255, code & 255) for code in sorted(found))
+    return ClassTable(tuple(f"#{code_of(color):06x}" for color in colors), colors)
 
 
 def grey_if_grey(pixels: np.ndarray) -> np.ndarray:
@@ -148,7 +213,7 @@ class Gather:
                 continue
             files = dict(zip(self.said.names, (item.file, *self.said.rows[item.file]), strict=True))
             for name in self.names:
-                read = readings[name] if readings[name].kind == "picture" else Reading(kind="index")
+                read = readings[name] if readings[name].kind == "picture" else replace(readings[name], size=None)
                 yield (item, name, files[name]), files[name], lambda data, read=read: [read(data)]  # type: ignore[misc]
 
     def split(self, data: bytes, readings: dict[str, Reading]) -> list[Decoded]:

@@ -61,6 +61,17 @@ def pieces(
     yield from cut(faded(model, padded, size, overlap, ratio, seed), height * ratio, width * ratio)
 
 
+def whole(
+    model: Generative[Any], grid: Float[Tensor, "1 c h w"], *, seed: int, tile: int | None = None
+) -> Float[Tensor, "channels height width"]:
+    """x of a whole picture, put together. Raises as `pieces`."""
+    ratio = ratio_of(model)
+    out = torch.empty(model.config.x.channels, grid.shape[-2] * ratio, grid.shape[-1] * ratio)
+    for top, left, x in pieces(model, grid, seed=seed, tile=tile):
+        out[:, top : top + x.shape[1], left : left + x.shape[2]] = x
+    return out
+
+
 def exact(model: AnySize[Any], grid: Tensor, side: int, margin: int, seed: int) -> Iterator[Piece]:
     """Tiles with a margin all around that is cut off again; at the picture's border the model sees its border."""
     height, width = grid.shape[-2:]

@@ -56,20 +56,16 @@ def decode(data: bytes, size: tuple[int, int] | None = None, channels: int | Non
     return Decoded(np.ascontiguousarray(array), "animated: only its first frame is taken" if animated else None)
 
 
-def decode_index(data: bytes, size: tuple[int, int] | None = None) -> Decoded:
-    """Decodes a label map: the indices of a palette picture, or the levels of a grey one of up to 8 bits, as they are.
-
-    uint8 [1, height, width], brought to `size` (height, width) as `fit_index` does. Raises BadImage.
-    """
+def decode_grey_index(data: bytes) -> tuple[Image.Image, np.ndarray | None]:
+    """A picture, upright, and the levels of a grey one of up to 8 bits as its file has them. Raises BadImage."""
     with open_picture(data) as image:
         image.load()
-        if image.mode not in ("P", "L", "1"):
-            raise BadImage(f"a label map is a palette or a grey picture of up to 8 bits, and this is {image.mode}")
+        upright = ImageOps.exif_transpose(image)
         deep = data[24] if image.format == "PNG" and image.mode == "L" else 8
-        array = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint8)
-    if deep in (2, 4):
-        array = array // (255 // (2**deep - 1))  # Pillow has spread the levels over 8 bits
-    return Decoded(fit_index(array[None, None], size)[0], None)
+    if upright.mode not in ("L", "1"):
+        return upright, None
+    levels = np.asarray(upright).astype(np.uint8)
+    return upright, levels // (255 // (2**deep - 1)) if deep in (2, 4) else levels  # Pillow spreads them over 8 bits
 
 
 def palette_of(data: bytes) -> tuple[tuple[int, int, int], ...] | None:

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from triptych.core.reading import read_file
 from triptych.errors import UsageError
-from triptych.media.images import BITS_PER_SAMPLE, SUFFIXES, BadImage, grey_or_rgb, open_picture
+from triptych.media.images import BITS_PER_SAMPLE, SUFFIXES, BadImage, decode_grey_index, grey_or_rgb, open_picture
+from triptych.media.maps import ClassTable, read_map
 from triptych.media.work import Work
 
 ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -44,6 +45,20 @@ class Photo(Work):
     """The ICC profile that says what the colors mean."""
     name: str = "the picture"
     """What to call it in messages."""
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "channels height width"]) -> "Photo":
+        """A picture of 8 bits of values in [-1, 1]: one channel or three."""
+        levels = ((x.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0)
+        return cls(levels.numpy().astype(np.uint8))
+
+    def opaque(self) -> "Photo":
+        """What is transparent shows white, as in training."""
+        if self.alpha is None:
+            return self
+        share = self.alpha[..., None].astype(np.float64) / self.top
+        pixels = np.rint(self.pixels * share + self.top * (1 - share)).astype(self.pixels.dtype)
+        return replace(self, pixels=pixels, alpha=None)
 
     @property
     def height(self) -> int:
@@ -139,6 +154,27 @@ def read_photo(source: "Path | str | bytes | Image.Image | np.ndarray") -> Photo
         data = source if isinstance(source, bytes) else read_file(Path(source))
         with open_picture(data) as image:
             return of_deep_color(data, image, name) or of_image(image, image, name)
+    except BadImage as e:
+        raise UsageError(f"{name}: {e}") from e
+    except OSError as e:
+        raise UsageError(f"{name} cannot be read: {e.strerror or e}") from e
+
+
+def read_index(source: "Path | str | bytes | Image.Image | np.ndarray", table: ClassTable) -> np.ndarray:
+    """A label map, uint8 [height, width], from what `read_photo` takes; an array of classes is [height, width].
+
+    Raises UsageError naming the file, and what is wrong with it or its classes.
+    """
+    name = "the map" if isinstance(source, bytes | Image.Image | np.ndarray) else str(source)
+    try:
+        if isinstance(source, np.ndarray):
+            if source.dtype != np.uint8 or source.ndim not in (2, 3) or source.shape[2:] not in ((), (1,), (3,)):
+                takes = "uint8 [height, width] of classes, or [height, width, 3] of their colours"
+                raise BadImage(f"a map is an array {takes}; this one is {source.dtype} {list(source.shape)}")
+            source = Image.fromarray(source[..., 0] if source.shape[2:] == (1,) else source)
+        if isinstance(source, Image.Image):
+            return read_map(source, np.asarray(source) if source.mode == "L" else None, table)
+        return read_map(*decode_grey_index(source if isinstance(source, bytes) else read_file(Path(source))), table)
     except BadImage as e:
         raise UsageError(f"{name}: {e}") from e
     except OSError as e:

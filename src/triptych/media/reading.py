@@ -1,6 +1,7 @@
 """Pictures as elements of `Images`: how a file is read, by a small config that is saved with what was made of it."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from triptych.core import Images, config
 from triptych.media import pictures
-from triptych.media.images import FORMATS, SUFFIXES, Decoded, decode, decode_index, fit_array, fit_index
+from triptych.media.images import FORMATS, SUFFIXES, Decoded, decode, decode_grey_index, fit_array, fit_index
+from triptych.media.maps import ClassTable, Color, read_map
 from triptych.media.medium import Medium, quiet, surveyed
 from triptych.media.photo import Photo
 from triptych.media.work import BadFile, Work
@@ -20,15 +22,24 @@ class Reading:
     """How a file becomes an element of a column."""
 
     kind: Literal["picture", "index"] = "picture"
-    """ "index": a label map; the index of a palette, or the grey level, is the number of a class (255: of none)."""
+    """ "index": a label map; the index of a palette, or the grey level, is the number of a class (255: of none), or its
+    colour is a class's."""
     size: tuple[int, int] | None = None
     """Height and width that it is brought to; label maps without mixing their classes."""
     channels: int | None = None
+    names: tuple[str, ...] = field(default=(), repr=False)
+    """Of a label map's classes, where a table says what there are; others are refused."""
+    colors: tuple[Color, ...] = field(default=(), repr=False)
+
+    @property
+    def table(self) -> ClassTable | None:
+        return ClassTable(self.names, self.colors) if self.names else None
 
     def __call__(self, data: bytes) -> Decoded:
         """uint8 [channels, height, width]; one channel of a label map. Raises BadImage."""
         if self.kind == "index":
-            return decode_index(data, self.size)
+            index = read_map(*decode_grey_index(data), self.table)
+            return Decoded(fit_index(index[None, None], self.size)[0], None)
         return decode(data, self.size, self.channels)
 
     def fit(self, pixels: np.ndarray) -> np.ndarray:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 TASKS = {
     "super-resolution": ("super_resolution.SuperResolution", "a small picture, larger and sharp"),
     "inpainting": ("inpainting.Inpainting", "a picture with a hole, filled"),
+    "translation": ("translation.Translation", "a picture, as the one that it is paired with"),
+    "map-to-photo": ("map_to_photo.MapToPhoto", "a map of classes, as photographs"),
+    "edges": ("edges.Edges", "a drawing of outlines, as a picture"),
 }
 """Name -> where it is, and what it does."""
 

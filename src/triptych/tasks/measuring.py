@@ -11,7 +11,7 @@ from triptych.core import Generative, Given, ItemNoise, Picture, UsageError
 from triptych.data import Crops
 from triptych.inference import tiling
 from triptych.metrics import Measurement
-from triptych.tasks.task import Posed
+from triptych.tasks.task import Learns, Posed
 
 BATCH = 50
 """Answers at a time."""
@@ -32,23 +32,26 @@ def against_truth(
     n = min(len(test), ITEMS if limit is None else limit)
     truths: list[Tensor] = []
     givens: list[Given] = []
-    answers: dict[str, list[Tensor]] = {name: [] for name in ("", *test.task.baselines())}
+    rivals = dict(test.task.baselines())
+    if isinstance(test.task, Learns):
+        rivals |= test.task.rivals(test.training_part())
+    answers: dict[str, list[Tensor]] = {name: [] for name in ("", *rivals)}
     for rows in torch.split(torch.arange(n) * len(test) // n, BATCH):
         batch = test.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))
         first = len(truths) * BATCH
         answers[""].append(model.sample(len(rows), batch.given, seed=seed, first=first).cpu())
         given = batch.given.to("cpu")
-        for name, fill in test.task.baselines().items():
+        for name, fill in rivals.items():
             answers[name].append(fill(given, test.x))
         truths.append(batch.x.cpu())
         givens.append(given)
     given, truth = joined(givens), torch.cat(truths)
-    own, *rivals = (
+    own, *others = (
         {m.name: m for m in test.task.measure(torch.cat(parts), truth, given)} for parts in answers.values()
     )
     names = list(answers)[1:]
     return tuple(
-        replace(m, baselines={name: rival[m.name].value for name, rival in zip(names, rivals, strict=True)})
+        replace(m, baselines={name: rival[m.name].value for name, rival in zip(names, others, strict=True)})
         for m in own.values()
     )
 

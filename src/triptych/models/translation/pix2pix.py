@@ -20,6 +20,7 @@ The model is a function of c: it shows one of the x that are possible, and alway
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -104,7 +105,7 @@ class Pix2Pix(AnySize[Picture]):
 
     def draw(self, noise: Noise, given: Picture) -> Float[Tensor, "n c h w"]:
         """By the generator in training, by its average otherwise."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         return torch.tanh(net(given.grid))
 
     def discriminator_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
@@ -155,6 +156,18 @@ QUICK = Pix2PixConfig(
 
 PRESETS = {
     "pix2pix-64": Preset(config=QUICK, steps=2400, batch=16, expect="Not trained by us yet."),
+    "pix2pix-32": Preset(
+        config=replace(
+            QUICK,
+            x=Images(1, 32, 32),
+            given=Images(1, 32, 32, levels=2),
+            depth=3,
+            halvings=1,
+        ),
+        steps=3000,
+        batch=16,
+        expect="Not trained by us yet.",
+    ),
     "pix2pix-paper": Preset(
         config=Pix2PixConfig(
             depth=8,

@@ -101,7 +101,7 @@ class SPADE(AnySize[Picture]):
 
     def draw(self, noise: Noise, given: Picture) -> Float[Tensor, "n c h w"]:
         """By the generator in training, by its average otherwise."""
-        net = self.generator if self.training else self.average.module
+        net = self.average.unless_training(self.generator)
         return net(given.grid)
 
     def judged(self, batch: Batch[Picture], made: Tensor) -> tuple[list[Judged], list[Judged]]:
