@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from triptych.core import Data, Generative, Given, Images, ItemNoise, Noise, Picture, Space, UsageError, config, mix
-from triptych.core.spaces import listed
+from triptych.core.classes import listed
 from triptych.inference import tiling
 from triptych.media.maps import NO_CLASS, ClassTable, Color, table_of
 from triptych.media.photo import Photo, read_index, read_photo
