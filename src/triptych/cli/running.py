@@ -48,9 +48,17 @@ def train(
     batch: Annotated[int | None, typer.Option(min=1, help="Examples a step; default: the preset's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Decides every random draw; default 0.")] = None,
     device: Device = "auto",
-    precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Default fp32.")] = None,
+    precision: Annotated[
+        Literal["fp32", "tf32", "bf16"] | None, typer.Option(help="Default fp32; tf32 is for GPUs.")
+    ] = None,
     channels_last: Annotated[
         bool | None, typer.Option("--channels-last/--channels-first", help="Faster convolutions on most machines.")
+    ] = None,
+    repeatable: Annotated[
+        bool | None,
+        typer.Option(
+            "--repeatable/--not-repeatable", help="Kernels of a GPU that give the same bits every time (the default)."
+        ),
     ] = None,
     accumulate: Annotated[
         int | None, typer.Option(min=1, help="Parts to work on each batch in: for batches that memory does not hold.")
@@ -131,6 +139,7 @@ def train(
         "seed": seed,
         "precision": precision,
         "channels_last": channels_last,
+        "repeatable": repeatable,
         "accumulate": accumulate,
         "augment": augment.split(",") if augment else None,
     }

@@ -3,14 +3,14 @@
 from triptych.core.asking import asked, learned, learning
 from triptych.core.classes import Labels, PartialLabels
 from triptych.core.config import Count, Doublings, Fraction, NonNegative, Positive, config
-from triptych.core.data import Data
+from triptych.core.data import Data, sent
 from triptych.core.divisible import check_multiple, check_sides
 from triptych.core.game import Adam, Clock, Loss, Player, Preset, RMSProp, Stage
 from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer, Vector
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
 from triptych.core.model import AnySize, Autoregressive, Decoding, Generative, HasLikelihood, Truncatable, evaluating
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
-from triptych.core.precision import full, precisely
+from triptych.core.precision import full, precisely, products
 from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, inverse_cdf, levels_of, prefix
 from triptych.core.space import Leveled, Space
 from triptych.core.spaces import AnySpace, Audio, Images, Points, Tokens, Video, Voxels
@@ -97,4 +97,6 @@ __all__ = [
     "mix",
     "precisely",
     "prefix",
+    "products",
+    "sent",
 ]

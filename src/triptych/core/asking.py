@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from triptych.core.game import Loss
 from triptych.core.given import Given
 from triptych.core.likelihood import Likelihood
+from triptych.core.precision import products
 from triptych.core.space import Leveled
 
 P = ParamSpec("P")
@@ -95,7 +96,8 @@ def asked(method: Callable[P, R]) -> Callable[P, R]:
             return method(*args, **kwargs)
         dtype = model.precision
         parts = [in_precision(a, dtype) for a in args[1:]]
-        with still(model) if any(m.training for m in model.modules()) else nullcontext():
+        quiet = still(model) if any(m.training for m in model.modules()) else nullcontext()
+        with quiet, products("fp32", model.device):
             if method.__name__ in LIKELIHOODS and parts and isinstance(parts[0], Tensor) and not len(parts[0]):
                 return of_none(question, model, parts, kwargs)
             return question(model, *parts, **kwargs)

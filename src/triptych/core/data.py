@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from triptych.core.given import Batch
@@ -36,3 +37,8 @@ class Data(Protocol):
 
         `noise` serves random preprocessing (binarization, flips) and goes along in the batch.
         """
+
+
+def sent(t: Tensor, device: torch.device) -> Tensor:
+    """t, of the CPU, on a device. To a GPU it goes from memory that stays in its place, and nobody waits for it."""
+    return t.pin_memory().to(device, non_blocking=True) if device.type == "cuda" and t.numel() else t.to(device)

@@ -15,7 +15,7 @@ from triptych.core.game import Stage
 from triptych.core.given import G, Given, Picture
 from triptych.core.likelihood import Likelihood
 from triptych.core.noise import ItemNoise, Noise
-from triptych.core.precision import HALVES
+from triptych.core.precision import HALVES, products
 from triptych.core.sampling import FAITHFUL, Sampling, raster
 from triptych.core.spaces import Images
 from triptych.errors import UsageError
@@ -256,8 +256,11 @@ class Decoding(Generative[G]):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every submodule gets back the mode it had, and torch its random state."""
-    with still(model), torch.random.fork_rng():
+    """Evaluation mode for a while, in float32 that is float32; every submodule gets back the mode it had, and torch its
+    random state."""
+    device = next((w.device for w in model.parameters()), torch.device("cpu"))
+    drawing = [device] if device.type == "cuda" else []  # of other GPUs, nothing is asked
+    with still(model), products("fp32", device), torch.random.fork_rng(devices=drawing):
         yield
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from triptych.core import Batch, DataError, Images, ItemNoise, Noise, Space, UsageError
+from triptych.core import Batch, DataError, Images, ItemNoise, Noise, Space, UsageError, sent
 from triptych.data.columns import Column, Gathered, scale_of
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack, in_proportion
@@ -125,16 +125,18 @@ class Crops:
     def fetch(self, rows: Int[Tensor, " batch"], noise: Noise) -> Batch[None]:
         """The crops numbered `rows`, float32 [n, channels, size, size] in [-1, 1], on the device of `noise`."""
         x = self.cut(self.places(rows, noise), None)
-        return Batch(self.x.from_index(x.to(noise.device)), None, noise)
+        return Batch(self.x.from_index(sent(x, noise.device)), None, noise)
 
     def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> Gathered:
         """Every column of the crops numbered `rows`, of the same places, float32 in [-1, 1]."""
         places = self.places(rows, noise)
         makers: dict[str, Callable[[], Tensor]] = {
-            "x": lambda: self.x.from_index(self.cut(places, None).to(noise.device))
+            "x": lambda: self.x.from_index(sent(self.cut(places, None), noise.device))
         }
         for name, stored in self.pack.columns.items():
-            makers[name] = partial(lambda one, c: c.served(self.cut(places, one).to(noise.device)), name, stored.column)
+            makers[name] = partial(
+                lambda one, c: c.served(sent(self.cut(places, one), noise.device)), name, stored.column
+            )
         return Gathered(makers)
 
     def places(self, rows: Int[Tensor, " batch"], noise: Noise) -> list[tuple[int, int, int]]:

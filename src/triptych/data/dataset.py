@@ -26,6 +26,7 @@ from triptych.core import (
     Tokens,
     UsageError,
     mix,
+    sent,
 )
 from triptych.data.columns import Column, Gathered
 from triptych.data.controlled import Mixture
@@ -231,12 +232,12 @@ class Dataset:
         numbers, device = self.locate(rows), noise.device
 
         def taken(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array).index_select(0, numbers).to(device)
+            return sent(torch.from_numpy(array).index_select(0, numbers), device)
 
         x = self.fetch(rows, noise).x
         makers: dict[str, Callable[[], Tensor]] = {"x": lambda: x}
         if self.pack.y is not None:
-            makers["label"] = lambda: self.classes_of(numbers).to(device)
+            makers["label"] = lambda: sent(self.classes_of(numbers), device)
         if (tokens := self.pack.tokens) is not None:
             makers["caption"] = lambda: taken(tokens).long()
         for name, stored in self.pack.columns.items():
@@ -298,13 +299,13 @@ class Dataset:
         numbers, device = self.locate(rows), noise.device
         if self.windows:
             places = numbers[:, None] + torch.arange(self.windows.length)
-            return Batch(torch.from_numpy(self.pack.x)[places, 0].to(device).long(), None, noise)
-        k = self.levels(numbers).to(device)
+            return Batch(sent(torch.from_numpy(self.pack.x)[places, 0], device).long(), None, noise)
+        k = sent(self.levels(numbers), device)
         given: Label | PartialLabel | Text | None = None
         if self.serves == "caption" and self.pack.tokens is not None:
-            given = Text(torch.from_numpy(self.pack.tokens).index_select(0, numbers).to(device).long())
+            given = Text(sent(torch.from_numpy(self.pack.tokens).index_select(0, numbers), device).long())
         elif self.pack.y is not None:
-            y = self.classes_of(numbers).to(device)
+            y = sent(self.classes_of(numbers), device)
             given = PartialLabel(y) if isinstance(self.given, PartialLabels) else Label(y)
         space = self.x
         if self.dynamic:

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triptych.core import Label, inverse_cdf
-from triptych.nn.transformer import Transformer, rotations
+from triptych.core import FAITHFUL, UNKNOWN, Label
+from triptych.nn.transformer import Transformer, rotations, write
 
 
 class CodePrior(nn.Module):
@@ -74,10 +74,11 @@ class CodePrior(nn.Module):
         context: Float[Tensor, "n places width"] | None = None,
     ) -> Int[Tensor, "n rows columns"]:
         """A grid for each row of uniform numbers, one code after the other, by the transformer's key-value cache."""
-        caches, h = self.transformer.caches(len(u)), self.begin(len(u), given)
-        codes = []
-        for beside, here in zip(self.beside(context).unbind(1), u.flatten(1).unbind(1), strict=True):
-            logits = self.out(self.transformer(h + beside[:, None], caches)[:, -1])
-            codes.append(inverse_cdf(logits, here))
-            h = self.code(codes[-1][:, None])
-        return torch.stack(codes, 1).view(u.shape)
+        u, shape, beside = u.flatten(1), u.shape, self.beside(context)
+
+        def read(code: Tensor, place: Tensor) -> Tensor:
+            out: Tensor = self.code(code) + beside.index_select(1, place)
+            return out
+
+        h, code = self.begin(len(u), given) + beside[:, :1], torch.full_like(u, UNKNOWN, dtype=torch.long)
+        return write(self.transformer, h, code, u, FAITHFUL, self.out, read).view(shape)

@@ -27,16 +27,27 @@ class EMA(nn.Module, Generic[M]):
         self.decay = decay
         self.module = copy.deepcopy(module).requires_grad_(False)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.read: tuple[Tensor, int, int] | None = None
+        """`updates` as it was last read, its version then, and what it held: to read it again would be to wait for a
+        GPU."""
+
+    def count(self) -> int:
+        """What `updates` holds."""
+        if self.read is None or self.read[0] is not self.updates or self.read[1] != self.updates._version:
+            self.read = self.updates, self.updates._version, int(self.updates)
+        return self.read[2]
 
     @torch.no_grad()
     def update(self, module: M) -> None:
         """Moves toward the weights of `module`; its buffers (batch statistics) are copied."""
-        t = int(self.updates)
+        t = self.count()
         d = min(self.decay, (1 + t) / (10 + t))
         torch._foreach_lerp_(list(self.module.parameters()), list(module.parameters()), 1 - d)
-        for mine, theirs in zip(self.module.buffers(), module.buffers(), strict=True):
-            mine.copy_(theirs)
+        mine, theirs = list(self.module.buffers()), list(module.buffers())
+        if mine:
+            torch._foreach_copy_(mine, theirs)
         self.updates += 1
+        self.read = self.updates, self.updates._version, t + 1
 
     def unless_training(self, module: M) -> M:
         """`module` itself in training mode, its average in evaluation mode."""

@@ -11,11 +11,14 @@ Wavenet Generation Algorithm; https://arxiv.org/abs/1611.09482).
 """
 
 import copy
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from triptych.nn import recorded
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -73,3 +76,84 @@ class FoldedConv:
         if column == self.width - 1:
             torch.addmm(self.bias, self.windows.flatten(0, 1), self.above, out=self.sums)
         return self.out
+
+
+class Dilated:
+    """Convolutions of two taps, layer upon layer, each with its dilation, one step of all of them after the other.
+
+    In each step: `begin`, for each layer write its input into `here(layer)` and call, then `end`.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Float[Tensor, "outputs inputs 2 1"]],
+        biases: Sequence[Float[Tensor, "n outputs"]],
+        dilations: Sequence[int],
+        n: int,
+    ) -> None:
+        layers = zip(weights, biases, dilations, strict=True)
+        self.convs, self.t = [FoldedConv(weight, bias, dilation, n) for weight, bias, dilation in layers], -1
+        self.outs = [conv.out for conv in self.convs]
+        """The output of each layer in the last step."""
+
+    def begin(self) -> None:
+        self.t += 1
+
+    def here(self, layer: int) -> Float[Tensor, "n inputs"]:
+        """Where a layer's input goes."""
+        return self.convs[layer].here(self.t)
+
+    def __call__(self, layer: int) -> Float[Tensor, "n outputs"]:
+        """A layer's output."""
+        return self.convs[layer](self.t)
+
+    def end(self) -> None:
+        pass
+
+
+class Rings(Dilated):
+    """The same, every step being the same work on the same memory (see `nn.recorded`).
+
+    Each layer remembers its last inputs in a ring of as many places as its dilation is long. What the past adds to all
+    layers is one product; where it lies is counted on the device.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Float[Tensor, "outputs inputs 2 1"]],
+        biases: Sequence[Float[Tensor, "n outputs"]],
+        dilations: Sequence[int],
+        n: int,
+    ) -> None:
+        weight = torch.stack([w[..., 0] for w in weights])  # [layers, outputs, inputs, 2]
+        self.above, self.weight = (part.mT.contiguous() for part in weight.unbind(-1))
+        self.bias = torch.stack(list(biases))
+        self.outs = list(torch.empty_like(self.bias))
+        self.inputs = self.weight.new_zeros(len(dilations), n, self.weight.shape[1])
+        self.memory = self.weight.new_zeros(sum(dilations), n, self.weight.shape[1])
+        self.size = torch.tensor(dilations, device=self.weight.device)
+        self.first, self.count = self.size.cumsum(0) - self.size, torch.zeros_like(self.size)
+
+    def begin(self) -> None:
+        self.at = self.first + self.count % self.size
+        self.sums = torch.baddbmm(self.bias, self.memory.index_select(0, self.at), self.above)
+
+    def here(self, layer: int) -> Float[Tensor, "n inputs"]:
+        return self.inputs[layer]
+
+    def __call__(self, layer: int) -> Float[Tensor, "n outputs"]:
+        return torch.addmm(self.sums[layer], self.inputs[layer], self.weight[layer], out=self.outs[layer])
+
+    def end(self) -> None:
+        self.memory.index_copy_(0, self.at, self.inputs)
+        self.count += 1
+
+
+def dilated(
+    weights: Sequence[Float[Tensor, "outputs inputs 2 1"]],
+    biases: Sequence[Float[Tensor, "n outputs"]],
+    dilations: Sequence[int],
+    n: int,
+) -> Dilated:
+    """Those that suit the device; `biases` may differ from item to item."""
+    return (Rings if recorded.records(weights[0].device) else Dilated)(weights, biases, dilations, n)

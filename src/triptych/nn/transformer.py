@@ -3,14 +3,16 @@
 Vaswani and others, 2017. Attention Is All You Need. https://arxiv.org/abs/1706.03762
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triptych.core import check_multiple
+from triptych.core import Sampling, check_multiple
+from triptych.nn import recorded
 
 
 class RMSNorm(nn.Module):
@@ -71,6 +73,15 @@ class KVCache:
         self.values = like.new_empty(n * heads, length, size)
         self.seen = 0
 
+    def clear(self) -> None:
+        """Puts zeros where nothing is yet."""
+        self.keys[:, :, self.seen :] = 0
+        self.values[:, self.seen :] = 0
+
+    def turn(self, turns: Float[Tensor, "2 length size"], t: int) -> Float[Tensor, "2 t size"]:
+        """The rotations of the next t places."""
+        return turns[:, self.seen : self.seen + t]
+
     def add(self, keys: Float[Tensor, "n heads t size"], values: Float[Tensor, "n heads t size"]) -> None:
         """Keeps those of the next places."""
         start, self.seen = self.seen, self.seen + keys.shape[2]
@@ -81,6 +92,30 @@ class KVCache:
         """What the last place takes from all so far, itself included."""
         alike = torch.bmm(query.flatten(0, 1) * query.shape[-1] ** -0.5, self.keys[:, :, : self.seen])
         return torch.bmm(alike.softmax(-1), self.values[:, : self.seen]).view_as(query)
+
+
+class SteadyCache(KVCache):
+    """The cache of a layer, gone on with one place after the other, of which a tensor says the number.
+
+    So every step is the same work on the same memory (see `nn.recorded`): it looks at the first `span` places, of which
+    those that are not there yet count for nothing; they hold numbers (`clear`).
+    """
+
+    def __init__(self, cache: KVCache, at: Int[Tensor, " 1"], span: int) -> None:
+        self.keys, self.values, self.at, self.span = cache.keys, cache.values, at, span
+        self.places = torch.arange(span, device=at.device)
+
+    def turn(self, turns: Float[Tensor, "2 length size"], t: int) -> Float[Tensor, "2 t size"]:
+        return turns.index_select(1, self.at)
+
+    def add(self, keys: Float[Tensor, "n heads t size"], values: Float[Tensor, "n heads t size"]) -> None:
+        self.keys.index_copy_(2, self.at, keys.flatten(0, 1).mT)
+        self.values.index_copy_(1, self.at, values.flatten(0, 1))
+
+    def recall(self, query: Float[Tensor, "n heads 1 size"]) -> Float[Tensor, "n heads 1 size"]:
+        alike = torch.bmm(query.flatten(0, 1) * query.shape[-1] ** -0.5, self.keys[:, :, : self.span])
+        alike = alike.masked_fill(self.places > self.at, -torch.inf)
+        return torch.bmm(alike.softmax(-1), self.values[:, : self.span]).view_as(query)
 
 
 class Attention(nn.Module):
@@ -164,9 +199,61 @@ class Transformer(nn.Module):
         self, h: Float[Tensor, "n t width"], caches: Sequence[KVCache] | None = None
     ) -> Float[Tensor, "n t width"]:
         """With caches, `h` is what comes next: first any number of places, then one at a time."""
-        start = caches[0].seen if caches else 0
-        turn = self.turns[:, start : start + h.shape[1]]
+        turn = caches[0].turn(self.turns, h.shape[1]) if caches else self.turns[:, : h.shape[1]]
         for i, block in enumerate(self.blocks):
             h = block(h, turn, caches[i] if caches else None)
         out: Tensor = self.norm(h)
         return out
+
+
+SPAN = 1024
+"""Places that a recorded step looks at, or a multiple of it: what it reads in vain costs less than to record again."""
+
+
+def write(
+    transformer: Transformer,
+    h: Float[Tensor, "n first+1 width"],
+    token: Int[Tensor, "n length"],
+    u: Float[Tensor, "n length"],
+    how: Sampling,
+    score: Callable[[Tensor], Tensor],
+    read: Callable[[Tensor, Tensor], Tensor],
+) -> Int[Tensor, "n length"]:
+    """Draws values one after the other into `token`, from number `first` on, and returns it.
+
+    Args:
+        h: what the network reads before it gives the first of them: those before, and a start.
+        token: what is known, -1 where it is to be drawn.
+        u: a uniform number for each.
+        score: what the network makes of a place [n, width] -> the scores of the value there [n, k].
+        read: values [n, 1], and the number of the place they come before, int64 [1] -> what the network reads of them
+            [n, 1, width].
+    """
+    first, length, device = h.shape[1] - 1, token.shape[1], token.device
+    caches, steady = transformer.caches(len(token)), recorded.records(device)
+    places = torch.split(torch.arange(length, device=device), 1)
+    for i in range(first, first + 1 if steady else length):
+        token[:, i] = how.fill(token[:, i], score(transformer(h, caches)[:, -1]), u[:, i])
+        if i + 1 < length:
+            h = read(token[:, i : i + 1], places[i + 1])
+    if not steady or first + 1 == length:
+        return token
+    for cache in caches:
+        cache.clear()
+    at = places[first + 1].clone()
+    reading = h.contiguous().clone()  # in place from here on
+
+    def step(caches: Sequence[KVCache]) -> None:
+        scores = score(transformer(reading, caches)[:, -1])
+        picked = how.fill(token.index_select(1, at)[:, 0], scores, u.index_select(1, at)[:, 0])[:, None]
+        token.index_copy_(1, at, picked)
+        at.add_(1)
+        reading.copy_(read(picked, at.clamp(max=length - 1)))
+
+    for start in range(0, length, SPAN):
+        end = min(start + SPAN, length)
+        if end > first + 1:
+            again = recorded.Repeated(partial(step, [SteadyCache(cache, at, end) for cache in caches]), device)
+            for _ in range(max(start, first + 1), end):
+                again()
+    return token

@@ -32,6 +32,7 @@ from triptych.nn import ranks
 from triptych.nn.augment import Augmentation
 from triptych.nn.equalized import MinibatchDeviation
 from triptych.training.augmenting import augmenting, judges_of
+from triptych.training.kernels import kernels
 from triptych.training.turn import Ruined, turn
 
 log = logging.getLogger(__name__)
@@ -53,13 +54,17 @@ class Run:
     """Examples a turn, over all ranks together."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides every random draw of the run."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast to bfloat16 (weights and optimizer stay float32)."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """bf16: autocast to bfloat16 (weights and optimizer stay float32). tf32: fp32, but for products on a GPU, of whose
+    factors 11 bits are kept."""
     channels_last: bool = False
     """Channels innermost in images and convolution weights: faster convolutions, equal up to rounding."""
     accumulate: Count = 1
     """Parts that each batch is worked on in, one after the other, for a share of the memory. Losses, gradients,
     codebooks and logs are the whole batch's; what is normalized over a batch is normalized over each part."""
+    repeatable: bool = True
+    """Only kernels that give the same bits every time, so that a resumed run equals one that was never interrupted. On
+    a GPU others may be faster; a CPU has no others."""
     augment: tuple[Augmentation, ...] = ()
     """What is done to every image, real or generated, that a GAN's discriminator is trained on (DiffAugment); for data
     of a few thousand images or fewer."""
@@ -86,11 +91,16 @@ class Round:
 
     def logs(self) -> dict[str, float]:
         """The losses and what they log, as plain numbers: {"generator": 0.7, "discriminator/real": 2.1, ...}."""
-        out = {}
+        found = {}
         for name, loss in self.losses.items():
-            out[name] = loss.value.item()
-            out |= {f"{name}/{k}": v.item() for k, v in loss.logs.items()}
-        return out
+            found[name] = loss.value
+            found |= {f"{name}/{k}": v for k, v in loss.logs.items()}
+        if not found:
+            return {}
+        values = torch.stack(
+            [v.detach().double() for v in found.values()]
+        ).tolist()  # read at once: a GPU is waited for
+        return dict(zip(found, values, strict=True))
 
     def state(self) -> State:
         """What `train(..., resume=...)` continues from, together with the model's own weights."""
@@ -250,7 +260,7 @@ def play(
         batches.append(batch)
     autocast = torch.bfloat16 if run.precision == "bf16" else None
     try:
-        with augmenting(model, run.augment):
+        with augmenting(model, run.augment), kernels(model.device, run.precision, run.repeatable):
             return turn(model, player, optimizer, batches, clock, autocast=autocast)
     except NonFiniteError as e:
         items = ", ".join(map(str, batch_rows[rank * size // world :][:8].tolist()))

@@ -46,6 +46,7 @@ from triptych.core import (
 from triptych.models.paper import Paper
 from triptych.nn.incremental import PixelConv, RowConv
 from triptych.nn.masked import Mask, MaskedConv2d, check_colors, sees_own_pixel
+from triptych.nn.recorded import Repeated
 
 PAPER = Paper(
     called="Gated PixelCNN",
@@ -175,15 +176,23 @@ class GatedPixelCNN(Autoregressive[Label | None]):
         u = noise.uniform(*x.shape).permute(2, 3, 1, 0)
         level = how.start(x, noise).permute(2, 3, 1, 0).contiguous()
         sampler = Sampler(self, n, given)
-        row = u.new_zeros(n, x.channels, 1, x.width)
-        for i in range(x.height):
-            sampler.row(row)
+        row, line, chance = u.new_zeros(n, x.channels, 1, x.width), torch.empty_like(level[0]), u[0].contiguous()
+
+        def pixels() -> None:
             for j in range(x.width):
                 for color in range(x.channels):
-                    due = how.fill(level[i, j, color], sampler.pixel(color, j), u[i, j, color])
-                    level[i, j, color] = due
+                    due = how.fill(line[j, color], sampler.pixel(color, j), chance[j, color])
+                    line[j, color] = due
                     sampler.put(color, j, x.from_index(due))
-            row = x.from_index(level[i].permute(2, 1, 0)[:, :, None])
+
+        along = Repeated(pixels, u.device)
+        for i in range(x.height):
+            sampler.row(row)
+            line.copy_(level[i])
+            chance.copy_(u[i])
+            along()
+            level[i] = line
+            row = x.from_index(line.permute(2, 1, 0)[:, :, None])
         return x.from_index(level.permute(3, 2, 0, 1))
 
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
@@ -208,12 +217,14 @@ class CachedLayer:
         self.out = PixelConv(layer.out.kernel[..., 0], layer.out.bias, n, 1, colors=layer.colors)
         self.y = kernel.new_empty(layer.colors, n, len(kernel) // layer.colors)
         self.halves = [y.chunk(2, dim=1) for y in self.y]
+        self.link = kernel.new_empty(n, width, len(kernel))
+        """What the vertical stack tells the horizontal one of this row, and the same by color and column."""
+        self.told = [part.unbind(1) for part in self.link.chunk(layer.colors, dim=-1)]
 
     def row(self, v: Float[Tensor, "n p 1 w"]) -> Float[Tensor, "n p 1 w"]:
-        """The vertical stack for a whole row, and what it tells the horizontal one, by color and column."""
+        """The vertical stack for a whole row, and what it tells the horizontal one."""
         above, link = self.vertical(v).add_(self.label), self.layer.link
-        told = F.linear(above[:, :, 0].mT, link.weight[..., 0, 0], link.bias)
-        self.told = [part.unbind(1) for part in told.chunk(self.layer.colors, dim=-1)]
+        self.link.copy_(F.linear(above[:, :, 0].mT, link.weight[..., 0, 0], link.bias))
         return gate(above)
 
     def pixel(self, color: int, column: int, out: Float[Tensor, "n part"]) -> None:

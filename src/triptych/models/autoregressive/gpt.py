@@ -36,7 +36,7 @@ from triptych.core import (
     config,
 )
 from triptych.models.paper import Paper
-from triptych.nn.transformer import Transformer, check_heads, rotations
+from triptych.nn.transformer import Transformer, check_heads, rotations, write
 
 PAPER = Paper(
     called="GPT",
@@ -103,12 +103,14 @@ class GPT(Autoregressive[None]):
         x = self.config.x
         u, token = noise.uniform(*x.shape), how.start(x, noise)
         first = int((token[:, :-1] != UNKNOWN).all(0).cumprod(0).sum())
-        caches, h = self.transformer.caches(noise.n), self.begin(token[:, :first])
-        for i in range(first, x.length):
-            logits = F.linear(self.transformer(h, caches)[:, -1], self.embedding.weight)
-            token[:, i] = how.fill(token[:, i], logits, u[:, i])
-            h = self.embed(token[:, i : i + 1])
-        return token
+
+        def score(h: Tensor) -> Tensor:
+            return F.linear(h, self.embedding.weight)
+
+        def read(token: Tensor, place: Tensor) -> Tensor:
+            return self.embed(token)
+
+        return write(self.transformer, self.begin(token[:, :first]), token, u, how, score, read)
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """-log p(x) a token, in nats: maximum likelihood (Equation 1)."""

@@ -43,7 +43,7 @@ from triptych.core import (
     config,
 )
 from triptych.models.paper import Paper
-from triptych.nn.transformer import Transformer, check_heads, rotations
+from triptych.nn.transformer import Transformer, check_heads, rotations, write
 
 PAPER = Paper(
     called="ImageGPT",
@@ -126,12 +126,13 @@ class ImageGPT(Autoregressive[Label | None]):
         u = noise.uniform(*x.shape).movedim(1, -1).flatten(1)
         token = how.start(x, noise).movedim(1, -1).flatten(1)
         first = int((token[:, :-1] != UNKNOWN).all(0).cumprod(0).sum())
-        caches, position = self.transformer.caches(noise.n), self.position(0, x.dims)
-        h = self.begin(token[:, :first], given)
-        for i in range(first, x.dims):
-            logits = self.out(self.transformer(h, caches)[:, -1])
-            token[:, i] = how.fill(token[:, i], logits, u[:, i])
-            h = self.level(token[:, i : i + 1]) + position[i + 1 : i + 2]
+        position = self.position(0, x.dims)
+
+        def read(token: Tensor, place: Tensor) -> Tensor:
+            out: Tensor = self.level(token) + position.index_select(0, place)
+            return out
+
+        token = write(self.transformer, self.begin(token[:, :first], given), token, u, how, self.out, read)
         return x.from_index(token.view(noise.n, x.height, x.width, x.channels).movedim(-1, 1).contiguous())
 
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:

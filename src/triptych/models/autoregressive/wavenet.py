@@ -41,7 +41,8 @@ from triptych.core import (
     full,
 )
 from triptych.models.paper import Paper
-from triptych.nn.folded import FoldedConv, frozen
+from triptych.nn.folded import dilated, frozen
+from triptych.nn.recorded import Repeated
 
 PAPER = Paper(
     called="WaveNet",
@@ -177,23 +178,38 @@ class WaveNet(Autoregressive[Label | None]):
             if layer.residual:
                 layer.residual.weight *= 0.5
         net.skip.weight *= 0.5
-        convs = [FoldedConv(layer.conv.weight.mT, layer.bias(y), layer.dilation, n) for layer in layers]
+        convs = dilated(
+            [layer.conv.weight.mT for layer in layers],
+            [layer.bias(y) for layer in layers],
+            [layer.dilation for layer in layers],
+            n,
+        )
         residuals = [layer.residual.weight.t().contiguous() for layer in layers if layer.residual]
-        last, before = net.first.weight.chunk(2, -1)
+        last, before = F.pad(net.first.weight, (0, 0, 0, 1)).chunk(2, -1)  # a row of zeros for what lies before sound
         passed = last.new_empty(n, net.skip.in_features)
-        gates = [(*conv.out.chunk(2, 1), part) for conv, part in zip(convs, passed.chunk(len(convs), 1), strict=True)]
-        for t in range(x.length):
-            h = convs[0].here(t).zero_()
-            for table, past in ((last, t - 1), (before, t - 2)):
-                if past >= 0:
-                    h.add_(table[level[past]])
-            for i, (conv, (a, b, part)) in enumerate(zip(convs, gates, strict=True)):
-                conv(t).tanh_()
+        parts = passed.chunk(len(layers), 1)
+        gates = [(*out.chunk(2, 1), part) for out, part in zip(convs.outs, parts, strict=True)]
+        t, (newest, older) = level.new_zeros(1), level.new_full((2, n), x.levels)
+
+        def step() -> None:
+            convs.begin()
+            h = convs.here(0).copy_(last.index_select(0, newest)).add_(before.index_select(0, older))
+            for i, (a, b, part) in enumerate(gates):
+                convs(i).tanh_()
                 torch.addcmul(a, a, b, out=part)
                 if i < len(residuals):
-                    h = torch.addmm(h, part, residuals[i], out=convs[i + 1].here(t))
+                    h = torch.addmm(h, part, residuals[i], out=convs.here(i + 1))
+            convs.end()
             logits = net.out(net.head(net.skip(passed).relu_()).relu_())
-            level[t] = how.fill(level[t], logits, u[t])
+            due = how.fill(level.index_select(0, t)[0], logits, u.index_select(0, t)[0])
+            level.index_copy_(0, t, due[None])
+            older.copy_(newest)
+            newest.copy_(due)
+            t.add_(1)
+
+        again = Repeated(step, u.device)
+        for _ in range(x.length):
+            again()
         return x.from_index(level.t()[:, None])
 
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
