@@ -1,8 +1,11 @@
 """The benchmarks run, in miniature: no time is looked at, but what they check about equal work is checked."""
 
+import importlib
 import importlib.util
 import json
 import sys
+import time
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -145,8 +148,6 @@ def test_compression_other_codecs(levels, channels) -> None:
 
 
 def test_bigan():
-    import importlib
-
     bench, bigan = load("bigan"), importlib.import_module("triptych.models.gan.bigan")
     x = torch.rand(30, 1, 4, 4) * 2 - 1
     y = torch.arange(30) % 3
@@ -315,3 +316,76 @@ def test_the_panel_holds_every_gan_that_draws_digits():
         if entry.family == "gan" and f"{entry.name}-mnist" in entry.presets()
     }
     assert drawing - there == {"sgan", "nr-gan", "ambient-gan"} and there <= drawing
+
+
+@pytest.fixture
+def gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "")
+    bench = load("gpu")
+    bench.prepare(tmp_path / "no wheels")
+    return bench
+
+
+@pytest.mark.slow
+def test_gpu(gpu, tmp_path):
+    """Every part, but for the processes of its own, in miniature."""
+    parts = [part for part in gpu.PARTS if part not in ("pair", "picture")]
+    gpu.begin(tmp_path, 1.0, parts)
+    gpu.work(parts, tmp_path, "cpu", True, time.monotonic() + 600, None)
+    found = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    rows = [row for part in parts for row in found[part]["rows"]]
+    assert all(found[part]["done"] for part in parts) and not [row for row in rows if "failed" in row]
+    by_name = {row["what"]: row for row in rows}
+    assert by_name["contract of vae-tiny"]["kept"]
+    assert by_name["resuming GPT 6 x 384 in bf16, bit for bit"]["repeatable"]
+    assert by_name["samples of Gated PixelCNN 28 px"]["cached equals whole network"]
+    assert 0 < by_name["precision of GPT 6 x 384"]["gradient, fp32"] < 1e-5
+    assert by_name["WaveNet"]["recorded equals eager"] and by_name["GPT beside nanoGPT"]["ratio"] > 0
+    sides = [row for row in rows if "ratio to the peer's step" in row]
+    assert len({row["what"] for row in sides}) == 5 and len(sides) == 5 * 3
+    assert "R3GAN" in gpu.summary(tmp_path)
+
+
+WORKER = """
+import json, os, pathlib, sys, time
+file = pathlib.Path(sys.argv[1])
+def write():
+    file.with_suffix(".new").write_text(json.dumps(found))
+    os.replace(file.with_suffix(".new"), file)
+for part in sys.argv[sys.argv.index("--parts") + 1 : sys.argv.index("--end")]:
+    found = json.loads(file.read_text())
+    until = time.monotonic() + (0 if part == "samplers" else 60)
+    found["parts"][part] = {"until": until, "rows": [{"what": part}]}
+    write()
+    if part == "correct":
+        sys.stderr.write("cannot go on")
+        sys.exit(7)
+    time.sleep(60 if part == "samplers" else 0)
+    found["parts"][part]["done"] = True
+    write()
+"""
+"""In place of the real ones: the second part ends its process, the third does not end."""
+
+
+def test_gpu_loses_only_the_part_that_crashes_or_overruns(gpu, tmp_path, monkeypatch):
+    (tmp_path / "worker.py").write_text(WORKER)
+    monkeypatch.setattr(gpu, "GRACE", 0.5)
+    parts = ["machine", "correct", "samplers", "steps"]
+    gpu.begin(tmp_path, 60, parts)
+    command = [sys.executable, str(tmp_path / "worker.py"), str(tmp_path / "gpu.json")]
+    gpu.supervise(parts, tmp_path, time.monotonic() + 60, command)
+    found = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    assert found["machine"]["done"] and found["steps"]["done"]
+    assert found["correct"]["failed"].endswith("7") and found["correct"]["log"] == ["cannot go on"]
+    assert "done" not in found["samplers"] and found["samplers"]["rows"] == [{"what": "samplers"}]
+    lines = gpu.summary(tmp_path)
+    assert "its process ended with 7" in lines and "its process ended with -9" in lines
+
+
+def test_gpu_unpacks_wheels(gpu, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
+    with zipfile.ZipFile(tmp_path / "carried-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("carried_along.py", "HERE = 1\n")
+    gpu.prepare(tmp_path)
+    assert importlib.import_module("carried_along").HERE == 1

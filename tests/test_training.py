@@ -1,5 +1,6 @@
 """The loop, the turn and the run folder: what happens to a run that is killed, damaged, continued or shared out."""
 
+import copy
 import hashlib
 import json
 import math
@@ -663,3 +664,16 @@ def test_a_batch_is_split_evenly_or_not_at_all(monkeypatch, data) -> None:
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
     with pytest.raises(UsageError, match="a batch of 8 cannot be split evenly over 3 ranks"):
         next(loop(small("vae-tiny"), data, Run(batch=8)))
+
+
+def test_a_run_goes_on_from_a_state_that_was_never_saved() -> None:
+    data, run = Examples(Images(1, 8, 8), n=16), Run(steps=3, batch=8)
+    whole, states, weights = small("dcgan"), [], []
+    for now in loop(whole, data, run):
+        states.append(copy.deepcopy(now.state()))
+        weights.append(copied(whole))
+    other = small("dcgan")
+    other.load_state_dict(weights[0])
+    for _ in loop(other, data, run, resume=states[0]):
+        pass
+    assert difference(weights[-1], copied(other)) is None

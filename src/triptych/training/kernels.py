@@ -21,16 +21,17 @@ def kernels(device: torch.device, precision: Literal["fp32", "tf32", "bf16"], re
         yield
         return
     cudnn: Any = torch.backends.cudnn
+    memory: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fills, tries = torch.utils.deterministic.fill_uninitialized_memory, cudnn.benchmark
+    fills, tries = memory.fill_uninitialized_memory, cudnn.benchmark
     if repeatable:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it when it is first used
     torch.use_deterministic_algorithms(repeatable, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    memory.fill_uninitialized_memory = False
     cudnn.benchmark = not repeatable
     try:
         with products("tf32" if precision == "tf32" else "fp32", device):
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory, cudnn.benchmark = fills, tries
+        memory.fill_uninitialized_memory, cudnn.benchmark = fills, tries

@@ -97,9 +97,10 @@ class Round:
             found |= {f"{name}/{k}": v for k, v in loss.logs.items()}
         if not found:
             return {}
-        values = torch.stack(
-            [v.detach().double() for v in found.values()]
-        ).tolist()  # read at once: a GPU is waited for
+        exact = torch.float64 if torch.float64 in {v.dtype for v in found.values()} else torch.float32
+        device = next(iter(found.values())).device
+        # read at once, as a GPU has to be waited for
+        values = torch.stack([v.detach().to(device, exact).reshape(()) for v in found.values()]).tolist()
         return dict(zip(found, values, strict=True))
 
     def state(self) -> State:
@@ -288,7 +289,7 @@ def check_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
         for name in numbers(group):
             many = isinstance(group[name], list | tuple)
             was = then[name] if many else [then[name]]
-            plain = isinstance(was, list) and all(type(v) in (int, float) and math.isfinite(v) for v in was)
+            plain = isinstance(was, list | tuple) and all(type(v) in (int, float) and math.isfinite(v) for v in was)
             if not plain or (many and len(was) != len(group[name])):
                 raise ValueError(f"{name} is {then[name]!r:.100}")
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
