@@ -668,11 +668,11 @@ def test_a_batch_is_split_evenly_or_not_at_all(monkeypatch, data) -> None:
 
 def test_a_run_goes_on_from_a_state_that_was_never_saved() -> None:
     data, run = Examples(Images(1, 8, 8), n=16), Run(steps=3, batch=8)
-    whole, states, weights = small("dcgan"), [], []
+    whole, states, weights = small("dcgan-tiny"), [], []
     for now in loop(whole, data, run):
         states.append(copy.deepcopy(now.state()))
         weights.append(copied(whole))
-    other = small("dcgan")
+    other = small("dcgan-tiny")
     other.load_state_dict(weights[0])
     for _ in loop(other, data, run, resume=states[0]):
         pass
