@@ -8,7 +8,7 @@ import torch
 
 from on_gpu import Bench, peak_memory
 from on_gpu.peers import NanoGPT
-from triptych.core import Audio, Autoregressive, Tokens, evaluating, from_levels
+from triptych.core import Audio, Autoregressive, Tokens, evaluating
 from triptych.core.sampling import levels_of
 from triptych.models.autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from triptych.models.autoregressive.gpt import GPT, GPTConfig
@@ -38,7 +38,7 @@ def sharpen(model: Any, std: float = 2.0) -> float:
     """Scales the output layer, so that samples are far from noise; the deviation of the logits then."""
     x = model.config.x
     last = list((getattr(model, "out", None) or model.transformer.norm).parameters())
-    drawn = from_levels(x, torch.randint(levels_of(x), (4, *x.shape), device=model.device))
+    drawn = x.from_index(torch.randint(levels_of(x), (4, *x.shape), device=model.device))
     for _ in range(2):
         scale = std / model.logits(drawn, None).std()
         for weight in last:
