@@ -168,6 +168,7 @@ def train(
             on_collapse=on_collapse,
         ):
             tick(now.step, verb.told(now))
+    verb.leave_ranks()
     seconds = time.monotonic() - started
     done = now.step if now else total
     if as_json:

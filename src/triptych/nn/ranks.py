@@ -3,12 +3,18 @@
 All of it does nothing where there is one process. `total` and `whole` are differentiable, as often as one likes.
 """
 
+import time
+import uuid
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+
+PATIENCE = 300.0
+"""Seconds that ranks wait for each other when they start."""
 
 
 def world() -> int:
@@ -72,3 +78,28 @@ def largest(value: float) -> float:
     found = torch.tensor(value, dtype=torch.float32, device=meeting_place())
     dist.all_reduce(found, dist.ReduceOp.MAX)
     return found.item()
+
+
+def meet(store: Store, rank: int, world: int, patience: float = PATIENCE) -> Store:
+    """A part of the store for these `world` processes only, once each knows that all are here.
+
+    torchrun keeps one store for all its restarts, and what killed ranks have written in it stays: of two new ranks, the
+    faster would take the address of a process that is no more. So each comes with a new name, the first writes down
+    those that it finds, and nobody leaves before all have found themselves in the same list.
+
+    Raises TimeoutError.
+    """
+    me, until = uuid.uuid4().hex, time.monotonic() + patience
+    doors = [f"here/{at}" for at in range(world)]
+    store.set(doors[rank], me)
+    while True:
+        if rank == 0 and store.check(doors):
+            store.set("list", " ".join(store.get(door).decode() for door in doors))
+        names = store.get("list").decode() if store.check(["list"]) else ""
+        if me in names.split():
+            store.set(f"{names}/{rank}", "")
+            if store.check([f"{names}/{at}" for at in range(world)]):
+                return PrefixStore(names, store)
+        if time.monotonic() > until:
+            raise TimeoutError(f"rank {rank} of {world} waited {patience:.0f} s for the others")
+        time.sleep(0.05)

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 import triptych
 from triptych import training
@@ -252,7 +254,7 @@ def recorded(
             if not lost(e):
                 raise
             raise TriptychError(
-                f"another rank has ended, or cannot be reached ({str(e).partition(chr(10))[0]}); {path} holds the last "
+                f"another rank has ended, or cannot be reached ({cause(e)}); {path} holds the last "
                 f"checkpoint, and the same command goes on from it"
             ) from e
         finally:
@@ -421,6 +423,11 @@ def lost(e: RuntimeError) -> bool:
     return ranks.world() > 1 and (isinstance(e, dist.DistError) or "gloo" in str(e))
 
 
+def cause(e: Exception) -> str:
+    """What the libraries below say, without their line numbers and advice."""
+    return re.sub(r"^\[\S+:\d+\] ", "", str(e).partition("\n")[0]).partition(". ")[0]
+
+
 class Log:
     """metrics.jsonl: a line of means every few rounds. A resumed run drops the lines after its checkpoint."""
 
@@ -454,8 +461,27 @@ class Log:
 
 
 def setup_ranks() -> None:
-    """Joins the process group when started by torchrun; does nothing otherwise."""
-    if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 and not dist.is_initialized():
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    """Joins the process group when started by torchrun; does nothing otherwise.
+
+    Raises TriptychError where the other ranks cannot be reached.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+        return
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    try:
+        store, rank, world = next(rendezvous("env://"))
+        met = ranks.meet(store, rank, world)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", store=met, rank=rank, world_size=world)
+    except (RuntimeError, ValueError, TimeoutError) as e:
+        raise TriptychError(
+            f"the ranks of this run did not meet ({cause(e)}); the same command starts them again, "
+            "and goes on from the last checkpoint if there is one"
+        ) from e
+
+
+def leave_ranks() -> None:
+    """Leaves the process group, if there is one, where all went well; elsewhere it ends with the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
