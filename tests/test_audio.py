@@ -375,11 +375,32 @@ def test_a_spectrogram_shows_a_tone_where_it_is() -> None:
     """1,000 Hz of 4,000 is a quarter of the way up; above and below the sheet is white, and dark is loud."""
     space = Audio(1, 4096, rate=8000)
     t = torch.arange(4096) / 8000
-    picture = np.asarray(audio.sheet(space, 0.5 * torch.sin(2 * math.pi * 1000 * t)[None, None]))
-    assert picture.shape == (audio.BINS + 1 + audio.TRACE + pictures.LINE, audio.COLUMNS)
-    rows = picture[: audio.BINS, 20:-20].mean(1)
-    assert abs(int(rows.argmin()) - (audio.BINS - 16)) <= 1 and rows.min() < 40 and rows[:40].min() > 200
-    assert len(np.unique(picture[audio.BINS + 1 : -pictures.LINE])) == 2
+    sheet = np.asarray(audio.sheet(space, 0.5 * torch.sin(2 * math.pi * 1000 * t)[None, None]))
+    high, left = 2 * audio.BINS, audio.LEFT
+    assert sheet.shape == (2 * (audio.BINS + 1 + audio.TRACE) + audio.BELOW + pictures.LINE, left + 256 + audio.RIGHT)
+    rows = sheet[:high, left + 40 : left + 216].mean(1)
+    assert abs(int(rows.argmin()) - (high - 32)) <= 2 and rows.min() < 40 and rows[:80].min() > 200
+    assert len(np.unique(sheet[high + 2 : -audio.BELOW - pictures.LINE - 1, left:-20])) == 2
+    ticks = np.flatnonzero((sheet[:, left - audio.TICK : left] == audio.AXIS).all(1))
+    assert ticks.tolist() == [0, 32, 64, 96, 127], "one is where the tone is"
+
+
+def test_axes_of_sound_say_seconds_and_hertz() -> None:
+    assert audio.ticks(4000, "Hz", 4) == [(0, "0 kHz"), (0.25, "1"), (0.5, "2"), (0.75, "3"), (1, "4")]
+    assert audio.ticks(500, "Hz", 4) == [(0, "0 Hz"), (0.4, "200"), (0.8, "400")]
+    assert [text for _, text in audio.ticks(22050, "Hz", 4)] == ["0 kHz", "10", "20"]
+    assert [text for _, text in audio.ticks(0.068, "s", 4)] == ["0 ms", "20", "40", "60"]
+    assert [text for _, text in audio.ticks(2.0, "s", 4)] == ["0 s", "0.5", "1", "1.5", "2"]
+    assert audio.ticks(0.00075, "s", 3)[-1][1] == "0.5"
+
+
+@pytest.mark.parametrize("length", [150, 1000, 1023])
+def test_a_spectrogram_spans_the_whole_clip(length: int) -> None:
+    """As its axis says, and as the waveform below it does: a click at the end is at its right edge."""
+    clip = torch.zeros(1, length)
+    clip[0, -1] = 1
+    energy = audio.spectrograms(clip)[0].mean(0)
+    assert energy.argmax() == audio.COLUMNS - 1
 
 
 def test_sheets_refuse_nothing_and_what_is_no_sound() -> None:

@@ -5,6 +5,7 @@ converted: a clip of another rate is no element of a space.
 """
 
 import io
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,6 +35,10 @@ PAUSE = 0.15
 """Seconds of silence between clips in one file."""
 BINS, COLUMNS, TRACE = 64, 128, 24
 """Frequencies (pixels high), moments (pixels wide), and the height of the waveform below them."""
+LARGE = 16
+"""Clips up to which each is drawn at twice the size."""
+LEFT, RIGHT, BELOW, TICK, AXIS = 40, 12, 18, 4, 70
+"""Pixels around a clip for its axes, the length of a tick, and the grey of both."""
 DECIBELS = 60
 """How far below the loudest a spectrogram goes."""
 
@@ -186,7 +191,7 @@ def wav(space: Audio, x: Float[Tensor, "n channels length"]) -> bytes:
 
 
 def sheet(space: Audio, x: Float[Tensor, "n channels length"], columns: int | None = None) -> Image.Image:
-    """Each clip as a spectrogram (time to the right, 0 to rate / 2 upward, dark is loud) above its waveform.
+    """Each clip as a spectrogram (dark is loud) above its waveform, with axes of time and frequency.
 
     Channels are averaged. Raises UsageError if there is no clip, or x is not in the space.
     """
@@ -195,18 +200,45 @@ def sheet(space: Audio, x: Float[Tensor, "n channels length"], columns: int | No
         raise UsageError("sheet: there is no sound to show")
     sound = space.expand(x.detach().cpu().float()).mean(1)
     ink = torch.cat((spectrograms(sound), torch.zeros(len(x), 1, COLUMNS), traces(sound)), 1)
-    sheet = pictures.grid(1 - 2 * ink[:, None], columns, pad=4)
-    seconds, top = space.length / space.rate, space.rate / 2000
-    axes = f"each: {seconds:.3g} s across, 0 to {top:g} kHz up; waveform below"
-    return pictures.captioned(sheet, axes)
+    scale, wide = 2 if len(x) <= LARGE else 1, columns or math.ceil(math.sqrt(len(x)))
+    clips = [framed(space, clip, scale) for clip in pictures.cells(1 - 2 * ink[:, None])]
+    rows = pictures.rows([clips[at : at + wide] for at in range(0, len(clips), wide)], pad=8)
+    return pictures.captioned(rows, "spectrogram; below, the waveform")
+
+
+def framed(space: Audio, clip: Image.Image, scale: int) -> Image.Image:
+    """A spectrogram above its waveform, each pixel of it `scale` wide, with axes of frequency and of time."""
+    width, high, bottom = scale * COLUMNS, scale * BINS, scale * clip.height
+    frame = Image.new("L", (LEFT + width + RIGHT, bottom + BELOW), 255)
+    frame.paste(clip.resize((width, bottom), Image.Resampling.NEAREST), (LEFT, 0))
+    pen, font = ImageDraw.Draw(frame), ImageFont.load_default(10)
+    pen.line([(LEFT - 1, 0), (LEFT - 1, bottom), (LEFT + width, bottom)], AXIS)
+    for share, text in ticks(space.rate / 2, "Hz", 3 + scale):
+        y = min(round(high * (1 - share)), high - 1)
+        pen.line([(LEFT - TICK, y), (LEFT - 1, y)], AXIS)
+        pen.text((LEFT - TICK - 2, max(y, 5)), text, AXIS, font, anchor="rm")
+    for share, text in ticks(space.length / space.rate, "s", 3 * scale):
+        x = LEFT + min(round(width * share), width - 1)
+        pen.line([(x, bottom), (x, bottom + TICK)], AXIS)
+        pen.text((x, bottom + TICK + 2), text, AXIS, font, anchor="mt")
+    return frame
+
+
+def ticks(end: float, unit: str, most: int) -> list[tuple[float, str]]:
+    """Round values from 0 to `end`: what share of it each is, and its label; the first says the unit.
+
+    The unit gets a prefix where that makes for shorter labels: 0.05 s is 50 ms, 4000 Hz are 4 kHz.
+    """
+    prefix, factor = ("k", 1e3) if end >= 1e3 else ("m", 1e-3) if end < 0.1 else ("", 1.0)
+    step = pictures.nice(end / factor / most)
+    marks = [step * k for k in range(math.floor(end / factor / step + 1e-9) + 1)]
+    return [(mark * factor / end, f"{mark:g}" if k else f"{mark:g} {prefix}{unit}") for k, mark in enumerate(marks)]
 
 
 def spectrograms(sound: Float[Tensor, "n length"]) -> Float[Tensor, "n bins columns"]:
     """The logarithm of the energy, from 0 (60 decibels below the loudest of all clips) to 1; high frequencies first."""
-    window = torch.hann_window(2 * BINS)
-    hop = max(1, sound.shape[1] // COLUMNS)
-    padded = F.pad(sound, (BINS, BINS + COLUMNS * hop))
-    frames = padded.unfold(1, 2 * BINS, hop)[:, :COLUMNS] * window
+    at = (torch.arange(COLUMNS) + 0.5) * sound.shape[1] / COLUMNS  # a window in the middle of each column
+    frames = F.pad(sound, (BINS, BINS)).unfold(1, 2 * BINS, 1)[:, at.long()] * torch.hann_window(2 * BINS)
     level = 20 * torch.fft.rfft(frames).abs()[..., 1:].clamp_min(1e-9).log10()
     return ((level - level.max()) / DECIBELS + 1).clamp(0, 1).mT.flip(1)
 

@@ -151,6 +151,12 @@ def scatter(points: Array, truth: Array | None = None, side: int = 480) -> Image
     return Image.fromarray(picture)
 
 
+def nice(step: float) -> float:
+    """The smallest of 1, 2, 5 times a power of ten that is not below `step`: for the ticks of an axis."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(m * power for m in (1, 2, 5, 10) if m * power >= step * (1 - 1e-9))
+
+
 def captioned(image: Image.Image, text: str) -> Image.Image:
     """A grey picture with a line of text below it; the line is cut where the picture ends."""
     font = ImageFont.load_default(11)

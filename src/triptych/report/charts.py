@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from triptych.core import UsageError
+from triptych.media.pictures import nice
 from triptych.report import numbers
 from triptych.report.escaping import escape
 
@@ -81,12 +82,6 @@ class Axis:
         step = nice((self.high - self.low) / most)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [t for k in range(first, min(last, first + 20) + 1) if self.takes(t := k * step)]
-
-
-def nice(step: float) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that is not below `step`."""
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(m * power for m in (1, 2, 5, 10) if m * power >= step * (1 - 1e-9))
 
 
 def axis(values: Sequence[float], log: bool, start: float, end: float, slack: float) -> Axis:
