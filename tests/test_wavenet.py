@@ -119,7 +119,7 @@ def test_each_sample_sees_as_far_as_the_field_and_no_further(layers: int, cycles
 def test_the_papers_field() -> None:
     """Ten doublings, twice: 2,048 samples, of which the first convolution adds two to the 2,046 of the dilations."""
     config = PRESETS["wavenet-digits"].config
-    assert config.dilations == 2 * [1, 2, 4, 8, 16, 32, 64, 128, 256, 512] and config.field == 2048
+    assert list(config.dilations()) == 2 * [1, 2, 4, 8, 16, 32, 64, 128, 256, 512] and config.field == 2048
 
 
 # Sampling

@@ -10,7 +10,7 @@ two taps whose distance doubles from layer to layer (1, 2, 4, ..., 512, and agai
 layers (Section 2.1); each passes a gate, tanh(.) * sigmoid(.) (Equation 2), to which a class adds a bias of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -89,13 +89,18 @@ class WaveNetConfig:
             )
 
     @property
-    def dilations(self) -> list[int]:
-        return [2**i for i in range(self.layers)] * self.cycles
+    def depth(self) -> int:
+        """How many layers there are."""
+        return self.layers * self.cycles
+
+    def dilations(self) -> Iterator[int]:
+        """Of each layer; one by one, as a forged configuration may ask for any number."""
+        return (2**i for _ in range(self.cycles) for i in range(self.layers))
 
     @property
     def field(self) -> int:
         """How many of the samples before it each sample is drawn from (the receptive field)."""
-        return sum(self.dilations) + 2
+        return (2**self.layers - 1) * self.cycles + 2
 
 
 class Layer(nn.Module):
@@ -126,13 +131,13 @@ class WaveNet(Autoregressive[Label | None]):
 
     def __init__(self, config: WaveNetConfig) -> None:
         super().__init__()
-        self.config, dilations = config, config.dilations
+        self.config = config
         self.scores = 1 if config.x.levels == 2 else config.x.levels
         # The first causal convolution, of one-hot samples: a row for the sample before, one for that before it
         self.first = nn.Embedding(config.x.levels, 2 * config.width)
-        self.layers = nn.ModuleList(Layer(config, d, i == len(dilations) - 1) for i, d in enumerate(dilations))
+        self.layers = nn.ModuleList(Layer(config, d, i == config.depth - 1) for i, d in enumerate(config.dilations()))
         # The skip connections: the sum of all layers' 1 x 1 convolutions is one of all their outputs
-        self.skip = nn.Linear(len(dilations) * config.width, config.skip)
+        self.skip = nn.Linear(config.depth * config.width, config.skip)
         self.head = nn.Linear(config.skip, config.skip)
         self.out = nn.Linear(config.skip, self.scores)
 
