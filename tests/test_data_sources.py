@@ -453,6 +453,31 @@ def test_damaged_arrays(tmp_path: Path) -> None:
         data(save(tmp_path / "c.npz", a=IMAGE, b=IMAGE))
 
 
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (b"{'descr': " + b"-" * 9000 + b"1}", "its header"),
+        (b"{'descr': '|u1', 'fortran_order': False, 'shape': (" + b"[" * 9000 + b"}", ""),
+        (b" " * (1 << 17), "its header claims 131,072 bytes"),
+        (None, "its header claims 4,294,967,295 bytes"),
+        (b"{'descr': [1, 2], 'fortran_order': False, 'shape': (3,)}\n", ""),
+        (b"{'descr': '|u1', 'fortran_order': False, 'shape': (True, 'a')}\n", ""),
+    ],
+    ids=["signs", "brackets", "long", "claimed", "type", "shape"],
+)
+def test_a_forged_header_is_the_files_fault(tmp_path: Path, header: bytes | None, said: str) -> None:
+    """None of it reads for long, or is taken for memory that ran out."""
+    length = 2**32 - 1 if header is None else len(header)
+    forged = b"\x93NUMPY\x02\x00" + struct.pack("<I", length) + (header or b"{")
+    (tmp_path / "a.npy").write_bytes(forged)
+    with pytest.raises(DataError, match=rf"a\.npy cannot be read as a \.npy array: .*{said}"):
+        data(tmp_path / "a.npy")
+    with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("x.npy", forged)
+    with pytest.raises(DataError, match=rf"b\.npz: 'x\.npy' cannot be read as an array: .*{said}"):
+        data(tmp_path / "b.npz")
+
+
 # --- idx
 
 

@@ -1,16 +1,20 @@
 """A model from outside the package is a first-class citizen: it trains, saves, loads, evaluates, compares, applies."""
 
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import triptych as tt
 from triptych import models
+from triptych.cli import main
 from triptych.core import UsageError
+from triptych.verbs import judge
 
 PACKAGE = '''
 """Mean: a picture is its mean level, and noise."""
@@ -69,12 +73,40 @@ def site(tmp_path_factory) -> Path:
     return site
 
 
-def run(*words: object, path: Path | None, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own, with a folder of packages."""
-    mine = str(Path(tt.__file__).parent.parent)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([mine, *([str(path)] if path else [])])}
-    command = [sys.executable, "-m", "triptych", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300, check=False)
+FEW = 0
+"""Numbers of training pictures that are looked at in an evaluation: as few as can be."""
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["triptych.cli.app", "triptych.verbs.compare", "triptych.verbs.train"])
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended."""
+
+    returncode: int | None
+    stdout: str
+    stderr: str
+
+
+def command(words: list[str], path: Path | None, cwd: Path, streams: Path) -> None:
+    """In a process of its own: the command line, started in a folder as `python -m triptych` is."""
+    os.chdir(cwd)
+    sys.path[:0] = [str(cwd), *([str(path)] if path else [])]
+    sys.argv = ["triptych", *words]
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(streams / name, os.O_WRONLY | os.O_CREAT, 0o600), number)
+    judge.NUMBERS = FEW
+    main()
+
+
+def run(*words: object, path: Path | None, cwd: Path) -> Ended:
+    """The command line in a new process, with a folder of packages; torch is imported once for all of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        streams = Path(folder)
+        process = FORKS.Process(target=command, args=([str(word) for word in words], path, cwd, streams))
+        process.start()
+        process.join(300)
+        return Ended(process.exitcode, (streams / "out").read_text(), (streams / "err").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +147,20 @@ def test_a_run_folder_never_causes_an_import(trained, tmp_path) -> None:
     assert done.returncode == 2 and "there is no model 'mean'" in done.stderr, done.stderr
 
 
+def test_an_installed_package_opens_no_folder_to_imports(site, tmp_path, monkeypatch) -> None:
+    """Only who names a module on the command line has it looked for where they stand."""
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "FOREIGN", {})
+    assert models.plug_in("my_package") == ["mean"]
+    assert str(tmp_path) not in sys.path
+
+
 def test_python_is_told_the_class(trained, tmp_path, monkeypatch) -> None:
     (tmp_path / "my_package.py").write_text(PACKAGE)  # no package that says anything of itself
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(models, "FOREIGN", {})
+    monkeypatch.setattr(judge, "NUMBERS", FEW)
     import my_package  # type: ignore[import-not-found]
 
     with pytest.raises(UsageError, match="no model 'mean'"):

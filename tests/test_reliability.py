@@ -714,13 +714,15 @@ def test_what_steers_a_terminal_is_shown_as_text() -> None:
     assert shown.endswith("é 漢 🎉 👩‍👩‍👧 a\tb\nc") and "\\x1b[2J" in shown
 
 
-@pytest.mark.parametrize("way", ["error", "log", "note", "say", "table", "dump", "progress"])
+@pytest.mark.parametrize("way", ["error", "usage", "log", "note", "say", "table", "dump", "progress"])
 def test_nothing_reaches_a_terminal_raw(monkeypatch, capsys, way: str) -> None:
     from triptych.cli import output
 
     def work() -> None:
         if way == "error":
             raise UsageError(NASTY)
+        if way == "usage":
+            raise typer.BadParameter(NASTY)
         if way == "log":
             logging.getLogger("triptych.data").warning("%s", NASTY.rstrip("\ud800"))  # which pytest-xdist cannot send
         if way == "note":

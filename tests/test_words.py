@@ -17,7 +17,7 @@ from triptych import cli, models
 from triptych.cli.words import in_words
 from triptych.core import UsageError
 from triptych.io import folder
-from triptych.verbs.opening import open_for, saved
+from triptych.verbs.opening import open_for, saved, tell, told
 
 SOURCE = str(Path(models.__file__).parents[2])
 
@@ -149,6 +149,21 @@ def test_data_are_found_from_elsewhere_and_opened_for_the_model(photos: Path, mo
         assert open_for(model, photos / "run", source, split="test").x == model.config.x
     with pytest.raises(UsageError, match="does not say"):
         open_for(model, tmp_path, None)
+
+
+def test_what_is_opened_because_a_run_names_it_is_said(photos: Path, caplog, monkeypatch) -> None:
+    """A run may have come from anybody; what a person names, or comes with Triptych, needs no word."""
+    told.cache_clear()
+    model = tt.load(photos / "run")
+    with caplog.at_level("INFO"):
+        open_for(model, photos / "run", str(photos / "mine"), split="test")
+        assert not [line for line in caplog.messages if "names its data" in line]
+        for split in ("train", "test"):
+            open_for(model, photos / "run", None, split=split)
+        tell(photos / "run", {"source": "mnist:test"})
+        tell(photos / "run", {"source": "mnist", "pair": {"map": "maps"}})
+    said = [line for line in caplog.messages if "names its data" in line]
+    assert said == [f"{photos / 'run'} names its data: {place}" for place in ((photos / "mine").resolve(), "maps")]
 
 
 def test_an_array_is_opened_for_a_model_of_its_size(tmp_path: Path) -> None:

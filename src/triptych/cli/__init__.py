@@ -5,6 +5,7 @@ Nothing slow is imported before `main` listens to signals: Ctrl-C has an answer 
 
 import atexit
 import errno
+import io
 import logging
 import os
 import signal
@@ -52,7 +53,10 @@ def answer() -> int:
     except typer.Exit as e:
         return int(e.exit_code)
     except mistake as e:
-        e.show()
+        said = io.StringIO()
+        e.show(said)
+        for line in said.getvalue().splitlines():
+            tell(line)
         return 2
     except typer.Abort as e:
         raise KeyboardInterrupt from e

@@ -3,6 +3,8 @@
 Verbs import what they need when they run: `triptych --help` and `triptych models` do not load torch.
 """
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -46,6 +48,8 @@ def start(
     if plugin:
         from triptych.models import plug_in
 
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # where a person who names a module of their own stands
         for module in plugin:
             plug_in(module)
 

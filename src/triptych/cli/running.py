@@ -101,7 +101,7 @@ def train(
     from triptych.tasks.task import Says, posed
     from triptych.verbs import posing
     from triptych.verbs import train as verb
-    from triptych.verbs.opening import resumed
+    from triptych.verbs.opening import resumed, tell
     from triptych.verbs.prepare import prepare
     from triptych.verbs.prepare import sound as sound_for
 
@@ -124,6 +124,8 @@ def train(
     model, settings = plan.model, plan.assignments
     preset = find_preset(model)[1]
     usual = preset.data if preset else {}
+    if known and source is None:
+        tell(out, known.opened)
     before = known.opened if known and source is None else {"source": source, **usual, **posing.opening(plan)}
     heard = chosen({"sound": sound_for(model, settings or [], held)})
     if "crop" in opening and "size" not in opening:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from types import SimpleNamespace
 from typing import Any
 
@@ -76,11 +77,29 @@ def as_pixels(x: np.ndarray) -> np.ndarray:
     return x.astype(bool) if x.max() <= 1 else x.astype(np.uint8)
 
 
+UNREADABLE = (
+    *(ValueError, TypeError, EOFError, ArithmeticError, MemoryError, RecursionError, OSError),
+    *(SyntaxError, TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What numpy and the readers of archives raise over a file that is damaged or forged."""
+HEADER, LONGEST_HEADER = 12, 1 << 16
+"""Bytes in which a .npy file says how long its header is, and how long that may be: of numbers it is about 100."""
+
+
+def check_header(start: bytes) -> None:
+    """Raises ValueError for a header that would be read at length, and then for nothing."""
+    length = int.from_bytes(start[8 : 10 if start[6:7] == b"\x01" else 12], "little")
+    if start.startswith(b"\x93NUMPY") and length > LONGEST_HEADER:
+        raise ValueError(f"its header claims {length:,} bytes")
+
+
 def load_npy(path: Path) -> Arrays:
     """Maps a .npy file. Raises DataError."""
     try:
+        with path.open("rb") as file:
+            check_header(file.read(HEADER))
         return Arrays({"": {"x": np.load(path, mmap_mode="r", allow_pickle=False)}})
-    except (ValueError, EOFError, OverflowError, OSError) as e:
+    except UNREADABLE as e:
         raise DataError(f"{shown(path)} cannot be read as a .npy array: {plain(e)}") from e
 
 
@@ -115,9 +134,11 @@ def load(tree: Archive, name: str) -> np.ndarray:
     """Raises DataError."""
     try:
         with tree.open(name) as file:
+            check_header(file.read(HEADER))
+        with tree.open(name) as file:
             stream: Any = SimpleNamespace(read=file.read)  # no file on disk, which numpy would take some for
             array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-    except (ValueError, EOFError, OverflowError, MemoryError, OSError, zipfile.BadZipFile, zlib.error) as e:
+    except UNREADABLE as e:
         raise DataError(f"{tree.name}: {shown(name)!r} cannot be read as an array: {plain(e)}") from e
     return array
 
@@ -136,7 +157,9 @@ def plain(error: Exception) -> str:
         return "it holds Python objects, which would have to be unpickled; save numbers"
     if isinstance(error, MemoryError):
         return "its header claims more than memory holds"
-    return reason_of(error) if isinstance(error, OSError) else str(error)
+    if isinstance(error, RecursionError):
+        return "its header is nested without end"
+    return reason_of(error) if isinstance(error, OSError) else str(error)[:200]
 
 
 def read_arrays(name: str, arrays: Arrays, sink: Sink) -> Content:

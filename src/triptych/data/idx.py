@@ -17,15 +17,15 @@ import numpy as np
 
 from triptych.core import DataError, IntegrityError
 from triptych.data.arrays import Named
-from triptych.data.files import MANY_BYTES, Tree, reason_of, shown
+from triptych.data.files import MANY_BYTES, RATIO, Tree, reason_of, shown
 from triptych.data.splits import SPLITS
 
 NAME = re.compile(
     r"(?:.*[-_.])??(?:(train|t10k|test|valid|validation|val)[-_])?(images|labels)[-.]idx[13]-ubyte(\.gz|\.xz)?"
 )
 UINT8 = 0x08
-MOST_COMPRESSED = 10_000
-"""xz makes this much of a constant; no more is believed of a large file."""
+PIECE = 1 << 20
+"""Bytes that are unpacked at a time."""
 
 
 def read_idx(data: bytes, name: str) -> np.ndarray:
@@ -41,16 +41,25 @@ def read_idx(data: bytes, name: str) -> np.ndarray:
             if kind != UINT8:
                 raise DataError(f"{name} holds idx data of type 0x{kind:02x}; we take bytes (0x08)")
             shape = struct.unpack(f">{axes}I", file.read(4 * axes))
-            if prod(shape) > max(MANY_BYTES, MOST_COMPRESSED * len(data)):
+            if prod(shape) > max(MANY_BYTES, RATIO * len(data)):
                 raise IntegrityError(f"{name} claims {prod(shape):,} bytes in {len(data):,}: a decompression bomb")
-            body = file.read(prod(shape) + 1)
+            array = np.empty(shape, np.uint8)  # filled in place: nothing is held twice
+            held, more = fill(file, array), file.read(1)
     except (struct.error, EOFError) as e:
         raise DataError(f"{name} is cut short") from e
     except (OSError, lzma.LZMAError, zlib.error) as e:
         raise DataError(f"{name} is damaged: {e}") from e
-    if len(body) != prod(shape):
-        raise DataError(f"{name} says {list(shape)} and holds {'more' if len(body) > prod(shape) else 'fewer'} bytes")
-    return np.frombuffer(body, np.uint8).reshape(shape)
+    if held < array.size or more:
+        raise DataError(f"{name} says {list(shape)} and holds {'more' if more else 'fewer'} bytes")
+    return array
+
+
+def fill(file: gzip.GzipFile | lzma.LZMAFile | io.BytesIO, array: np.ndarray) -> int:
+    """Reads into an array, until it is full or the file ends; how many bytes came."""
+    rest, held = array.reshape(-1).data, 0
+    while held < len(rest) and (more := file.readinto(rest[held : held + PIECE])):
+        held += more
+    return held
 
 
 def unpacked(data: bytes) -> gzip.GzipFile | lzma.LZMAFile | io.BytesIO:

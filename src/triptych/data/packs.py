@@ -31,6 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from triptych.core import IntegrityError, ResourceError, Space, config
 from triptych.core.reading import MOST_JSON, expect, parse_json, read_file
+from triptych.data.arrays import HEADER, UNREADABLE, check_header
 from triptych.data.columns import Column, Stored, scale_of
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, reason_of, sha256_file, sha256_of, shown
@@ -365,8 +366,10 @@ def mapped(folder: Path, name: str, meta: Meta) -> np.ndarray | None:
         return None
     try:
         # "c": a private, writable view; torch warns of arrays that it may not write to
+        with (folder / name).open("rb") as file:
+            check_header(file.read(HEADER))
         array = np.load(folder / name, mmap_mode="c", allow_pickle=False)
-    except (ValueError, TypeError, OverflowError, OSError, EOFError, SyntaxError, RecursionError, MemoryError) as e:
+    except UNREADABLE as e:
         raise IntegrityError(f"{shown(folder / name)} is damaged: {e}") from e
     if not isinstance(array, np.ndarray):  # an archive of arrays
         raise IntegrityError(f"{shown(folder / name)} is damaged: it holds no array")

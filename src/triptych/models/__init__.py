@@ -7,7 +7,6 @@ causes an import.
 """
 
 import ast
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -125,8 +124,6 @@ def register(model: "type[Generative[Any]]") -> "type[Generative[Any]]":
 def plug_in(module: str) -> list[str]:
     """Imports a module and registers the models defined in it; their names. Raises UsageError if that cannot be."""
     name, _, cls = module.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where a person who names a module of their own stands
     try:
         found = import_module(name)
     except (ImportError, ValueError) as e:

@@ -1,7 +1,9 @@
 """Data for a model that is there already: what the model and its run know of them is not asked again."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,6 +15,8 @@ from triptych.io import commit, configs, folder
 from triptych.options import Opening, declared
 from triptych.tasks.task import Task, posed
 from triptych.verbs.posing import saved_task
+
+logger = logging.getLogger(__name__)
 
 KEPT: dict[str, Any] = {"source": (str,), **{name: o.kept for name, (_, o) in declared().items() if o.kept}}
 """All that a run may say of how its data were opened, with the types: what is read, and never where is written."""
@@ -60,6 +64,20 @@ def saved(run: str | Path) -> dict[str, Any]:
     return found
 
 
+def tell(run: str | Path, known: Mapping[str, Any]) -> None:
+    """Says which files are opened because a run names them: the run may have come from anybody."""
+    places = [str(place) for place in (known["source"], *known.get("pair", {}).values())]
+    files = [place for place in places if place.partition(":")[0] not in BUILTIN]
+    if files:
+        told(str(run), ", ".join(files))
+
+
+@cache
+def told(run: str, files: str) -> None:
+    """Once, though several splits are opened."""
+    logger.info("%s names its data: %s", run, files)
+
+
 def own(run: str | Path, model: Generative[Any], split: str) -> Served:
     """A split of what a run was trained on. Raises UsageError if the run does not say, or it is no longer there."""
     return open_for(model, run, None, split=split)
@@ -101,6 +119,8 @@ def opened(
     if lossless and source is not None:
         return data(source, **{**reading(model), **said})
     if source is None or same(source, known.get("source")):
+        if source is None and run is not None:
+            tell(run, known)
         return data(**{**known, **reading(model), **said})
     options = {**binary(model, known), **reading(model), **said}
     if task is not None:
