@@ -8,7 +8,16 @@ from triptych.core.divisible import check_multiple, check_sides
 from triptych.core.game import Adam, Clock, Loss, Player, Preset, RMSProp, Stage
 from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer, Vector
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
-from triptych.core.model import AnySize, Autoregressive, Decoding, Generative, HasLikelihood, Truncatable, evaluating
+from triptych.core.model import (
+    AnySize,
+    Autoregressive,
+    Decoding,
+    Generative,
+    HasLikelihood,
+    Truncatable,
+    TwoWay,
+    evaluating,
+)
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
 from triptych.core.precision import full, precisely, products
 from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, inverse_cdf, levels_of, prefix
@@ -80,6 +89,7 @@ __all__ = [
     "Transfer",
     "TriptychError",
     "Truncatable",
+    "TwoWay",
     "UsageError",
     "Vector",
     "Video",

@@ -216,6 +216,14 @@ class AnySize(Generative[G]):
         return replace(needs, height=height, width=width)
 
 
+@runtime_checkable
+class TwoWay(Protocol):
+    """A model that translates both ways."""
+
+    def reversed(self) -> "Generative[Any]":
+        """The same model the other way round: x and what it is given have changed places."""
+
+
 class Observation(Protocol):
     """p(x | z) as a decoder gives it: each value with noise of its own around what z says."""
 

@@ -13,7 +13,7 @@ from triptych.data.crops import Crops
 from triptych.data.dataset import Dataset
 from triptych.data.files import Problem
 from triptych.data.fits import check_fits, fitted
-from triptych.data.pairing import Unpaired, pair, unpaired
+from triptych.data.pairing import Unpaired, View, pair, unpaired
 from triptych.data.sources import Served, data, pack
 from triptych.data.text import Tokenizer
 
@@ -26,6 +26,7 @@ __all__ = [
     "Served",
     "Tokenizer",
     "Unpaired",
+    "View",
     "check_fits",
     "data",
     "fitted",

@@ -14,6 +14,7 @@ import numpy as np
 from triptych.core import DataError
 from triptych.core.classes import folded
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
+from triptych.data.lookbook import product_of
 from triptych.data.metadata import Row, captions_beside, is_table, read_captions, read_table
 from triptych.data.sink import CHUNK, UNKNOWN, Content, Kept, Sink
 from triptych.data.splits import Said, ambiguous, held_out, level
@@ -210,7 +211,7 @@ def with_splits(names: list[str]) -> tuple[list[Item], list[Problem], list[str]]
     found = level(list(places.values()))
     if found is None:
         wrapped = wrapping(list(places.values()))
-        keys = ["/".join(inside(PurePosixPath(name).parts, wrapped)) for name in names]
+        keys = [product_of(name) or "/".join(inside(PurePosixPath(name).parts, wrapped)) for name in names]
         items = [
             Item(name, inside(places[name], wrapped), "test" if held else "train")
             for name, held in zip(names, held_out(keys), strict=True)

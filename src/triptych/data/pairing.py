@@ -1,14 +1,15 @@
 """Two sources as one: paired, row by row, or both as they come."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from triptych.core import Batch, Data, Noise, Space, UsageError
+from triptych.core import Batch, Data, DataError, Noise, Space, UsageError
 from triptych.data.columns import Column, Gathered, columns_of, gathered
 from triptych.data.files import Problem, sha256_of
 from triptych.data.sources import Served, data
@@ -27,10 +28,73 @@ def pair(*, x: Any, split: str | None = None, size: Any = None, crop: int | None
 
 
 @dataclass(frozen=True, eq=False)
+class View:
+    """A column of a data set for x, of all its rows or of those of one class. Satisfies `triptych.core.Data`."""
+
+    data: Any
+    column: str = "x"
+    label: int | None = None
+    """The class whose rows are served."""
+
+    def __post_init__(self) -> None:
+        if not len(self):
+            raise DataError(f"{self.name}: there is none")
+
+    @cached_property
+    def rows(self) -> Int[Tensor, " n"]:
+        """Those of the data."""
+        return torch.arange(len(self.data)) if self.label is None else (self.data.labels == self.label).nonzero()[:, 0]
+
+    @property
+    def name(self) -> str:
+        said = self.column if self.label is None else (self.data.classes or [])[self.label]
+        return f"{self.data.name}, {said}"
+
+    @property
+    def fingerprint(self) -> str:
+        return sha256_of(self.data.fingerprint, self.column, str(self.label))
+
+    @property
+    def x(self) -> Space:
+        return columns_of(self.data)[self.column]
+
+    given = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def fetch(self, rows: Int[Tensor, " batch"], noise: Noise) -> Batch[Any]:
+        return Batch(gathered(self.data, self.rows[rows], noise)[self.column], None, noise)
+
+    def held_out(self) -> "View | None":
+        held = self.data.held_out()
+        return None if held is None else replace(self, data=held)
+
+    def training_part(self) -> "View":
+        return replace(self, data=self.data.training_part())
+
+    @property
+    def split(self) -> str:
+        return str(getattr(self.data, "split", "all"))
+
+    @property
+    def opened(self) -> Mapping[str, Any] | None:
+        found: Mapping[str, Any] | None = getattr(self.data, "opened", None)
+        return found
+
+    @property
+    def problems(self) -> list[Problem]:
+        return list(getattr(self.data, "problems", []))
+
+    labels = classes = captions = tokenizer = truth = None
+
+
+@dataclass(frozen=True, eq=False)
 class Unpaired:
     """Two data sets, both served, whose rows have nothing to do with each other. Satisfies `triptych.core.Data`.
 
-    Row i has the i-th x and any row of the other, drawn anew whenever it is served.
+    Row i has the i-th x and any row of the other, drawn anew whenever it is served. Where they are columns of the same
+    rows, and so their truth is known, held-out rows are served as they belong together: to measure by, not to train on.
     """
 
     paired: ClassVar[bool] = False
@@ -61,6 +125,20 @@ class Unpaired:
     def columns(self) -> Mapping[str, Space]:
         return {**columns_of(self.b), "A": self.a.x}
 
+    @property
+    def known(self) -> bool:
+        """Whether both are columns of the same rows."""
+        return isinstance(self.a, View) and isinstance(self.b, View) and self.a.data is self.b.data and not self.classed
+
+    @property
+    def classed(self) -> bool:
+        return any(isinstance(side, View) and side.label is not None for side in (self.a, self.b))
+
+    @property
+    def together(self) -> bool:
+        """Whether rows are served as they belong together."""
+        return self.known and self.split not in ("train", "all")
+
     def __len__(self) -> int:
         return len(self.b)
 
@@ -69,7 +147,10 @@ class Unpaired:
         return batch
 
     def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> Gathered:
-        """Every column of rows of x, with any row of A."""
+        """Every column of rows of x, with any row of A (or that which belongs to it, see `together`)."""
+        if self.together:
+            both = gathered(self.b.data, rows, noise)
+            return Gathered({"x": lambda: both[self.b.column], "A": lambda: both[self.a.column]})
         found = gathered(self.b, rows, noise)
         others = (noise.uniform(1)[:, 0].cpu().double() * len(self.a)).long().clamp_(max=len(self.a) - 1)
         a = self.a.fetch(others, noise).x
@@ -77,10 +158,13 @@ class Unpaired:
 
     def held_out(self) -> "Unpaired | None":
         a, b = self.a.held_out(), self.b.held_out()
-        return None if a is None or b is None else Unpaired(a, b)
+        if a is None or b is None:
+            return None
+        return Unpaired(replace(a, data=b.data), b) if self.known else Unpaired(a, b)
 
     def training_part(self) -> "Unpaired":
-        return Unpaired(self.a.training_part(), self.b.training_part())
+        a, b = self.a.training_part(), self.b.training_part()
+        return Unpaired(replace(a, data=b.data), b) if self.known else Unpaired(a, b)
 
     @property
     def maps(self) -> Mapping[str, Column]:
@@ -97,7 +181,13 @@ class Unpaired:
         split: str = getattr(self.b, "split", "all")
         return split
 
-    opened = labels = classes = captions = tokenizer = truth = None
+    @property
+    def opened(self) -> Mapping[str, Any] | None:
+        """How to open the data again, of which both are parts."""
+        found: Mapping[str, Any] | None = self.b.opened if isinstance(self.b, View) else None
+        return found
+
+    labels = classes = captions = tokenizer = truth = None
 
 
 def unpaired(a: Any, b: Any, *, split: str | None = None, size: Any = None, crop: int | None = None) -> Unpaired:

@@ -14,6 +14,7 @@ from posixpath import splitext
 from triptych.core import DataError, UsageError
 from triptych.data.files import Problem, Tree, shown
 from triptych.data.folders import IMAGES
+from triptych.data.lookbook import pairs as lookbook
 from triptych.data.metadata import ANY_FILE, is_table, read_table
 from triptych.data.splits import DEEPEST, SPLITS, said
 
@@ -60,7 +61,8 @@ class Declared:
 
 def declares(tree: Tree) -> bool:
     """Whether a source says that it has further columns, by names and the first lines of tables alone."""
-    return any(names_files(tree, name) for name in tree.files if is_table(name)) or siblings(tree, None) is not None
+    said = any(names_files(tree, name) for name in tree.files if is_table(name))
+    return said or named_as_lookbook(tree, None) is not None or siblings(tree, None) is not None
 
 
 def names_files(tree: Tree, table: str) -> bool:
@@ -76,7 +78,7 @@ def declared(tree: Tree, x: str | None, halves: str | None) -> Declared | None:
 
     Raises UsageError if what is asked is not there.
     """
-    found = halved(tree, x, halves) if halves is not None else tabled(tree, x) or siblings(tree, x)
+    found = halved(tree, x, halves) if halves is not None else by_files(tree, x)
     if found is None and x is not None:
         raise UsageError(f"x={x}: {tree.name} has no columns: it is for folders side by side, tables and halves")
     if found and x is not None and found.x.lower() != x.lower():
@@ -85,6 +87,24 @@ def declared(tree: Tree, x: str | None, halves: str | None) -> Declared | None:
     if wrong := [name for name, times in names.items() if times > 1 or not NAME.fullmatch(name)]:
         raise DataError(f"{tree.name}: a column cannot be called {shown(wrong[0])!r}; give it another name")
     return found
+
+
+def by_files(tree: Tree, x: str | None) -> Declared | None:
+    return tabled(tree, x) or named_as_lookbook(tree, x) or siblings(tree, x)
+
+
+def named_as_lookbook(tree: Tree, x: str | None) -> Declared | None:
+    """By the names of files, where most are LookBook's: a row for each wearer, with the product."""
+    names = pictures(tree)
+    found, alone = lookbook(names)
+    if 2 * (len({*found, *found.values()}) + len(alone)) <= len(names) or not found:
+        return None
+    columns = ("wearer", "product")
+    mine = chosen(columns, x) or "product"
+    reason = "LookBook has no partner for it: a product is called ..._CLEAN1_..., its wearers ..._CLEAN0_..."
+    problems = [Problem(file=shown(name), reason=reason) for name in alone]
+    note = f"{len(found)} wearers of {len(set(found.values()))} products, by LookBook's names; x is {mine}"
+    return Declared(columns, mine, {name: (product,) for name, product in found.items()}, note, problems)
 
 
 def pictures(tree: Tree) -> list[str]:

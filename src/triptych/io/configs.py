@@ -35,8 +35,8 @@ def from_json(kind: type[T], value: Any, where: str = "") -> T:
 def override(config: T, assignments: Sequence[str], **fields: Any) -> T:
     """Replaces whole fields by `fields`, then applies `adam.lr=1e-4` and the like, in order; all is checked at the end.
 
-    Values of assignments are JSON, or else text. Raises UsageError for what is not an assignment, an unknown field or
-    a value that the field does not take.
+    Values of assignments are JSON, or else text; where a text stands they are text (a=7). Raises UsageError for what is
+    not an assignment, an unknown field or a value that the field does not take.
     """
     tree = to_json(config) | {name: to_json(value) for name, value in fields.items()}
     for assignment in assignments:
@@ -51,7 +51,8 @@ def override(config: T, assignments: Sequence[str], **fields: Any) -> T:
                 raise UsageError(f"{path}: there is no field {name}{suggest(name, names)}")
             if name is not last:
                 node, kind = node[name], getattr(kind, name)
-        node[last] = value
+        plain = isinstance(node.get(last), str) and not isinstance(value, str)
+        node[last] = text if plain else value
     return from_json(type(config), tree, " ".join(assignments))
 
 

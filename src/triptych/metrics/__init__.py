@@ -2,6 +2,7 @@
 pictures to the true ones? Each number with its protocol."""
 
 from triptych.metrics.classes import ClassReport, Reader, judge_digits, purity, read_classes
+from triptych.metrics.colors import hue_error
 from triptych.metrics.digits import classify
 from triptych.metrics.distances import Distances, Memorization, Reference, Scores, distances, memorization
 from triptych.metrics.extractors import (
@@ -20,7 +21,7 @@ from triptych.metrics.images import eight_bit
 from triptych.metrics.kernel import KernelDistance, kernel_distance, kernel_distance_of_subsets
 from triptych.metrics.measurement import Measurement
 from triptych.metrics.modes import ModeCoverage, StackedDigits, mode_coverage, stacked_digit_modes
-from triptych.metrics.neighbors import PRDC, Nearest, nearest, prdc
+from triptych.metrics.neighbors import PRDC, Nearest, nearest, own_nearest, prdc
 from triptych.metrics.random_conv import RandomConv
 from triptych.metrics.shipped import Shipped, shipped
 from triptych.metrics.trained import Trained
@@ -57,12 +58,14 @@ __all__ = [
     "fidelity",
     "frechet_distance",
     "frechet_distance_of_gaussians",
+    "hue_error",
     "judge_digits",
     "kernel_distance",
     "kernel_distance_of_subsets",
     "memorization",
     "mode_coverage",
     "nearest",
+    "own_nearest",
     "prdc",
     "psnr_within",
     "purity",

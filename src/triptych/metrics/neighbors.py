@@ -76,6 +76,17 @@ def measured_blocks(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Iterato
         yield rows, distance
 
 
+def own_nearest(x: Float[Tensor, "n ..."], candidates: Float[Tensor, "n ..."], among: int = 100) -> Float[Tensor, ""]:
+    """The share of x whose nearest candidate, in squared distance, is their own, of `among` beside each other (fewer,
+    where there are no more)."""
+    flat = [t.flatten(1).double() for t in (x, candidates)]
+    right = [
+        torch.cdist(a, b).argmin(1) == torch.arange(len(a))
+        for a, b in zip(*(torch.split(t, among) for t in flat), strict=True)
+    ]
+    return torch.cat(right).double().mean()
+
+
 @dataclass(frozen=True, eq=False)
 class Nearest:
     """The nearest training item of each query."""

@@ -16,6 +16,8 @@ TASKS = {
     "super-resolution": ("super_resolution.SuperResolution", "a small picture, larger and sharp"),
     "inpainting": ("inpainting.Inpainting", "a picture with a hole, filled"),
     "translation": ("translation.Translation", "a picture, as the one that it is paired with"),
+    "unpaired-translation": ("unpaired.UnpairedTranslation", "a picture of one kind, as one of another"),
+    "clothing": ("clothing.Clothing", "what somebody wears, alone"),
     "map-to-photo": ("map_to_photo.MapToPhoto", "a map of classes, as photographs"),
     "edges": ("edges.Edges", "a drawing of outlines, as a picture"),
 }

@@ -29,7 +29,7 @@ from triptych.media.maps import NO_CLASS, ClassTable, Color, table_of
 from triptych.media.photo import Photo, read_index, read_photo
 from triptych.metrics import Measurement, fidelity
 from triptych.metrics.segmenter import BATCH, RECIPE, segmented, train_segmenter
-from triptych.tasks.task import Posed, Question
+from triptych.tasks.task import Posed, Question, Training
 from triptych.tasks.translation import in_channels
 
 NONE = -1
@@ -41,7 +41,7 @@ FITTED, ITEMS, SEEDS = 2000, 200, 8
 
 
 @config
-class MapToPhoto:
+class MapToPhoto(Training):
     name: ClassVar[str] = "map-to-photo"
     paired: ClassVar[bool] = True
     step: ClassVar[None] = None

@@ -7,14 +7,15 @@ it done (`ask`), how the model's x becomes what they take home (`answer`), and w
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Batch, Data, Generative, Given, Noise, Space, UsageError
+from triptych.core import Batch, Data, Fraction, Generative, Given, Noise, Space, UsageError, config
 from triptych.data.columns import columns_of, gathered
 from triptych.data.files import sha256_of
 from triptych.io import configs
@@ -95,6 +96,24 @@ class Task(Protocol):
 # What some tasks have besides
 
 
+@config
+class Training:
+    """How rows are posed in training, of any task that has these fields."""
+
+    mismatched: Fraction = 0.0
+    """The share of rows at which a picture that does not belong to the condition counts as generated, so that the
+    discriminator learns to look at both (matching-aware negatives): of models that judge a picture beside its
+    condition, which pix2pix, spade and pixel-dtgan do."""
+    unconditioned: Fraction = 0.0
+    """The share of rows whose condition is left blank (condition dropout)."""
+
+
+@runtime_checkable
+class Arranges(Protocol):
+    def arranged(self, data: Any) -> Data:
+        """The data as the task takes them, of what was opened. Raises UsageError for what it cannot be made of."""
+
+
 @runtime_checkable
 class Settles(Protocol):
     def settled(self, data: Any) -> "Task":
@@ -162,7 +181,10 @@ class Posed:
     def fetch(self, rows: Tensor, noise: Noise) -> Batch[Any]:
         """Rows with their conditions; what a task draws at random comes from the same noise, after the data's own."""
         x, given = self.task.pose(gathered(self.data, rows, noise), noise)
-        return Batch(x, given, noise)
+        batch = Batch[Any](x, given, noise)
+        if isinstance(self.task, Training) and getattr(self.data, "split", "train") in ("train", "all"):
+            return trained_on(batch, self.task)
+        return batch
 
     def held_out(self) -> "Posed | None":
         held = self.data.held_out()
@@ -184,6 +206,17 @@ class Posed:
     labels = classes = captions = tokenizer = truth = None
 
 
+def trained_on(batch: Batch[Any], how: Training) -> Batch[Any]:
+    """The batch with some conditions blank, and some rows marked as `Batch.fakes` takes them."""
+    given, wrong, noise = batch.given, None, batch.noise
+    if how.unconditioned:
+        blank = noise.uniform() < how.unconditioned
+        given = given.map(lambda t: torch.where(blank.view(-1, *[1] * (t.dim() - 1)), torch.zeros_like(t), t))
+    if how.mismatched:
+        wrong = noise.uniform() < how.mismatched
+    return replace(batch, given=given, wrong=wrong)
+
+
 def posed(data: Data, task: Task) -> Posed:
     """Data with the conditions of a task. Raises UsageError, naming the data, if the task does not take them."""
     if getattr(task, "paired", False) and not getattr(data, "paired", True):
@@ -192,6 +225,7 @@ def posed(data: Data, task: Task) -> Posed:
             "that do alike and open them as pairs, or take unpaired-translation"
         )
     try:
+        data = task.arranged(data) if isinstance(task, Arranges) else data
         settled = task.settled(data) if isinstance(task, Settles) else task
         made = Posed(data, settled)
         _ = made.spaces

@@ -22,14 +22,14 @@ from triptych.core import Data, Generative, Given, Images, ItemNoise, Noise, Pic
 from triptych.inference import tiling
 from triptych.media.photo import Photo, read_photo
 from triptych.metrics import Measurement, fidelity
-from triptych.tasks.task import Question
+from triptych.tasks.task import Question, Training
 
 MEAN_OF = 2000
 """Training pictures, at most, that the mean picture is the mean of."""
 
 
 @config
-class Translation:
+class Translation(Training):
     name: ClassVar[str] = "translation"
     paired: ClassVar[bool] = True
     step: ClassVar[None] = None

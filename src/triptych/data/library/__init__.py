@@ -5,12 +5,12 @@ from pathlib import Path
 
 from triptych.core import UsageError
 from triptych.data.files import shown
-from triptych.data.library import emoji, faces, fashion, photographs, satellite
+from triptych.data.library import dressed, emoji, faces, fashion, flare, photographs, satellite
 from triptych.data.library.fetching import Fetched, about, fetch, place_of
 from triptych.data.library.recipe import Recipe
 
 LIBRARY: dict[str, Recipe] = {
-    module.RECIPE.name: module.RECIPE for module in (fashion, photographs, satellite, faces, emoji)
+    module.RECIPE.name: module.RECIPE for module in (fashion, photographs, satellite, faces, emoji, dressed, flare)
 }
 
 __all__ = ["LIBRARY", "Fetched", "Recipe", "fetch", "find", "folder_of", "names", "where"]

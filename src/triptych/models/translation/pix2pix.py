@@ -110,10 +110,11 @@ class Pix2Pix(AnySize[Picture]):
 
     def discriminator_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """Equation 1, halved; real and translated pictures go through together, with one step of power iteration."""
-        pairs = [torch.cat([batch.given.grid, x], 1) for x in (batch.x, self.draw(batch.noise, batch.given))]
-        real, fake = self.discriminator(torch.cat(pairs))[0].chunk(2)
-        logs = {"D(real)": real.sigmoid().mean(), "D(fake)": fake.sigmoid().mean()}
-        return Loss(adversarial.discriminator(real, fake) / 2, logs)
+        fake = batch.fakes(self.draw(batch.noise, batch.given))
+        pairs = [torch.cat([batch.given.grid, x], 1) for x in (batch.x, fake)]
+        right, wrong = self.discriminator(torch.cat(pairs))[0].chunk(2)
+        logs = {"D(real)": right.sigmoid().mean(), "D(fake)": wrong.sigmoid().mean()}
+        return Loss(adversarial.discriminator(right, wrong) / 2, logs)
 
     def generator_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """-log D(c, G(c)) + 100 |x - G(c)|"""

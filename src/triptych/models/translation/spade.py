@@ -115,7 +115,7 @@ class SPADE(AnySize[Picture]):
 
     def discriminator_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """L_D, the mean over sizes."""
-        real, fake = self.judged(batch, self.draw(batch.noise, batch.given))
+        real, fake = self.judged(batch, batch.fakes(self.draw(batch.noise, batch.given)))
         losses = [adversarial.hinge_discriminator(a, b) for (a, _), (b, _) in zip(real, fake, strict=True)]
         logs = {"score(real)": real[0][0].mean(), "score(fake)": fake[0][0].mean()}
         return Loss(torch.stack(losses).mean(), logs)
