@@ -16,7 +16,8 @@ from triptych.training import Run
 from triptych.training import train as loop
 from triptych.training.health import WINDOW, Health, diversity
 from triptych.verbs.decoration import metrics
-from triptych.verbs.train import ROLLBACKS, train
+from triptych.verbs.rounds.persevering import ROLLBACKS
+from triptych.verbs.train import train
 
 
 def watched(rounds: int = WINDOW, **logs: float) -> Health:

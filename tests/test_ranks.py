@@ -16,8 +16,9 @@ from triptych.training import Run
 from triptych.training.loop import peculiarities
 from triptych.verbs import train as verb
 from triptych.verbs.create import create
+from triptych.verbs.rounds.moments import asked
 from triptych.verbs.signals import Stop
-from triptych.verbs.train import asked, setup_ranks
+from triptych.verbs.train import setup_ranks
 
 
 @pytest.fixture

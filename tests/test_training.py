@@ -47,7 +47,8 @@ from triptych.training import train as loop
 from triptych.training.loop import rows
 from triptych.verbs.create import create, load
 from triptych.verbs.decoration import metrics
-from triptych.verbs.train import changes, train
+from triptych.verbs.resuming import changes
+from triptych.verbs.train import train
 
 # Which examples make up a batch
 

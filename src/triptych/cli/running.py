@@ -101,13 +101,15 @@ def train(
     from triptych.tasks.task import Says, posed
     from triptych.verbs import posing
     from triptych.verbs import train as verb
+    from triptych.verbs.announce import announce, told
     from triptych.verbs.opening import resumed, tell
     from triptych.verbs.prepare import prepare
     from triptych.verbs.prepare import sound as sound_for
+    from triptych.verbs.resuming import check_begin, continues
 
     if model is not None and "=" in model:  # `train --resume --out DIR width=64`: the run knows its model
         settings, model = [model, *(settings or [])], None
-    held = out if verb.continues(out, resume) else None
+    held = out if continues(out, resume) else None
     known = resumed(out) if held else None
     model = model or (known.model if known else None)
     if model is None:
@@ -115,7 +117,7 @@ def train(
     if source is None and not (known and known.opened):
         raise UsageError("on what data? --data takes the name of a set, a folder or a file")
     if known is None:
-        verb.check_begin(out)
+        check_begin(out)
         if source is not None:
             check_apart(out, source)
     verb.setup_ranks()
@@ -149,7 +151,7 @@ def train(
     made, run = prepare(model, found, settings or [], changed, held)
     made.to(pick_device(device))
     total = sum(stage.rounds(run.steps) for stage in made.stages())
-    for line in verb.announce(made, run):
+    for line in announce(made, run):
         output.note(line)
     held = found.held_out()
     if held is None and found.split == "train":
@@ -169,7 +171,7 @@ def train(
             on_nan=on_nan,
             on_collapse=on_collapse,
         ):
-            tick(now.step, verb.told(now))
+            tick(now.step, told(now))
     verb.leave_ranks()
     seconds = time.monotonic() - started
     done = now.step if now else total

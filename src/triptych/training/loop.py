@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -146,7 +146,7 @@ def check_batches(model: Generative[Any], data: Data, run: Run) -> None:
 
 def train(
     model: Generative[Any], data: Data, run: Run, *, resume: State | None = None, skip: bool = False
-) -> Iterator[Round]:
+) -> Generator[Round, None, None]:
     """Plays the model's stages on its own device, one round at a time.
 
     Every random draw follows from `run.seed` and the number of batches drawn, so that a run continued from a saved

@@ -18,7 +18,7 @@ class Stop:
     signal: int | None = None
     sparing = False
 
-    def spare(self, work: Callable[[], None]) -> None:
+    def spare(self, work: Callable[[], object]) -> None:
         """Does what nobody should wait for: nothing of it once a signal has come, and no more of it when one comes.
 
         What it works on may be left in the middle of something.

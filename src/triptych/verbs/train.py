@@ -1,69 +1,42 @@
-"""Training into a run folder: the loop, with checkpoints, a log, pictures and a clean end on signals."""
+"""Training into a run folder: the loop, in the company of checkpoints, a log, pictures and a clean end on signals."""
 
-import json
 import logging
-import math
 import os
 import re
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
-from functools import partial
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-import triptych
 from triptych import training
-from triptych.core import (
-    Adam,
-    CollapseError,
-    Data,
-    Generative,
-    HasLikelihood,
-    NonFiniteError,
-    RMSProp,
-    TriptychError,
-    UsageError,
-)
-from triptych.core.reading import expect
+from triptych.core import Data, Generative, HasLikelihood, TriptychError, UsageError
 from triptych.data import check_fits, fitted
 from triptych.errors import Interrupted
-from triptych.io import commit, configs, folder, outputs
+from triptych.io import commit, outputs
 from triptych.io.lock import writing
 from triptych.nn import ranks
-from triptych.tasks.task import Posed, Says, to_json
+from triptych.tasks.task import Posed, Says
 from triptych.training import Round, Run
 from triptych.training.signals import Stop, catching
-from triptych.verbs.card import write_card
-from triptych.verbs.decoration import (
-    METRICS,
-    SAMPLES,
-    animate,
-    check_mark,
-    decorating,
-    log_lines,
-    mark_of,
-    metrics,
-    shots_of,
-)
+from triptych.verbs.decoration import METRICS, check_mark
 from triptych.verbs.opening import as_data
 from triptych.verbs.pictured import Shots
-from triptych.verbs.score import score
-from triptych.verbs.show import first_line
+from triptych.verbs.resuming import best_of, check_begin, continues, reopen, resumes
+from triptych.verbs.rounds.described import described
+from triptych.verbs.rounds.logged import Log, logged
+from triptych.verbs.rounds.moments import Moments, Pace, Stopwatch, asked, leading, timed
+from triptych.verbs.rounds.persevering import OnNan, persevering
+from triptych.verbs.rounds.pictured import pictured
+from triptych.verbs.rounds.saved import Checkpoints, saved
+from triptych.verbs.rounds.scored import scored
+from triptych.verbs.rounds.watched import OnCollapse, warned, watched
 from triptych.verbs.watch import Watch
 
 logger = logging.getLogger(__name__)
-
-HELD = 256
-"""Held-out examples that say which checkpoint is the best."""
-LINES = 400
-"""Of metrics.jsonl, for a whole run; a checkpoint adds one."""
-ROLLBACKS = 3
-"""Times that a run is taken back before it is given up."""
 
 
 def train(
@@ -77,8 +50,8 @@ def train(
     keep: int = 2,
     pictures: int = 8,
     held: Data | None = None,
-    on_nan: Literal["stop", "skip", "rollback"] = "stop",
-    on_collapse: Literal["warn", "stop", "rollback"] = "warn",
+    on_nan: OnNan = "stop",
+    on_collapse: OnCollapse = "warn",
 ) -> Iterator[Round]:
     """Trains `model` on `data`, one round at a time; without `out`, that is all.
 
@@ -128,8 +101,8 @@ def recorded(
     keep: int,
     pictures: int,
     held: Data | None,
-    on_nan: Literal["stop", "skip", "rollback"],
-    on_collapse: Literal["warn", "stop", "rollback"],
+    on_nan: OnNan,
+    on_collapse: OnCollapse,
 ) -> Iterator[Round]:
     """`train` into a folder that nobody else writes to."""
     state = reopen(model, data, run, path) if continues(path, resume) else None
@@ -144,112 +117,42 @@ def recorded(
                 logger.info("%s holds no checkpoint yet: the run starts from nothing", path)
     if state and leading():
         check_mark(path / METRICS, state.get("log"))
-    log = Log(path / METRICS, state["position"]["step"] if state else 0)
-    total = sum(stage.rounds(run.steps) for stage in model.stages())
-    spent, started, saved_at = state["seconds"] if state else 0.0, time.monotonic(), time.monotonic()
-    shots = Shots(model, held or data, path, pictures, total)
-    now: Round | None = None
     began = state["position"]["step"] if state else 0
-    unsaved = False
+    total = sum(stage.rounds(run.steps) for stage in model.stages())
+    stopwatch, pace = Stopwatch(state["seconds"] if state else 0.0), Pace(save_seconds, total)
+    shots, log = Shots(model, held or data, path, pictures, total), Log(path / METRICS, stopwatch)
     best = best_of(path, state)
-    watch = Watch(model, data) if leading() else None
+    checkpoints = Checkpoints(path, model, data, run, keep=keep, pace=pace, stopwatch=stopwatch, best=best)
 
-    def seconds() -> float:
-        return spent + time.monotonic() - started
-
-    def look(now: Round) -> None:
-        """Raises CollapseError where the samples are such that the run is not to go on."""
-        if watch is None:
-            return
-        signs, numbers = watch.look(now)
-        for name, value in numbers.items():
-            log.note(name, value)
-        if signs and on_collapse != "warn":
-            raise CollapseError(f"step {now.step}: {signs[0].text}. {path} holds the last checkpoint before it")
-
-    def save(now: Round) -> None:
-        nonlocal unsaved, saved_at
-        if leading():
-            kept: dict[str, Any] = {"seconds": seconds(), "best": best if math.isfinite(best) else None}
-            kept["log"] = mark_of(path / METRICS)
-            folder.save(model, path, about=about(data, run), state={**now.state(), **kept})
-            folder.keep(path, now.step, keep)
-        unsaved, saved_at = False, time.monotonic()
-
-    def compare(now: Round) -> None:
-        """Keeps the checkpoint that was just saved if it is the best so far."""
-        nonlocal best
-        if held is None or not isinstance(model, HasLikelihood):
-            return
-        one = score(model, held, limit=HELD)
-        nats = one.nats
-        log.note("held_out/nats", nats)
-        most = "at most " if one.kind == "lower bound" else ""
-        values = (now.step, most, nats, one.bits_per_dim)
-        logger.info("step %d: held-out data take %s%.2f nats, %.3f bits/dim", *values)
-        if nats < best:
-            best = nats
-            folder.keep(path, now.step, 1, "best")
-
-    def show(now: Round, checkpoint: bool) -> None:
-        """All that looks at the model as it was saved."""
-        shots.after(now.step, time.monotonic() - started, now.step - began)
-        if checkpoint:
-            if on_collapse == "warn":
-                look(now)
-            compare(now)
-        if now.step == total:
-            with decorating(path / SAMPLES / "progress.gif"):
-                animate(path)
-
-    def describe() -> None:
-        log.flush(seconds())
-        if leading():
-            with decorating(path / "README.md"):
-                shown = [f"{SAMPLES}/{file.name}" for file in shots_of(path)[-1:]]
-                write_card(model, data, run, path, seconds(), environment(), "".join(shown))
+    def begin(state: Any, stop: Stop) -> Moments:
+        """The loop, from a state on, and its company."""
+        log.begin(state["position"]["step"] if state else 0)
+        rounds = training.train(model, data, run, resume=state, skip=on_nan == "skip")
+        moments = logged(timed(rounds, pace, shots, stop), log, total)
+        if not leading():
+            return described(saved(moments, checkpoints), log, checkpoints)
+        watch = Watch(model, data)
+        moments = watched(moments, watch, log, on_collapse, path)
+        moments = saved(moments, checkpoints)
+        moments = pictured(moments, shots, stopwatch, stop, path, began)
+        if on_collapse == "warn":
+            moments = warned(moments, watch, log, stop)
+        if held is not None and isinstance(model, HasLikelihood):
+            moments = scored(moments, model, held, checkpoints, log, stop)
+        return described(moments, log, checkpoints)
 
     if state is None and leading():
         shots.first()
+    step = 0
     with catching() as stop:
+        moments = persevering(lambda state: begin(state, stop), state, model, path, on_nan, on_collapse)
         try:
-            for tries in range(ROLLBACKS + 1):
-                try:
-                    for now in training.train(model, data, run, resume=state, skip=on_nan == "skip"):
-                        unsaved = True
-                        logs = now.logs()
-                        log.add(logs, now.step)
-                        if watch is not None:
-                            watch.observe(now.stage, logs)
-                        checkpoint = now.step == total or time.monotonic() - saved_at > save_seconds
-                        due = agreed(checkpoint or now.step in shots.when)
-                        leaving = asked(stop)
-                        if leaving or due:
-                            if on_collapse != "warn" and not leaving:
-                                look(now)
-                            save(now)
-                            if leading():
-                                stop.spare(partial(show, now, checkpoint))
-                            describe()
-                            if leaving or asked(stop):
-                                break
-                        elif now.step % max(1, total // LINES) == 0:
-                            log.flush(seconds())
-                        yield now
-                    break
-                except (NonFiniteError, CollapseError) as e:
-                    policy = on_nan if isinstance(e, NonFiniteError) else on_collapse
-                    if policy != "rollback" or tries == ROLLBACKS or not commit.committed(path):
-                        raise
-                    state = folder.resume(model, path)
-                    state["position"]["retry"] = (now.retry if now else 0) + 1
-                    log, watch = Log(path / METRICS, state["position"]["step"]), Watch(model, data)
-                    logger.warning("%s; going on from step %d, in another way", e, state["position"]["step"])
-        except GeneratorExit:  # the caller's own `break`
-            if now is not None and unsaved:
-                save(now)
-                describe()
-            raise
+            with closing(moments):
+                for now in moments:
+                    step = now.round.step
+                    if now.leaving or (now.saved and asked(stop)):
+                        break
+                    yield now.round
         except RuntimeError as e:
             if not lost(e):
                 raise
@@ -258,164 +161,11 @@ def recorded(
                 f"checkpoint, and the same command goes on from it"
             ) from e
         finally:
-            log.flush(seconds())
+            log.flush()
         if stop.signal is not None:
-            at = now.step if now else 0
-            raise Interrupted(stop.signal, f"interrupted at step {at} of {total}; saved in {path}: --resume continues")
-
-
-def resumes(resume: bool | None) -> bool:
-    """Whether a run is to be gone on with: what was said, or else whether torchrun is at work, which may restart it."""
-    return dist.is_torchelastic_launched() if resume is None else resume
-
-
-def continues(path: Path, resume: bool | None) -> bool:
-    """Whether there is a run in `path` to go on with, and it is to be."""
-    return resumes(resume) and bool(commit.committed(path))
-
-
-def best_of(path: Path, state: dict[str, Any] | None) -> float:
-    """The best score up to a checkpoint. Scores are taken after it is saved, and so the last one is in the log only."""
-    if state is None:
-        return math.inf
-    scores = [
-        v["held_out/nats"] for v in metrics(path) if v["step"] <= state["position"]["step"] and "held_out/nats" in v
-    ]
-    return min([*scores, *([state["best"]] if state.get("best") is not None else [])], default=math.inf)
-
-
-def check_begin(path: Path) -> None:
-    """Raises UsageError unless a run may begin in this folder: nothing in it is anybody else's."""
-    if commit.committed(path):
-        held = folder.about(path).get("model")
-        raise UsageError(f"{path} already holds a {held}; --resume continues its run, another --out starts afresh")
-    outputs.check_run(path)
-
-
-def reopen(model: Generative[Any], data: Data, run: Run, path: Path) -> dict[str, Any]:
-    """The saved state of a run, its weights already in `model`. Raises UsageError if it is not this run's."""
-    state = folder.resume(model, path)
-    expect(state, STATE, str(path / folder.STATE))
-    saved = folder.about(path)
-    expect(saved, {"data": dict, "run": dict, "made_with?": dict}, str(path / folder.CONFIG))
-    if saved["data"]["fingerprint"] != data.fingerprint:
-        raise UsageError(
-            f"{path} was trained on {saved['data']['name']}; {data.name} is not the same data, or it has changed since"
-        )
-    now, then = configs.to_json(run), configs.to_json(configs.from_json(Run, saved["run"], str(path / folder.CONFIG)))
-    for name in now:
-        if name != "steps" and now[name] != then.get(name):
-            raise UsageError(
-                f"{path} was trained with {name}={then.get(name)}, not {now[name]}; a run keeps its settings"
+            raise Interrupted(
+                stop.signal, f"interrupted at step {step} of {total}; saved in {path}: --resume continues"
             )
-    for change in changes(saved, model, run) if leading() else []:
-        logger.warning("resuming, %s", change)
-    return state
-
-
-STATE = {
-    "position": {"step": int, "stage": int, "stage_step": int, "drawn": int, "retry?": int},
-    "optimizers": dict,
-    "seconds": (int, float),
-    "best?": (int, float, type(None)),
-}
-"""What state.json says of a run."""
-
-
-def about(data: Data, run: Run) -> dict[str, Any]:
-    """What config.json says about a run, beside the model and its configuration."""
-    return {
-        "data": {
-            "name": data.name,
-            "fingerprint": data.fingerprint,
-            "n": len(data),
-            "opened": getattr(data, "opened", None),
-            "split": getattr(data, "split", None),
-            "mutate": getattr(data, "mutate", 0.0),
-        },
-        "run": configs.to_json(run),
-        "made_with": environment(),
-        **({"task": to_json(data.task)} if isinstance(data, Posed) else {}),
-    }
-
-
-def announce(model: Generative[Any], run: Run) -> list[str]:
-    """What is said before a run begins: its stages, and what the numbers are that it logs."""
-    stages = model.stages()
-    lines = []
-    if len(stages) > 1:
-        each = ", ".join(f"{stage.name} ({stage.rounds(run.steps):,})" for stage in stages)
-        lines.append(f"{model.name} is trained in {len(stages)} stages, each of its own steps: {each}")
-    losses = {player.name: first_line(player.loss) for stage in stages for player in stage.players}
-    return lines + [f"loss of {name}: {what}" for name, what in losses.items() if what]
-
-
-def told(now: Round) -> str:
-    """A round's losses, and what was logged of them that has a unit, in a line."""
-    parts = []
-    for name, loss in now.losses.items():
-        parts.append(f"{name} {loss.value.item():.4g}")
-        parts += [f"{loss.logs[key].item():.4g} {unit}" for key, unit in UNITS.items() if key in loss.logs]
-    return "  ".join(parts)
-
-
-UNITS = {
-    "nats": "nats",
-    "bits_per_dim": "bits/dim",
-    "bits_per_token": "bits/token",
-    "distortion": "nats of distortion",
-    "rate": "nats of rate",
-}
-"""What losses log that has a unit."""
-
-
-def environment() -> dict[str, Any]:
-    """What a run's bits depend on besides its settings."""
-    return {
-        "triptych": triptych.__version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "ranks": ranks.world(),
-    }
-
-
-def changes(saved: dict[str, Any], model: Generative[Any], run: Run) -> list[str]:
-    """What is different now from when a run's config.json was saved, and whether it costs the same bits."""
-    then, now = saved.get("made_with", {}), environment()
-    compared = [k for k in ("torch", "threads", "device", "ranks") if k in then]  # older runs do not say all
-    out = [f"but not bit for bit: {k} was {then[k]}, now {now[k]}" for k in compared if then[k] != now[k]]
-    steps = saved["run"].get("steps")
-    if steps != run.steps:
-        paced = any(follows(p.optimizer) for stage in model.stages() if stage.steps is None for p in stage.players)
-        lost, what = (
-            ("but not bit for bit: ", "the learning rate")
-            if paced
-            else ("", "what depends on the share of training that is done, if anything does,")
-        )
-        out.append(f"{lost}steps was {steps}, now {run.steps}: {what} goes by the new number from here on")
-    return out
-
-
-def follows(optimizer: Adam | RMSProp) -> bool:
-    """Whether an optimizer's settings depend on how much of a stage is done."""
-    return any(optimizer.settings(at / 8) != optimizer.settings(0.0) for at in range(1, 8))
-
-
-def leading() -> bool:
-    """Whether this process writes files: there is one writer a run."""
-    return not dist.is_initialized() or dist.get_rank() == 0
-
-
-def asked(stop: Stop) -> bool:
-    """Whether any rank was asked to stop: all must leave after the same round."""
-    stop.signal = int(ranks.largest(stop.signal or 0)) or None
-    return stop.signal is not None
-
-
-def agreed(value: bool) -> bool:
-    """Whether it is so for any rank: their clocks differ."""
-    return ranks.largest(value) > 0
 
 
 def lost(e: RuntimeError) -> bool:
@@ -426,38 +176,6 @@ def lost(e: RuntimeError) -> bool:
 def cause(e: Exception) -> str:
     """What the libraries below say, without their line numbers and advice."""
     return re.sub(r"^\[\S+:\d+\] ", "", str(e).partition("\n")[0]).partition(". ")[0]
-
-
-class Log:
-    """metrics.jsonl: a line of means every few rounds. A resumed run drops the lines after its checkpoint."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path, self.step, self.sums, self.counts = path, step, dict[str, float](), dict[str, int]()
-        if path.exists() and leading():
-            kept = [line for line, values in log_lines(path) if values["step"] <= step]
-            with decorating(path):
-                commit.write_atomic(path, "".join(f"{line}\n" for line in kept).encode())
-
-    def add(self, logs: Mapping[str, float], step: int) -> None:
-        """What a round logged, for the mean over the rounds since the last line."""
-        self.step = step
-        for name, value in logs.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def note(self, name: str, value: float) -> None:
-        """A number that is measured now and then, for the next line."""
-        self.sums[name], self.counts[name] = value, 1
-
-    def flush(self, seconds: float) -> None:
-        if not self.sums or not leading():
-            return
-        line = {"step": self.step, "seconds": round(seconds, 3)} | {k: v / self.counts[k] for k, v in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        with decorating(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as f:
-                f.write(json.dumps(line) + "\n")
 
 
 def setup_ranks() -> None:
