@@ -17,8 +17,9 @@ from torch import nn
 
 from triptych.data import data
 from triptych.media import pictures
-from triptych.models.autoregressive.pixelcnn import PRESETS, PixelCNN
+from triptych.models.autoregressive.pixelcnn import PRESETS, PixelCNN, PixelCNNConfig
 from triptych.models.gan.ylg import masks
+from triptych.training import Run
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -30,6 +31,9 @@ def load(name):
     spec.loader.exec_module(module)
     return module
 
+
+sys.path.insert(0, str(FOLDER))  # as where one of them is run
+from steps import parts, turns  # noqa: E402
 
 training, sampling, metrics = load("training"), load("sampling"), load("metrics")
 modes, compression, few_labels = load("modes"), load("compression"), load("few_labels")
@@ -67,9 +71,7 @@ def test_vae(images):
 
 
 def test_pixelcnn(images):
-    rows = training.pixelcnn(
-        images[1], 2, 1, training.PixelCNNConfig(x=images[1].x, width=4, blocks=1, head=4), batch=4
-    )
+    rows = training.pixelcnn(images[1], 2, 1, PixelCNNConfig(x=images[1].x, width=4, blocks=1, head=4), batch=4)
     assert all(row.passed for row in rows)
     assert len({row.gflop for row in rows}) == 1
 
@@ -82,15 +84,15 @@ def test_parts(images):
 
 
 def test_unequal_sides_are_refused():
-    sides = [training.Side("a", lambda steps: 1.0, 10), training.Side("b", lambda steps: 1.0, 11)]
+    sides = [turns.Side("a", lambda steps: 1.0, 10), turns.Side("b", lambda steps: 1.0, 11)]
     with pytest.raises(ValueError, match="differ in size"):
-        training.compare("group", sides, 1, 1)
+        turns.compare("group", sides, 1, 1)
     with pytest.raises(ValueError, match="loss of a is nan"):
-        training.compare("group", [training.Side("a", lambda steps: float("nan"))], 1, 1)
+        turns.compare("group", [turns.Side("a", lambda steps: float("nan"))], 1, 1)
     with pytest.raises(ValueError, match="our loss is 1, theirs 2"):
-        training.check_same("x", torch.tensor(1.0), torch.tensor(2.0))
+        turns.check_same("x", torch.tensor(1.0), torch.tensor(2.0))
     with pytest.raises(ValueError, match="different weights"):
-        training.check_weights("x", nn.Linear(2, 2), nn.Linear(2, 2))
+        parts.check_weights("x", nn.Linear(2, 2), nn.Linear(2, 2))
 
 
 def test_a_side_that_does_not_learn_or_arrives_elsewhere_fails():
@@ -99,7 +101,7 @@ def test_a_side_that_does_not_learn_or_arrives_elsewhere_fails():
         return lambda steps: next(losses)
 
     ends = {"first": 1.0, "near": 1.01, "elsewhere": 1.1, "stuck": 2.0}
-    rows = training.compare("g", [training.Side(k, falling_to(v), None, "same") for k, v in ends.items()], 1, 1)
+    rows = turns.compare("g", [turns.Side(k, falling_to(v), None, "same") for k, v in ends.items()], 1, 1)
     assert [row.passed for row in rows] == [True, True, False, False]
     assert training.table(rows).count("FAILED") == 2
 
@@ -174,7 +176,7 @@ def test_semi_supervised(images, monkeypatch):
             images[0].partly_labeled(labels, labels_seed) if labels else images[0]
         ),
     )
-    found = bench.compare(config, "squares", 20, training.Run(steps=2, batch=4))
+    found = bench.compare(config, "squares", 20, Run(steps=2, batch=4))
     assert set(found) == {"sgan", "alone"} and all(0 <= value <= 1 for value in found.values())
 
 
