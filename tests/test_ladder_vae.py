@@ -86,7 +86,7 @@ def test_both_layers_follow_x_and_each_other(fitted):
     with torch.no_grad():
         q = model.encode(x)
         mass = q.log_prob(GRID[:, None].expand(-1, 3, -1)).exp().sum(0) * CELL
-        z1 = model.descend(model.known(torch.tensor([[0.0, -1.0], [0.0, 1.0]]).double()))[0]
+        z1 = model.descend(model.fixed(torch.tensor([[0.0, -1.0], [0.0, 1.0]]).double()))[0]
     assert torch.allclose(mass, torch.ones(3).double(), atol=1e-3)
     assert (z1[0] - z1[1]).abs() > 1e-2
     assert q.mean.shape == (3, 2) and len(q.mean[:, 0].unique()) == 3

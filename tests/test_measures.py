@@ -12,7 +12,7 @@ from test_features import Striped
 import triptych as tt
 from triptych import metrics
 from triptych.core import ItemNoise, Label, Labels, Picture, UsageError
-from triptych.report import Measurement as Column
+from triptych.report import Quantity
 from triptych.tasks.inpainting import Inpainting
 from triptych.tasks.measuring import against_truth
 from triptych.tasks.super_resolution import SuperResolution
@@ -64,7 +64,7 @@ def test_data_that_nobody_knows_are_judged_by_a_classifier_of_their_own_classes(
     for name in ("FD-classifier", "precision", "precision (pixels)", "memorized", "class accuracy", "classes"):
         assert names.count(name) == 1, name
     (protocol,) = [line[3] for line in found.rows() if line[0] == "FD-classifier"]
-    better = {v.name: v.better for v in found.row().values if isinstance(v, Column)}
+    better = {v.name: v.better for v in found.row().values if isinstance(v, Quantity)}
     assert better["class accuracy"] == "higher" and better["confidence"] is None, "it may be sure of noise"
     assert "trained here on 360 training images" in protocol and "no resizing" in protocol
     assert found.as_dict()["digits"] is None and found.digits is None and found.as_dict()["classes"]["n"] == 80

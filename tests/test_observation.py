@@ -9,7 +9,7 @@ from PIL import Image
 import triptych as tt
 from triptych import models
 from triptych.core import FAITHFUL, Decoding, Generative, Label, Labels, Sampling, UsageError
-from triptych.report.tables import Measurement, Row, Table, best_values, protocols
+from triptych.report.tables import Quantity, Row, Table, best_values, protocols
 from triptych.testing import Examples
 from triptych.training import Run
 from triptych.verbs.evaluate import evaluate
@@ -98,14 +98,14 @@ def test_an_evaluation_says_that_it_judged_draws_and_shows_means() -> None:
     result = evaluate(model, data, data, n=20)
     assert set(result.images.unique().tolist()) <= {-1.0, 1.0}
     assert not set(result.shown.unique().tolist()) <= {-1.0, 1.0}
-    drawn = [value for value in result.row().values if isinstance(value, Measurement) and value.group == "Distances"]
+    drawn = [value for value in result.row().values if isinstance(value, Quantity) and value.group == "Distances"]
     assert drawn and all("noise" in value.aside for value in drawn)
     assert "with the decoder's noise" in dict(protocols(Table(rows=[result.row()]), "Distances")).popitem()[1]
 
 
 def test_nothing_is_best_by_pixels_alone() -> None:
     def row(model: str, value: float, ranked: bool) -> Row:
-        one = Measurement(name="FD", value=value, protocol="p", better="lower", ranked=ranked)
+        one = Quantity(name="FD", value=value, protocol="p", better="lower", ranked=ranked)
         return Row(model=model, likelihoods=[], no_likelihood="", values=[one])
 
     for ranked, best in ((True, {1}), (False, set())):
@@ -113,7 +113,7 @@ def test_nothing_is_best_by_pixels_alone() -> None:
         assert best_values(table, "Measurements", "FD") == best
     data = Examples(tt.Images(1, 2, 2, levels=2))
     values = evaluate(tt.create("vae-tiny"), data, data, n=20).row().values
-    pixels = [value for value in values if isinstance(value, Measurement) and "pixels" in value.name]
+    pixels = [value for value in values if isinstance(value, Quantity) and "pixels" in value.name]
     assert pixels and not any(value.ranked for value in pixels)
 
 

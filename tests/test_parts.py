@@ -117,7 +117,7 @@ def classifier(model: Any) -> Player:
     """With the supervised part of its loss alone."""
 
     def loss(batch: Batch[PartialLabel], clock: Clock) -> Loss:
-        return Loss(supervised(model.classifier(batch.x), batch.given.y, batch.known))
+        return Loss(supervised(model.classifier(batch.x), batch.given.y, batch.labeled))
 
     return replace(model.stages()[0].players[0], loss=loss)
 

@@ -25,10 +25,10 @@ from triptych.report import (
     Histogram,
     Link,
     MeanLikelihood,
-    Measurement,
     ModelSection,
     Page,
-    Picture,
+    Plate,
+    Quantity,
     Row,
     Series,
     Strip,
@@ -88,13 +88,13 @@ def likelihood(kind: str = "exact", nats: float = -90.0, **other: object) -> Mea
     return MeanLikelihood(kind=kind, nats=nats, **about)  # type: ignore[arg-type]
 
 
-def distance(value: float, **other: object) -> Measurement:
+def distance(value: float, **other: object) -> Quantity:
     about: dict[str, object] = {"name": "FD-pixels", "group": "Distances", "protocol": "raw pixels", "better": "lower"}
-    return Measurement(value=value, **(about | other))  # type: ignore[arg-type]
+    return Quantity(value=value, **(about | other))  # type: ignore[arg-type]
 
 
 def full_page(name: str = "PixelCNN", words: str = "words") -> Page:
-    picture = Picture(image=report.grid(digits()), alt=words, caption=words, protocol=words)
+    picture = Plate(image=report.grid(digits()), alt=words, caption=words, protocol=words)
     cells = report.cells(digits(3))
     strip = Strip(
         rows=(cells, cells),
@@ -432,7 +432,7 @@ def test_values_within_the_noise_share_the_mark_and_nan_never_has_it() -> None:
 
 
 def test_measurements_are_ranked_only_under_one_protocol() -> None:
-    def best(*values: Measurement) -> set[int]:
+    def best(*values: Quantity) -> set[int]:
         rows = [Row(model=str(i), values=[one]) for i, one in enumerate(values)]
         return tables.best_values(Table(rows=rows), "Distances", "FD-pixels")
 
@@ -553,7 +553,7 @@ def test_any_text_is_escaped() -> None:
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(st.text(max_size=40))
 def test_any_text_keeps_the_page_whole(words: str) -> None:
-    picture = Picture(image=Image.new("L", (2, 2)), alt=words or "alt", caption=words, protocol=words)
+    picture = Plate(image=Image.new("L", (2, 2)), alt=words or "alt", caption=words, protocol=words)
     section = ModelSection(name=words, samples=picture, curves=[Chart(title=words, series=[Series(words, [1], [2])])])
     check_page(report.render(Page(title=words, intro=words, models=[section], notes=[words])))
 
@@ -661,7 +661,7 @@ def test_model_card_escapes() -> None:
 
 
 def test_sound_can_be_heard_and_the_policy_lets_it() -> None:
-    picture = Picture(image=Image.new("L", (4, 4)), alt="two <clips>", wav=b"RIFF")
+    picture = Plate(image=Image.new("L", (4, 4)), alt="two <clips>", wav=b"RIFF")
     html = report.render(Page(title="t", models=[ModelSection(name="wavenet", samples=picture, real=picture)]))
     assert html.count("<audio controls") == 2 and "media-src data:" in html and "two <clips>" not in html
     assert "<h3>Real</h3>" in html

@@ -20,7 +20,7 @@ else:
     Audio = Symbols = Any
 
 F = TypeVar("F", bound=Callable[..., Any])
-Binary = Literal["dynamic", "fixed", "threshold"]
+Binarization = Literal["dynamic", "fixed", "threshold"]
 TokenKind = Literal["characters", "bytes"]
 Condition = Literal["label", "caption"]
 Size = int | tuple[int, int]
@@ -86,7 +86,7 @@ class Opening(Packing, total=False):
 
     split: Annotated[str | None, Option("Which part of the data: train, test or all.")]
     binary: Annotated[
-        Binary | bool | None,
+        Binarization | bool | None,
         Option("Make grey pixels 0 or 1: drawn anew each time, drawn once, or cut at one half.", kept=(str,)),
     ]
     length: Annotated[

@@ -80,7 +80,7 @@ class Batch(Generic[G]):
     x: Float[Tensor, "batch ..."]
     given: G
     noise: Noise
-    known: Float[Tensor, ""] | None = None
+    labeled: Float[Tensor, ""] | None = None
     """Where this is one of several parts of a batch whose labels may be unknown: how many are known, a part."""
     wrong: Bool[Tensor, " batch"] | None = None
     """Where negatives are to be aware of the condition: for which items another's x stands in for what is generated."""

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-Measure = Literal["mass", "density"]
+BaseMeasure = Literal["mass", "density"]
 Kind = Literal["exact", "lower bound", "estimate"]
 
 
@@ -25,7 +25,7 @@ class Likelihood:
     """log p(x), or what stands for it, of each example."""
     dims: int
     """How many numbers one x has (padding not counted)."""
-    measure: Measure
+    measure: BaseMeasure
     """A probability "mass" of a discrete x, or a "density" of a continuous one. The two are never comparable."""
     how: str
     """The method and its settings, for tables: "chain rule", "ELBO, 1 draw", ..."""

@@ -17,7 +17,7 @@ from triptych.data.controlled import GAUSSIANS_25, RING_8, Mixture
 from triptych.data.files import Tree, sha256_of
 from triptych.data.idx import read_idx
 from triptych.data.sink import CHUNK, Content, Reader, Sink
-from triptych.options import Binary
+from triptych.options import Binarization
 
 MNIST = {
     ("train", "x"): (
@@ -65,7 +65,7 @@ class Source:
     stamp: str
     """A sha256 that changes when the content does."""
     read: Reader
-    binary: Binary | None = None
+    binary: Binarization | None = None
     """How it is made binary when nothing else is asked."""
     tree: Tree | None = None
     """Its files, where it is a folder or an archive of pictures."""
@@ -77,7 +77,7 @@ def builtin(name: str, size: tuple[int, int] | None) -> Source:
     """The built-in set of that name; `shapes` and `textures` are drawn in the size that is asked. Raises UsageError."""
     if name in ("mnist", "mnist-binary", "mnist-fixed"):
         stamp = sha256_of(*(sha for _, sha in MNIST.values()))
-        how: dict[str, Binary] = {"mnist-binary": "dynamic", "mnist-fixed": "fixed"}
+        how: dict[str, Binarization] = {"mnist-binary": "dynamic", "mnist-fixed": "fixed"}
         return Source("mnist", stamp, read_mnist, how.get(name))
     if name == "stacked-digits":
         stamp = sha256_of(name, *(sha for _, sha in MNIST.values()), str(TRIPLES))

@@ -102,7 +102,7 @@ class Dataset:
     """How text is cut into examples."""
     mutate: float = 0.0
     """The share of values that are replaced by any level, drawn anew whenever they are fetched."""
-    known: Tensor | None = None
+    labeled: Tensor | None = None
     """Those rows of the pack, bool, whose class is served; that of the others is unknown. None: all are."""
     condition: Condition | None = None
     """Which condition was asked for, of a source that has both. None: captions, unless a model takes classes."""
@@ -168,7 +168,7 @@ class Dataset:
         """ "mnist-binary:test"."""
         part = "" if isinstance(self.rows, range) else f"[{len(self.rows)}]"
         mutated = f"-mutated-{self.mutate:g}" if self.mutate else ""
-        labels = "" if self.known is None else f"-{int(self.known.sum())}-labels"
+        labels = "" if self.labeled is None else f"-{int(self.labeled.sum())}-labels"
         return f"{self.pack.meta.name}{'-binary' if self.dynamic else ''}{mutated}{labels}:{self.split}{part}"
 
     @property
@@ -179,8 +179,8 @@ class Dataset:
         else:
             rows = hashlib.sha256(self.rows.numpy().tobytes()).hexdigest()
         served = str(self.windows) if self.windows else str(self.dynamic)
-        if self.known is not None:
-            served += hashlib.sha256(self.known.numpy().tobytes()).hexdigest()
+        if self.labeled is not None:
+            served += hashlib.sha256(self.labeled.numpy().tobytes()).hexdigest()
         if self.condition == "label" and self.tokenizer:
             served += self.condition
         if self.numbering and not self.numbering.unchanged:
@@ -208,7 +208,7 @@ class Dataset:
         if not self.pack.meta.classes:
             return None
         space = self.numbering.space if self.numbering else labels_of(self.pack.meta.classes)
-        unknown = self.known is not None or self.pack.partial
+        unknown = self.labeled is not None or self.pack.partial
         return PartialLabels(space.classes, names=space.names) if unknown else space
 
     @property
@@ -364,8 +364,8 @@ class Dataset:
         """The classes of rows of the pack, as they are served."""
         assert self.pack.y is not None
         y = torch.from_numpy(self.pack.y).index_select(0, rows)
-        if self.known is not None:
-            y = torch.where(self.known[rows], y, UNKNOWN)
+        if self.labeled is not None:
+            y = torch.where(self.labeled[rows], y, UNKNOWN)
         if self.numbering:
             y = torch.tensor([*self.numbering.numbers, UNKNOWN])[y]  # -1 is the last
         return y
@@ -425,9 +425,9 @@ class Dataset:
         share = (labels - order + classes - 1) // classes  # the classes that come first take what is left over
         kept = torch.cat([shuffled[y[shuffled] == c][: int(share[c])] for c in range(classes)])
         every, chosen = self.locate(torch.arange(len(self))), self.locate(kept)
-        known = torch.zeros(len(self.pack), dtype=torch.bool)
-        known[chosen] = True
-        return replace(self, rows=torch.cat([every, chosen.repeat(len(self) // labels)]), known=known)
+        labeled = torch.zeros(len(self.pack), dtype=torch.bool)
+        labeled[chosen] = True
+        return replace(self, rows=torch.cat([every, chosen.repeat(len(self) // labels)]), labeled=labeled)
 
     def subset(self, rows: slice | Sequence[int] | Int[Tensor, " n"]) -> "Dataset":
         """Only these rows, by number. Raises IndexError."""

@@ -5,7 +5,7 @@ import logging
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from triptych.core import Audio, Data, DataError, Images, Labels, PartialLabels, Space, Tokens, UsageError
-from triptych.core.classes import listed
+from triptych.core.classes import Classes, listed
 from triptych.data.dataset import Dataset, Numbering
 from triptych.data.files import shown
 from triptych.options import Condition
@@ -16,7 +16,6 @@ told = set[tuple[str, str]]()
 """What this process has said of sources: their parts are matched one after another."""
 
 D = TypeVar("D", bound=Data)
-Known = Labels | PartialLabels
 
 
 def check_fits(data: Data, config: Any, *, training: bool = False) -> None:
@@ -52,10 +51,10 @@ def matched(data: D, config: Any, training: bool) -> tuple[D, str]:
     needs: Space | None = getattr(config, "given", None)
     data = serving(data, (type(needs),))
     has = data.given
-    if needs is None or (has == needs and not isinstance(needs, Known)):
+    if needs is None or (has == needs and not isinstance(needs, Classes)):
         return data, ""
     bears = isinstance(has, Labels) or isinstance(needs, PartialLabels)
-    if not isinstance(needs, Known) or not isinstance(has, Known) or not bears:
+    if not isinstance(needs, Classes) or not isinstance(has, Classes) or not bears:
         serves = f"serves {has}" if has else "has no labels and no captions"
         raise UsageError(
             f"the model is conditioned on {needs} but {data.name} {serves}; {how_to_condition(needs, data)}"
@@ -72,7 +71,7 @@ def matched(data: D, config: Any, training: bool) -> tuple[D, str]:
     return data, remark
 
 
-def match(name: str, has: Known, needs: Known, training: bool) -> tuple[tuple[int, ...], str]:
+def match(name: str, has: Classes, needs: Classes, training: bool) -> tuple[tuple[int, ...], str]:
     """The model's number of each class of the data, and what to say of it. Raises UsageError if they do not match."""
     named = [space for space in (has, needs) if space.names]
     if len(named) == 1 and not all(word.isdecimal() for word in named[0].called):
@@ -104,7 +103,7 @@ def match(name: str, has: Known, needs: Known, training: bool) -> tuple[tuple[in
     return tuple(numbers), ""
 
 
-def check_count(name: str, has: Known, needs: Known, training: bool) -> None:
+def check_count(name: str, has: Classes, needs: Classes, training: bool) -> None:
     """Where classes have numbers only, there may be fewer, but in training."""
     if has.classes > needs.classes or (training and has.classes < needs.classes):
         raise UsageError(

@@ -22,7 +22,7 @@ from triptych.data.noisy import Corruption
 from triptych.data.packs import Pack, build
 from triptych.data.sink import CannotWrite, Options
 from triptych.data.splits import REQUESTS
-from triptych.options import Binary, Opening, Packing, Size, settled, with_signature
+from triptych.options import Binarization, Opening, Packing, Size, settled, with_signature
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def data(source: Any, **options: Unpack[Opening]) -> Served:
     return served(pack, wanted, how, binary, stored.noisy, opened if on_disk else None)
 
 
-def as_binary(binary: Binary | bool | None) -> Binary | None:
+def as_binary(binary: Binarization | bool | None) -> Binarization | None:
     """How grey becomes black and white. Raises UsageError."""
     if isinstance(binary, bool):
         return "dynamic" if binary else None
@@ -126,7 +126,7 @@ def as_binary(binary: Binary | bool | None) -> Binary | None:
     return binary
 
 
-def as_stored(how: Opening, sides: tuple[int, int] | None, binary: Binary | None) -> Options:
+def as_stored(how: Opening, sides: tuple[int, int] | None, binary: Binarization | None) -> Options:
     """How x is converted before it is stored. Raises UsageError for what cannot be."""
     noisy = Corruption.parse(how["noisy"]) if how["noisy"] is not None else None
     if noisy and binary:
@@ -145,7 +145,7 @@ def served(
     pack: Pack,
     split: str,
     how: Opening,
-    binary: Binary | None,
+    binary: Binarization | None,
     noisy: Corruption | None,
     opened: dict[str, Any] | None,
 ) -> Served:

@@ -39,7 +39,7 @@ from triptych.core import (
     evaluating,
     mix,
 )
-from triptych.core.likelihood import Measure
+from triptych.core.likelihood import BaseMeasure
 from triptych.core.model import GC
 from triptych.inference.generators import Observation, Observed
 
@@ -202,7 +202,7 @@ def bdmc(
     return Sandwich(x=x, lower=lower, upper=upper)
 
 
-def decoder_of(model: Generative[Any], noise: Observation | None) -> tuple[Decoder[Any], Measure, str]:
+def decoder_of(model: Generative[Any], noise: Observation | None) -> tuple[Decoder[Any], BaseMeasure, str]:
     """What is annealed, what its numbers measure, and what is to be said of it. Raises UsageError if there is none."""
     if isinstance(model, Autoregressive):
         raise UsageError(f"{model.name} has no latent variable to anneal; its own log_prob is exact")

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from triptych.core import Images, Likelihood, Space, UsageError, levels_of
-from triptych.core.likelihood import Kind, Measure
+from triptych.core.likelihood import BaseMeasure, Kind
 from triptych.core.sampling import to_sequence
 
 
@@ -39,7 +39,7 @@ class Measured(Protocol):
     @property
     def kind(self) -> Kind: ...
     @property
-    def measure(self) -> Measure: ...
+    def measure(self) -> BaseMeasure: ...
     @property
     def dims(self) -> int: ...
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from triptych.core import Generative, Given, HasLikelihood, Leveled, UsageError
-from triptych.core.likelihood import Measure
+from triptych.core.likelihood import BaseMeasure
 from triptych.losses.pixels import Binary
 
 Observation = float | Literal["bernoulli"]
@@ -113,7 +113,7 @@ class Observed:
         return "coins around G(z)" if self.noise == "bernoulli" else f"x = G(z) + N(0, {self.noise:g}^2)"
 
     @property
-    def measure(self) -> Measure:
+    def measure(self) -> BaseMeasure:
         return "mass" if self.noise == "bernoulli" else "density"
 
     def prior(self, given: Given | None = None) -> Distribution:

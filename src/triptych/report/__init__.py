@@ -5,14 +5,14 @@ from triptych.report import html
 from triptych.report.card import Card, model_card
 from triptych.report.charts import Chart, Series
 from triptych.report.html import render, write
-from triptych.report.page import Fact, Figure, Link, ModelSection, Page, Picture, Strip
+from triptych.report.page import Fact, Figure, Link, ModelSection, Page, Plate, Strip
 from triptych.report.tables import (
     NO_LIKELIHOOD,
     Cell,
     Flat,
     Histogram,
     MeanLikelihood,
-    Measurement,
+    Quantity,
     Row,
     Table,
     flat,
@@ -30,10 +30,10 @@ __all__ = [
     "Histogram",
     "Link",
     "MeanLikelihood",
-    "Measurement",
     "ModelSection",
     "Page",
-    "Picture",
+    "Plate",
+    "Quantity",
     "Row",
     "Series",
     "Strip",

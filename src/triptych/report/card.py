@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from triptych.report import tables
 from triptych.report.page import Fact, Link
-from triptych.report.tables import Measurement, Row, Table, md
+from triptych.report.tables import Quantity, Row, Table, md
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def measured(row: Row | None) -> list[tuple[str, float]]:
     if row is None:
         return []
     found = [(f"-{one.quantity} (nats, {one.kind})", -one.nats) for one in row.likelihoods]
-    found += [(one.name, one.value) for one in row.values if isinstance(one, Measurement)]
+    found += [(one.name, one.value) for one in row.values if isinstance(one, Quantity)]
     return [(name, float(value)) for name, value in found if math.isfinite(value)]
 
 
@@ -116,7 +116,7 @@ def results(row: Row) -> str:
         lines.append(f"| −{md(one.quantity)}, **{one.kind}** | {md(number)} | {md(how)} |")
     for value in row.values:
         shown = value.shown()
-        if isinstance(value, Measurement) and value.floor is not None:
+        if isinstance(value, Quantity) and value.floor is not None:
             shown += f" (null floor {value.shown_floor()})"
         how = "; ".join(part for part in (value.protocol, value.data, value.n) if part)
         lines.append(f"| {md(value.name)} | {md(shown)} | {md(how)} |")

@@ -18,8 +18,8 @@ from triptych.media.pictures import to_data_uri
 from triptych.report import charts, tables
 from triptych.report.charts import Chart
 from triptych.report.escaping import escape
-from triptych.report.page import Fact, Figure, Link, ModelSection, Page, Picture, Strip
-from triptych.report.tables import Histogram, Measurement, Row, Table
+from triptych.report.page import Fact, Figure, Link, ModelSection, Page, Plate, Strip
+from triptych.report.tables import Histogram, Quantity, Row, Table
 
 MARK = (
     '<svg viewBox="0 0 34 18" aria-hidden="true">'
@@ -140,7 +140,7 @@ def figure(what: Figure, ids: "count[int]") -> str:
     if isinstance(what, Chart):
         words = " ".join(part for part in (what.caption, charts.smoothing(what), charts.left_out(what)) if part)
         return f"<figure>{charts.lines(what)}{caption(words)}</figure>"
-    shown = image(what, LARGE) + hear(what) if isinstance(what, Picture) else strip(what, f"strip-{next(ids)}")
+    shown = image(what, LARGE) + hear(what) if isinstance(what, Plate) else strip(what, f"strip-{next(ids)}")
     return f"<figure>{shown}{caption(what.caption, what.protocol)}</figure>"
 
 
@@ -151,7 +151,7 @@ def caption(words: str, protocol: str = "") -> str:
     return f"<figcaption>{escape(words)}{folded}</figcaption>"
 
 
-def image(picture: Picture, wide: int) -> str:
+def image(picture: Plate, wide: int) -> str:
     """The picture, enlarged by a whole number so that pixels stay square."""
     width, height = picture.image.size
     times = max(1, round(wide / width)) if picture.pixelated else 1
@@ -162,7 +162,7 @@ def image(picture: Picture, wide: int) -> str:
     )
 
 
-def hear(picture: Picture) -> str:
+def hear(picture: Plate) -> str:
     """A player below a picture of sound."""
     if not picture.wav:
         return ""
@@ -261,7 +261,7 @@ def measurements(table: Table, group: str) -> str:
     return framed(group, heads, rows, tables.protocols(table, group), wide=len(names) > 4)
 
 
-def floor(one: Measurement) -> str:
+def floor(one: Quantity) -> str:
     """The null floor, below its value."""
     return f"<small>floor {escape(one.shown_floor())}</small>" if one.floor is not None else ""
 

@@ -36,7 +36,7 @@ class Fact:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class Plate:
     """One image, shown large with its pixels visible."""
 
     image: Image.Image
@@ -83,7 +83,7 @@ class Strip:
                 raise UsageError(f"strip {self.alt!r}: {len(labels)} {what} labels for {n} {what}s")
 
 
-Figure = Picture | Strip | Chart
+Figure = Plate | Strip | Chart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class ModelSection:
     family: str = ""
     """ "GAN", "VAE", "autoregressive", ..."""
     paper: Link | None = None
-    cover: Picture | None = None
+    cover: Plate | None = None
     """A few samples for the head of the page, where the models stand side by side."""
     facts: Sequence[Fact] = ()
     samples: Figure | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from triptych.core import UsageError
-from triptych.core.likelihood import Kind, Measure
+from triptych.core.likelihood import BaseMeasure, Kind
 from triptych.report import numbers
 
 NO_LIKELIHOOD = "none: a GAN has no likelihood"
@@ -39,7 +39,7 @@ class MeanLikelihood:
     dims: int
     n: int
     """Examples averaged over."""
-    measure: Measure
+    measure: BaseMeasure
     data: str
     """"mnist-binary:test"."""
     how: str
@@ -71,7 +71,7 @@ class MeanLikelihood:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
+class Quantity:
     """Any other number about a model."""
 
     name: str
@@ -134,7 +134,7 @@ class Histogram:
         return "".join("▁▂▃▄▅▆▇█"[min(int(8 * s / top), 7)] if 0 < s < math.inf else "·" for s in self.shares)
 
 
-Value = Measurement | Histogram
+Value = Quantity | Histogram
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,7 @@ def best_values(table: Table, group: str, name: str) -> set[int]:
     entries: list[tuple[Hashable, float, float | None]] = []
     for r in range(len(table.rows)):
         one = value_of(table, r, group, name)
-        if isinstance(one, Measurement) and one.better and one.ranked:
+        if isinstance(one, Quantity) and one.better and one.ranked:
             entries.append((one.key, one.value if one.better == "lower" else -one.value, one.stderr))
         else:
             entries.append((("none", r), math.nan, None))
@@ -217,7 +217,7 @@ def value_of(table: Table, row: int, group: str, name: str) -> Value | None:
 
 def heading(table: Table, group: str, name: str) -> str:
     """The column's name, with an arrow to where it gets better."""
-    found = [v for r in range(len(table.rows)) if isinstance(v := value_of(table, r, group, name), Measurement)]
+    found = [v for r in range(len(table.rows)) if isinstance(v := value_of(table, r, group, name), Quantity)]
     directions = {v.better for v in found}
     arrow = {"lower": "\u00a0↓", "higher": "\u00a0↑", None: ""}[directions.pop()] if len(directions) == 1 else ""
     return name + arrow
@@ -246,7 +246,7 @@ def entries(table: Table, group: str) -> Iterator[tuple[str, str, str]]:
         for value in row.values:
             if group and value.group == group:
                 n = f"n: {value.n}" if value.n else ""
-                aside = value.aside if isinstance(value, Measurement) else ""
+                aside = value.aside if isinstance(value, Quantity) else ""
                 yield row.model, value.name, "; ".join(part for part in (value.protocol, aside, value.data, n) if part)
 
 
@@ -285,7 +285,7 @@ def flat(table: Table) -> Flat:
             for place in groups:
                 value = value_of(table, r, *place) if k == 0 else None
                 shown = value.shown() if value else "" if k else "—"
-                if isinstance(value, Measurement) and value.floor is not None:
+                if isinstance(value, Quantity) and value.floor is not None:
                     shown += f" (floor {value.shown_floor()})"
                 line.append(Cell(shown, k == 0 and r in winners[place]))
             rows.append(tuple(line))

@@ -28,13 +28,14 @@ def find(name: str) -> "type[Task]":
     """The task of this name. Raises UsageError, with a suggestion, if there is none."""
     if name not in TASKS:
         near = get_close_matches(name.lower(), TASKS, n=1)
-        raise UsageError(f"there is no task {name!r}; " + (f"did you mean {near[0]}?" if near else known()))
+        raise UsageError(f"there is no task {name!r}; " + (f"did you mean {near[0]}?" if near else names()))
     module, _, cls = TASKS[name][0].rpartition(".")
     found: type[Task] = getattr(import_module(f"triptych.tasks.{module}"), cls)
     return found
 
 
-def known() -> str:
+def names() -> str:
+    """Those that there are, for a message."""
     return f"there are {', '.join(TASKS)}"
 
 
@@ -43,6 +44,6 @@ def from_json(value: Any) -> "Task":
     from triptych.io import configs
 
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise UsageError(f"a task is an object with a name; {known()}")
+        raise UsageError(f"a task is an object with a name; {names()}")
     fields = {name: field for name, field in value.items() if name != "name"}
     return configs.from_json(find(value["name"]), fields, value["name"])

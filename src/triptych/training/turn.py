@@ -79,12 +79,12 @@ def turn(
 
 
 def counted(parts: Sequence[Batch[Any]]) -> list[Batch[Any]]:
-    """Parts that know how many labels of a part are known, over all parts and ranks: see `Batch.known`."""
+    """Parts that know how many labels of a part are known, over all parts and ranks: see `Batch.labeled`."""
     if not all(isinstance(part.given, PartialLabel) for part in parts):
         return list(parts)
-    known = torch.stack([(part.given.y >= 0).sum() for part in parts]).float().mean()
-    known = ranks.total(known) / ranks.world()
-    return [replace(part, known=known) for part in parts]
+    labeled = torch.stack([(part.given.y >= 0).sum() for part in parts]).float().mean()
+    labeled = ranks.total(labeled) / ranks.world()
+    return [replace(part, labeled=labeled) for part in parts]
 
 
 def gradient(

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from triptych import metrics
-from triptych.report import Histogram
-from triptych.report import Measurement as Column
+from triptych.report import Histogram, Quantity
 from triptych.report.tables import FORMAT
 from triptych.verbs.purity import Purity
 
-Columns = list[Column | Histogram]
+Columns = list[Quantity | Histogram]
 MOST_BARS = 32
 """Classes that a histogram shows."""
 
@@ -26,7 +25,7 @@ def of_distances(found: Sequence[metrics.Distances], data: str) -> Columns:
         pixels = d.extractor == metrics.Pixels.name
         common["ranked"] = not pixels  # to them speckle can look more like the data than a picture does
         out += [
-            Column(
+            Quantity(
                 name=d.names["fd"],
                 value=g.fd,
                 floor=f.fd,
@@ -35,7 +34,7 @@ def of_distances(found: Sequence[metrics.Distances], data: str) -> Columns:
                 better="lower",
                 **common,
             ),
-            Column(
+            Quantity(
                 name=d.names["kd"],
                 value=g.kd,
                 floor=f.kd,
@@ -47,7 +46,7 @@ def of_distances(found: Sequence[metrics.Distances], data: str) -> Columns:
             ),
         ]
         out += [
-            Column(
+            Quantity(
                 name=f"{name} (pixels)" if pixels else name,
                 value=getattr(g, name),
                 floor=getattr(f, name),
@@ -72,7 +71,7 @@ def protocol_of(d: metrics.Distances) -> str:
 
 def of_memorization(m: metrics.Memorization, data: str) -> Columns:
     return [
-        Column(
+        Quantity(
             name="memorized",
             value=m.memorized,
             floor=m.memorized_floor,
@@ -94,10 +93,10 @@ def of_classes(found: metrics.ClassReport, data: str) -> Columns:
     common: dict[str, Any] = {"group": "Classifier", "protocol": protocol, "n": n, "data": data}
     # one that was never shown what is of no class is sure of noise, too
     out: Columns = [
-        Column(name="confidence", value=found.confidence, better="higher" if ours else None, **common),
+        Quantity(name="confidence", value=found.confidence, better="higher" if ours else None, **common),
     ]
     if found.accuracy is not None:
-        out.append(Column(name="class accuracy", value=found.accuracy, unit="share", better="higher", **common))
+        out.append(Quantity(name="class accuracy", value=found.accuracy, unit="share", better="higher", **common))
     k = len(found.counts)
     if k <= MOST_BARS:
         out.append(
@@ -117,14 +116,14 @@ def of_classes(found: metrics.ClassReport, data: str) -> Columns:
 def of_purity(purity: Purity, data: str) -> Columns:
     common: dict[str, Any] = {"group": "Classifier", "data": data, "better": "higher", "unit": "share"}
     return [
-        Column(
+        Quantity(
             name="category purity, generated",
             value=purity.generated,
             protocol="each category of the model against the class that a classifier takes most of its samples for",
             n=f"{purity.n:,} generated",
             **common,
         ),
-        Column(
+        Quantity(
             name="category purity, real",
             value=purity.real,
             protocol="each category of the model against the commonest label among the real images that it has",
@@ -138,9 +137,9 @@ def of_modes(modes: metrics.ModeCoverage, data: str) -> Columns:
     protocol, n = "PacGAN counting: within 3 sd of the nearest mean", f"{modes.n:,} generated"
     common: dict[str, Any] = {"group": "Modes", "protocol": protocol, "n": n, "data": data}
     return [
-        Column(name=f"modes of {modes.modes}", value=modes.found, better="higher", **common),
-        Column(name="high quality", value=modes.high_quality, better="higher", unit="share", **common),
-        Column(name="reverse KL, nats", value=modes.reverse_kl, better="lower", **common),
+        Quantity(name=f"modes of {modes.modes}", value=modes.found, better="higher", **common),
+        Quantity(name="high quality", value=modes.high_quality, better="higher", unit="share", **common),
+        Quantity(name="reverse KL, nats", value=modes.reverse_kl, better="lower", **common),
     ]
 
 
@@ -151,7 +150,7 @@ def of_task(found: Sequence[metrics.Measurement], data: str) -> Columns:
         known: Any = one.unit if one.unit in FORMAT else ""
         rivals = ", ".join(f"{name} {FORMAT[known](v) if known else f'{v:.4g}'}" for name, v in one.baselines.items())
         out.append(
-            Column(
+            Quantity(
                 name=one.name if known or not one.unit else f"{one.name}, {one.unit}",
                 value=one.value,
                 floor=one.floor,

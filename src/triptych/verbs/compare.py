@@ -17,7 +17,7 @@ from triptych.inference.importance import LatentVariable
 from triptych.io import commit, configs, outputs
 from triptych.io import folder as folders_io
 from triptych.media import medium_of
-from triptych.report import Chart, Fact, Link, ModelSection, Page, Picture, Series, Strip
+from triptych.report import Chart, Fact, Link, ModelSection, Page, Plate, Series, Strip
 from triptych.training import Run
 from triptych.verbs.create import load
 from triptych.verbs.decoration import METRICS, check_mark, metrics, shots
@@ -177,9 +177,9 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
         sentence=doc,
         family={"gan": "GAN", "vae": "VAE"}.get(entry.family, entry.family),
         paper=Link(f"{entry.paper.title} ({entry.paper.year})", entry.paper.url),
-        cover=Picture(image=picture(model.config.x, x[:16]), alt=f"16 samples of {name}", protocol=drawn),
+        cover=Plate(image=picture(model.config.x, x[:16]), alt=f"16 samples of {name}", protocol=drawn),
         facts=facts,
-        samples=Picture(
+        samples=Plate(
             image=picture(model.config.x, x[:SHOWN]),
             alt=f"{SHOWN} samples of {name}",
             caption="Means of p(x | z)" if isinstance(model, Decoding) else "Samples",
@@ -187,7 +187,7 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
             pixelated=medium_of(model.config.x).pixelated,
             wav=heard(model.config.x, x),
         ),
-        real=Picture(
+        real=Plate(
             image=picture(model.config.x, served(test, SHOWN, 0)),
             alt="held-out examples",
             caption=f"Real, for comparison: {test.name}",

@@ -11,8 +11,7 @@ from torch import Tensor
 from triptych import metrics, models
 from triptych.core import FAITHFUL, Data, Decoding, Generative, Given, UsageError
 from triptych.data import fitted
-from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Row
-from triptych.report import Measurement as Column
+from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Quantity, Row
 from triptych.verbs.judge import Judge
 from triptych.verbs.measures import MEASURES, Case, record, run
 from triptych.verbs.opening import as_data
@@ -125,14 +124,14 @@ class Evaluation:
             )
             for s in self.scores
         ]
-        values: list[Column | Histogram] = []
+        values: list[Quantity | Histogram] = []
         for m in MEASURES:
             values += m.columns(self.found[m.name], self.data) if m.name in self.found else []
-        values = [replace(v, aside=self.observation) if isinstance(v, Column) else v for v in values]
+        values = [replace(v, aside=self.observation) if isinstance(v, Quantity) else v for v in values]
         cost: dict[str, Any] = {"group": "Cost", "better": None}
-        values.append(Column(name="parameters", value=self.parameters, protocol="trainable", unit="count", **cost))
+        values.append(Quantity(name="parameters", value=self.parameters, protocol="trainable", unit="count", **cost))
         values.append(
-            Column(
+            Quantity(
                 name="sampling, per image",
                 value=self.seconds_per_sample,
                 protocol=f"{self.n} samples at once in batches of 256, {self.machine}",
@@ -158,7 +157,7 @@ class Evaluation:
             for one in row.likelihoods
         ] or [["-log p(x)", row.no_likelihood, "", ""]]
         for value in row.values:
-            floor, aside = (value.shown_floor(), value.aside) if isinstance(value, Column) else ("", "")
+            floor, aside = (value.shown_floor(), value.aside) if isinstance(value, Quantity) else ("", "")
             out.append([value.name, value.shown(), floor, "; ".join(p for p in (value.protocol, aside, value.n) if p)])
         return out
 

@@ -23,7 +23,7 @@ KEPT: dict[str, Any] = {"source": (str,), **{name: o.kept for name, (_, o) in de
 
 
 @dataclass(frozen=True)
-class Known:
+class Resumed:
     """What a run that is to go on says of itself."""
 
     model: str
@@ -32,7 +32,7 @@ class Known:
     """Its data, as options of `data`; empty if it does not say."""
 
 
-def resumed(run: str | Path) -> Known | None:
+def resumed(run: str | Path) -> Resumed | None:
     """What a run knows of its model and its data; None if there is none yet."""
     if not commit.committed(Path(run)):
         return None
@@ -42,7 +42,7 @@ def resumed(run: str | Path) -> Known | None:
         expect(data, {"split?": (str, type(None)), "mutate?": (int, float, type(None))}, f"{run}/{folder.CONFIG}: data")
         opened |= {name: data[name] for name in ("split", "mutate") if data.get(name)}
     task = saved_task(Path(run))
-    return Known(task.name if task else str(about.get("model")), opened)
+    return Resumed(task.name if task else str(about.get("model")), opened)
 
 
 def saved(run: str | Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from triptych.core import (
     evaluating,
     mix,
 )
-from triptych.core.likelihood import Kind, Measure
+from triptych.core.likelihood import BaseMeasure, Kind
 from triptych.data import fitted
 from triptych.inference.ais import Annealing, Sandwich, ais, bdmc
 from triptych.inference.generators import Observation
@@ -58,7 +58,7 @@ class Score:
     model: str
     kind: Kind
     how: str
-    measure: Measure
+    measure: BaseMeasure
     data: str
     n: int
     dims: int

@@ -52,7 +52,7 @@ PAPER = Paper(
     conditions="none or label",
 )
 
-Picture = Float[Tensor, "n c h w"]
+ImageBatch = Float[Tensor, "n c h w"]
 OneHot = Float[Tensor, "n classes"]
 
 
@@ -87,17 +87,17 @@ class LAPGANConfig:
         return self
 
 
-def down(x: Picture) -> Picture:
+def down(x: ImageBatch) -> ImageBatch:
     """d: the mean of each 2 x 2 pixels."""
     return avg_pool2d(x, 2)
 
 
-def up(x: Picture) -> Picture:
+def up(x: ImageBatch) -> ImageBatch:
     """u: twice the size, interpolated linearly."""
     return interpolate(x, scale_factor=2, mode="bilinear")
 
 
-def pyramid(x: Picture, levels: int) -> tuple[list[Picture], Picture]:
+def pyramid(x: ImageBatch, levels: int) -> tuple[list[ImageBatch], ImageBatch]:
     """The differences h_0 ... h_{K-1}, and I_K."""
     lost = []
     for _ in range(levels - 1):
@@ -107,7 +107,7 @@ def pyramid(x: Picture, levels: int) -> tuple[list[Picture], Picture]:
     return lost, x
 
 
-def rebuild(lost: Sequence[Picture], x: Picture) -> Picture:
+def rebuild(lost: Sequence[ImageBatch], x: ImageBatch) -> ImageBatch:
     """The image of a pyramid: the inverse of `pyramid`, up to rounding."""
     for h in reversed(lost):
         x = up(x) + h
@@ -143,12 +143,12 @@ class Coarsest(nn.Module):
         )
         self.average = EMA(self.generator, c.ema)
 
-    def draw(self, noise: Noise, low: Picture | None, y: OneHot) -> Picture:
+    def draw(self, noise: Noise, low: ImageBatch | None, y: OneHot) -> ImageBatch:
         """I_K"""
         net = self.average.unless_training(self.generator)
         return net(torch.cat([2 * noise.uniform(self.latent) - 1, y], 1))
 
-    def judge(self, x: Picture, low: Picture | None, y: OneHot) -> Float[Tensor, " n"]:
+    def judge(self, x: ImageBatch, low: ImageBatch | None, y: OneHot) -> Float[Tensor, " n"]:
         return self.discriminator(torch.cat([x.flatten(1), y], 1)).squeeze(1)
 
 
@@ -160,7 +160,7 @@ class Convolutions(nn.Module):
         self.height, self.classes = height, nn.Linear(classes, height * width, bias=False) if classes else None
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, planes: Picture, y: OneHot) -> Tensor:
+    def forward(self, planes: ImageBatch, y: OneHot) -> Tensor:
         if self.classes is not None:
             planes = torch.cat([planes, self.classes(y).unflatten(1, (1, self.height, -1))], 1)
         return self.layers(planes)
@@ -199,12 +199,12 @@ class Finer(nn.Module):
         )
         self.average = EMA(self.generator, c.ema)
 
-    def draw(self, noise: Noise, low: Picture, y: OneHot) -> Picture:
+    def draw(self, noise: Noise, low: ImageBatch, y: OneHot) -> ImageBatch:
         """l_k + h_k"""
         net = self.average.unless_training(self.generator)
         return low + net(torch.cat([low, 2 * noise.uniform(1, *low.shape[2:]) - 1], 1), y)
 
-    def judge(self, x: Picture, low: Picture, y: OneHot) -> Float[Tensor, " n"]:
+    def judge(self, x: ImageBatch, low: ImageBatch, y: OneHot) -> Float[Tensor, " n"]:
         """The paper adds l_k to h_k before the first convolution (Section 3.2); here it also comes by itself."""
         return self.discriminator(torch.cat([x, low], 1), y).squeeze(1)
 
@@ -220,7 +220,7 @@ class LAPGAN(Generative[Label | None]):
         sizes = [(config.x.height >> k, config.x.width >> k) for k in range(config.levels)]
         self.levels = nn.ModuleList((Finer if k < last else Coarsest)(config, *sizes[k]) for k in range(config.levels))
 
-    def draw(self, noise: Noise, given: Label | None = None) -> Picture:
+    def draw(self, noise: Noise, given: Label | None = None) -> ImageBatch:
         """From coarse to fine, each level given what the one before drew; by the averages of the generators, and by
         the generators themselves in training."""
         y = self.one_hot(noise.n, given)
@@ -235,7 +235,7 @@ class LAPGAN(Generative[Label | None]):
             return torch.empty(n, 0, device=self.device, dtype=self.precision)
         return one_hot(given.y, self.config.given.classes).to(self.precision)
 
-    def pair(self, x: Picture, k: int) -> tuple[Picture, Picture | None]:
+    def pair(self, x: ImageBatch, k: int) -> tuple[ImageBatch, ImageBatch | None]:
         """I_k of images, and l_k but for the coarsest level."""
         for _ in range(k):
             x = down(x)

@@ -55,7 +55,7 @@ PAPER = Paper(
     url="https://arxiv.org/abs/1903.06048",
 )
 
-Picture = Float[Tensor, "n c h w"]
+ImageBatch = Float[Tensor, "n c h w"]
 SLOPE = 0.2
 """Of LeakyReLU below zero."""
 
@@ -92,7 +92,7 @@ def sizes(c: MSGGANConfig) -> list[tuple[int, int, int]]:
     return [(c.x.channels, c.x.height >> k, c.x.width >> k) for k in reversed(range(last + 1))]
 
 
-def pyramid(x: Picture, scales: int) -> list[Picture]:
+def pyramid(x: ImageBatch, scales: int) -> list[ImageBatch]:
     """Images at every scale, the coarsest first: each is the one after it, averaged over 2 x 2 pixels."""
     found = [x]
     for _ in range(scales - 1):
@@ -100,7 +100,7 @@ def pyramid(x: Picture, scales: int) -> list[Picture]:
     return found[::-1]
 
 
-def flat(scales: Sequence[Picture]) -> Float[Tensor, "n values"]:
+def flat(scales: Sequence[ImageBatch]) -> Float[Tensor, "n values"]:
     """All scales of each image in a row."""
     return torch.cat([x.flatten(1) for x in scales], 1)
 
@@ -130,7 +130,7 @@ class Generator(nn.Module):
         self.levels = nn.ModuleList([first, *rest])
         self.rgb = nn.ModuleList(EqualizedConv2d(n, c.x.channels, 1, gain=1) for n in wide)
 
-    def forward(self, z: Float[Tensor, "n latent"]) -> list[Picture]:
+    def forward(self, z: Float[Tensor, "n latent"]) -> list[ImageBatch]:
         first, *rest = self.levels
         features = [first(z)]
         for layers in rest:
@@ -172,7 +172,7 @@ class Critic(nn.Module):
         parts = [n - n // 2 for n in wide[:-1]] + wide[-1:]
         self.rgb = nn.ModuleList(EqualizedConv2d(c.x.channels, n, 1, gain=1) for n in parts)
 
-    def forward(self, scales: Sequence[Picture]) -> Float[Tensor, " n"]:
+    def forward(self, scales: Sequence[ImageBatch]) -> Float[Tensor, " n"]:
         images = [rgb(x) for rgb, x in zip(self.rgb, scales, strict=True)]
         h = self.levels[-1](images[-1])
         for layers, image in zip(reversed(self.levels[:-1]), reversed(images[:-1]), strict=True):
@@ -190,13 +190,13 @@ class MSGGAN(Generative[None]):
         self.judge = Critic(config)
         self.average = EMA(self.generator, config.ema)
 
-    def draw(self, noise: Noise, given: None = None) -> Picture:
+    def draw(self, noise: Noise, given: None = None) -> ImageBatch:
         """By the generator in training, by its average otherwise: there, values beyond black and white are clipped."""
         z = noise.normal(self.config.latent)
         x = self.average.unless_training(self.generator)(z)[-1]
         return x if self.training else x.clamp(-1, 1)
 
-    def penalty(self, real: Sequence[Picture], fake: Sequence[Picture], noise: Noise) -> Float[Tensor, ""]:
+    def penalty(self, real: Sequence[ImageBatch], fake: Sequence[ImageBatch], noise: Noise) -> Float[Tensor, ""]:
         """WGAN-GP's penalty of the gradient at each scale, averaged over the scales (Section 2)."""
         shapes = sizes(self.config)
         cuts = [prod(shape) for shape in shapes]

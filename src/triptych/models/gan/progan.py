@@ -57,7 +57,7 @@ PAPER = Paper(
     url="https://arxiv.org/abs/1710.10196",
 )
 
-Picture = Float[Tensor, "n c h w"]
+ImageBatch = Float[Tensor, "n c h w"]
 SLOPE = 0.2
 """Of LeakyReLU below zero."""
 
@@ -84,12 +84,12 @@ class ProGANConfig:
     """For either player; it starts afresh whenever they grow, its rate climbing for 40,000 of 600,000 images."""
 
 
-def up(x: Picture) -> Picture:
+def up(x: ImageBatch) -> ImageBatch:
     """Twice the size, each pixel four times."""
     return interpolate(x, scale_factor=2, mode="nearest")
 
 
-def down(x: Picture) -> Picture:
+def down(x: ImageBatch) -> ImageBatch:
     """Half the size, the mean of each four pixels."""
     return avg_pool2d(x, 2)
 
@@ -126,7 +126,7 @@ class Generator(nn.Module):
         self.levels = nn.ModuleList([first, *rest])
         self.rgb = nn.ModuleList(EqualizedConv2d(n, c.x.channels, 1, gain=1) for n in wide)
 
-    def forward(self, z: Float[Tensor, "n latent"], level: int, alpha: float) -> Picture:
+    def forward(self, z: Float[Tensor, "n latent"], level: int, alpha: float) -> ImageBatch:
         x = self.levels[0](z)
         if level == 0:
             return self.rgb[0](x)
@@ -163,7 +163,7 @@ class Critic(nn.Module):
         self.levels = nn.ModuleList([last, *rest])
         self.rgb = nn.ModuleList(nn.Sequential(*convolution(c.x.channels, n, 1)) for n in wide)
 
-    def forward(self, x: Picture, level: int, alpha: float) -> Float[Tensor, " n"]:
+    def forward(self, x: ImageBatch, level: int, alpha: float) -> Float[Tensor, " n"]:
         h = self.levels[level](self.rgb[level](x))
         if level > 0 and alpha < 1:
             h = torch.lerp(self.rgb[level - 1](down(x)), h, alpha)
@@ -196,7 +196,7 @@ class ProGAN(Generative[None]):
         self.growth.fill_(level - 1 + clock.progress if fading else level)
         return self.grown()
 
-    def draw(self, noise: Noise, given: None = None) -> Picture:
+    def draw(self, noise: Noise, given: None = None) -> ImageBatch:
         """By the generator in training, of the size that it has come to; by its average otherwise, in full size."""
         z, (level, alpha) = noise.normal(self.config.latent), self.grown()
         x = self.average.unless_training(self.generator)(z, level, alpha)
@@ -206,7 +206,7 @@ class ProGAN(Generative[None]):
             x = up(x)
         return x.clamp(-1, 1)
 
-    def shown(self, x: Picture) -> Picture:
+    def shown(self, x: ImageBatch) -> ImageBatch:
         """Real images as the critic gets to see them: small, and faded as the generated ones are."""
         level, alpha = self.grown()
         for _ in range(level, len(self.generator.levels) - 1):

@@ -125,13 +125,14 @@ def noisy(h: Float[Tensor, "n d"], deviation: float, noise: Noise | None) -> Flo
 
 
 def supervised(
-    logits: Float[Tensor, "n classes"], y: Int[Tensor, " n"], known: Float[Tensor, ""] | None = None
+    logits: Float[Tensor, "n classes"], y: Int[Tensor, " n"], labeled: Float[Tensor, ""] | None = None
 ) -> Float[Tensor, ""]:
     """-log p(y | x), averaged over the examples whose class is known (y >= 0); 0 if none is.
 
-    known: how many are, a part, where these are one of several parts of a batch: the mean of the parts' is the batch's.
+    labeled: how many are, a part, where these are one of several parts of a batch: the mean of the parts' is the
+    batch's.
     """
-    count = (y >= 0).sum() if known is None else known
+    count = (y >= 0).sum() if labeled is None else labeled
     return cross_entropy(logits, y, ignore_index=-1, reduction="sum") / torch.where(count > 0, count, 1)
 
 
@@ -180,7 +181,7 @@ class SGAN(Generative[PartialLabel | None]):
     def classifier_loss(self, batch: Batch[PartialLabel], clock: Clock) -> Loss:
         fake = self.classifier(self.view(self.draw(batch.noise)), batch.noise)
         real, y = self.classifier(self.view(batch.x), batch.noise), batch.given.y
-        told, game = supervised(real, y, batch.known), unsupervised(real, fake)
+        told, game = supervised(real, y, batch.labeled), unsupervised(real, fake)
         logs = {"supervised": told, "unsupervised": game, "labels": (y >= 0).float().mean()}
         logs |= {"D(real)": real.logsumexp(1).sigmoid().mean(), "D(fake)": fake.logsumexp(1).sigmoid().mean()}
         return Loss(told + game, logs)

@@ -170,7 +170,7 @@ class LadderVAE(Decoding[None]):
             layers.append(own)
         return z, chosen[::-1], layers[::-1]
 
-    def known(self, e: Float[Tensor, "... latents"]) -> Choose:
+    def fixed(self, e: Float[Tensor, "... latents"]) -> Choose:
         """Takes the latents that are known."""
         parts = torch.split(e, list(self.config.latent), -1)
         return lambda i, own: parts[i]
@@ -186,7 +186,7 @@ class LadderVAE(Decoding[None]):
 
     def decode(self, z: Float[Tensor, "... latents"], given: None = None) -> Distribution:
         """p(x | e), over images: from all layers' standardized latents."""
-        return self.images(self.descend(self.known(z))[0])
+        return self.images(self.descend(self.fixed(z))[0])
 
     def images(self, z1: Float[Tensor, "... z1"]) -> Distribution:
         """p(x | z_1)"""
@@ -200,7 +200,7 @@ class LadderVAE(Decoding[None]):
         return DiscretizedLogistic(y, self.log_scale, self.config.x.levels)
 
     def observe(self, noise: Noise, given: None = None) -> Binary | DiscretizedLogistic:
-        z1, _, _ = self.descend(self.known(noise.normal(sum(self.config.latent))))
+        z1, _, _ = self.descend(self.fixed(noise.normal(sum(self.config.latent))))
         return self.pixels(z1)
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
@@ -275,7 +275,7 @@ class Posterior(Distribution):
         return torch.cat(self.model.descend(self.chooser(sample_shape), self.heard)[1], -1)
 
     def log_prob(self, value: Float[Tensor, "... latents"]) -> Float[Tensor, "..."]:
-        _, e, layers = self.model.descend(self.model.known(value), self.heard)
+        _, e, layers = self.model.descend(self.model.fixed(value), self.heard)
         return torch.stack([own.log_prob(v).sum(-1) for own, v in zip(layers, e, strict=True)]).sum(0)
 
 

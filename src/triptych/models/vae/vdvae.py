@@ -250,7 +250,7 @@ class VDVAE(Decoding[None]):
         """The network in training, its average otherwise."""
         return self.average.unless_training(self.network)
 
-    def known(self, e: Float[Tensor, "n latents"]) -> Choose:
+    def fixed(self, e: Float[Tensor, "n latents"]) -> Choose:
         """Takes the latents that are known."""
         parts = torch.split(e, [prod(grid) for grid in self.grids], -1)
         return lambda i, own: parts[i].view(len(e), *self.grids[i])
@@ -267,7 +267,7 @@ class VDVAE(Decoding[None]):
     def decode(self, z: Float[Tensor, "... latents"], given: None = None) -> Distribution:
         """p(x | e), over images"""
         flat = z.reshape(-1, z.shape[-1])
-        parameters, _, _ = self.active.decoder(len(flat), self.known(flat))
+        parameters, _, _ = self.active.decoder(len(flat), self.fixed(flat))
         return self.pixels(parameters.view(*z.shape[:-1], *parameters.shape[1:]))
 
     def pixels(self, parameters: Float[Tensor, "... parameters h w"]) -> Distribution:
@@ -278,12 +278,12 @@ class VDVAE(Decoding[None]):
 
     def observe(self, noise: Noise, given: None = None) -> Binary | LogisticMixture:
         x = self.config.x
-        parameters, _, _ = self.active.decoder(noise.n, self.known(noise.normal(self.latents)))
+        parameters, _, _ = self.active.decoder(noise.n, self.fixed(noise.normal(self.latents)))
         return Binary(parameters) if x.levels == 2 else LogisticMixture(parameters, x.channels, x.levels)
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """Minus the bound a dimension, in nats, with one draw of all latents and each divergence in closed form."""
-        noise = self.known(batch.noise.normal(self.latents))
+        noise = self.fixed(batch.noise.normal(self.latents))
         found, x = self.active.encoder(batch.x), batch.x
         parameters, _, layers = self.active.decoder(len(x), lambda i, q: q.mean + q.stddev * noise(i, q), found)
         distortion = -self.pixels(parameters).log_prob(x).mean()
@@ -381,7 +381,7 @@ class Posterior(Distribution):
 
     def log_prob(self, value: Float[Tensor, "*draws n latents"]) -> Float[Tensor, "*draws n"]:
         shape = value.shape[:-2]
-        e, layers = self.run(shape, self.model.known(value.reshape(-1, value.shape[-1])))
+        e, layers = self.run(shape, self.model.fixed(value.reshape(-1, value.shape[-1])))
         nats = sum_of([summed(own.log_prob(v)) for own, v in zip(layers, e, strict=True)])
         return nats.view(value.shape[:-1])
 
