@@ -41,6 +41,7 @@ from triptych.losses import pictures
 from triptych.models.paper import Paper
 from triptych.nn.compact import Compact, magnification
 from triptych.nn.ema import EMA
+from triptych.nn.symmetries import turned
 
 PAPER = Paper(
     called="SR-Compact",
@@ -64,6 +65,8 @@ class SRCompactConfig:
     """Convolutions between the first and the last; how far the network looks grows with them."""
     ema: Fraction = 0.999
     """Decay of the average of the weights that samples are drawn from; 0: the weights themselves."""
+    turned: bool = False
+    """Whether pictures are turned and mirrored at random in training: for those that have no up and down."""
     adam: Adam = Adam(lr=1e-3, betas=(0.9, 0.99), schedule="cosine", warmup=0.01)
 
     def __post_init__(self) -> None:
@@ -86,8 +89,12 @@ class SRCompact(AnySize[Picture]):
         return x if self.training else x.clamp(-1, 1)
 
     def loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
-        found = self.draw(batch.noise, batch.given)
-        return Loss(pictures.l1(batch.x, found), {"PSNR": pictures.psnr(batch.x, found)})
+        """E |x - f(c)|_1"""
+        x, c = batch.x, batch.given.grid
+        if self.config.turned:
+            x, c = turned(batch.noise, x, c)
+        found = self.draw(batch.noise, Picture(c))
+        return Loss(pictures.l1(x, found), {"PSNR": pictures.psnr(x, found)})
 
     def stages(self) -> Sequence[Stage]:
         follow = partial(self.average.update, self.net)
@@ -134,7 +141,7 @@ PRESETS = {
         expect="For tests.",
     ),
     "sr-compact-tiny-x3": Preset(
-        config=SRCompactConfig(x=Images(3, 9, 12), given=Images(3, 3, 4), width=4, depth=1),
+        config=SRCompactConfig(x=Images(3, 9, 12), given=Images(3, 3, 4), width=4, depth=1, turned=True),
         steps=10,
         batch=8,
         expect="For tests.",
