@@ -9,7 +9,17 @@ from torch.nn.functional import elu
 
 from triptych.core import Batch, Clock, Images, Picture, StepNoise, UsageError
 from triptych.losses import adversarial
-from triptych.models.translation.deepfill import PRESETS, DeepFill, DeepFillConfig, Gated, doubled, same
+from triptych.models.translation.deepfill import (
+    DIMMEST,
+    PRESETS,
+    DeepFill,
+    DeepFillConfig,
+    Gated,
+    distance,
+    doubled,
+    local,
+    same,
+)
 from triptych.nn.reach import reach
 from triptych.training.turn import only
 
@@ -51,13 +61,14 @@ def test_a_doubling_layer_is_gated_too():
 
 
 def test_signals_keep_about_their_size():
-    model = DeepFill(replace(PRESETS["deepfill-64"].config, width=32))
-    h = model.generator[:-1](holed(2, 3, 64, 64)[1].grid)
-    assert 0.1 < h.square().mean().sqrt() < 3
+    net, seen = DeepFill(PRESETS["deepfill-64"].config).generator, []
+    net.last.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    net(holed(2, 3, 64, 64)[1].grid)
+    assert 0.1 < seen[0].square().mean().sqrt() < 3
 
 
 def test_it_begins_by_adding_nothing():
-    _, given = holed(3, 1, 12, 16)
+    _, given = holed(3, 1, 8, 16)
     assert torch.equal(DeepFill(TINY).sample(3, given, seed=0), given.grid[:, :1])
 
 
@@ -65,13 +76,13 @@ def shaken(config):
     """A model that is no longer the identity."""
     model = DeepFill(config)
     for net in (model.generator, model.average.module):
-        nn.init.normal_(net[-1].weight, 0, 0.1)
+        nn.init.normal_(net.last.weight, 0, 0.1)
     return model
 
 
 def test_known_pixels_come_back_exactly():
     model = shaken(TINY)
-    x, given = holed(3, 1, 12, 16)
+    x, given = holed(3, 1, 8, 16)
     hole = given.grid[:, -1:] > 0
     for found in (model.sample(3, given, seed=0), model.train().draw(StepNoise(0, 3, slice(None)), given)):
         assert torch.equal(found[~hole], x[~hole])
@@ -87,15 +98,33 @@ def test_without_a_hole_the_picture_comes_back():
 def test_reach_is_exact(dilations):
     model = shaken(replace(TINY, dilations=dilations)).double()
     net, far = model.average.module, model.reach
-    side = 4 * (2 * far // 4 + 4)
-    grid = torch.randn(1, 2, 4, side, dtype=torch.float64)
+    start = 8 * (far // 8 + 1)
+    grid = torch.randn(1, 2, 8, 2 * start + 8, dtype=torch.float64)
     seen = []
-    for place in range(far // 4 * 4 + 4, far // 4 * 4 + 8):
+    for place in range(start, start + 8):
         grid.requires_grad_()
         (slope,) = torch.autograd.grad(net(grid)[0, 0, :, place].sum(), grid)
         where = slope.abs().amax((0, 1, 2)).nonzero().flatten()
         seen += [place - where.min().item(), where.max().item() - place]
     assert max(seen) == far
+
+
+def test_brightness_and_contrast_pass_through():
+    model = shaken(TINY).eval()
+    _, given = holed(2, 1, 16, 16)
+    mask = given.grid[:, -1:]
+    brighter = torch.cat([0.1 + 0.4 * given.grid[:, :1], mask], 1)
+    net = model.average.module
+    assert torch.allclose(net(brighter), 0.4 * net(given.grid), rtol=0.02, atol=1e-3)
+
+
+def test_contrast_is_the_deviation_from_the_mean_around():
+    x = torch.rand(1, 3, 64, 64)
+    mean, contrast = local(x)
+    patch = x[..., 15:48, 15:48]
+    assert torch.allclose(mean[0, :, 31, 31], patch.mean((0, 2, 3)), atol=1e-6)
+    off = patch.var((0, 2, 3), correction=0).mean() + DIMMEST**2
+    assert contrast[0, 0, 31, 31].item() == pytest.approx(off.sqrt().item(), rel=1e-4)
 
 
 def test_reach_of_plain_convolutions():
@@ -107,15 +136,15 @@ def test_reach_of_plain_convolutions():
 
 def test_tiles_that_overlap_by_the_reach_are_the_whole():
     model = shaken(replace(TINY, dilations=(1,)))
-    side, far = 120, -(-model.reach // 4) * 4  # tiles begin at multiples of 4
+    side, far = 240, -(-model.reach // 8) * 8  # tiles begin at multiples of 8
     _, given = holed(1, 1, 8, side)
     given.grid[:, -1:] = 1  # all of it is found by the network
     whole = model.sample(1, given)
     pieces = []
-    for left in range(0, side, 40):
+    for left in range(0, side, 80):
         begin = max(left - far, 0)
-        tile = model.sample(1, Picture(given.grid[..., begin : left + 40 + far]))
-        pieces.append(tile[..., left - begin :][..., :40])
+        tile = model.sample(1, Picture(given.grid[..., begin : left + 80 + far]))
+        pieces.append(tile[..., left - begin :][..., :80])
     assert torch.allclose(torch.cat(pieces, -1), whole, atol=1e-5)
 
 
@@ -145,8 +174,9 @@ def test_the_loss_is_the_distance_in_the_hole_and_the_scores_of_what_is_filled()
     b = batch()
     mask = b.given.grid[:, -1:]
     z = torch.where(mask > 0, b.given.grid[:, :1] + model.generator(b.given.grid), b.given.grid[:, :1]).clamp(-1, 1)
+    assert model.pixel_loss(b, NOW).value.item() == pytest.approx(distance(b.x, z, b.given).item(), rel=1e-5)
     loss = model.generator_loss(b, NOW)
-    off = (b.x - z)[mask > 0].abs().mean()  # holes are of one size here
+    off = ((b.x - z).abs() / local(b.given.grid[:, :1])[1])[mask > 0].mean()  # holes are of one size here
     wanted = 2 * off + 3 * adversarial.hinge_generator(model.judge(z, mask))
     assert loss.logs["pixel"].item() == pytest.approx(off.item(), rel=1e-5)
     assert loss.value.item() == pytest.approx(wanted.item(), rel=1e-5)
@@ -154,7 +184,7 @@ def test_the_loss_is_the_distance_in_the_hole_and_the_scores_of_what_is_filled()
 
 def test_each_player_learns_alone():
     model = DeepFill(TINY).train()
-    for player in model.stages()[0].players:
+    for player in [player for stage in model.stages() for player in stage.players]:
         model.zero_grad(set_to_none=True)
         with only(player, model):
             player.loss(batch(), NOW).value.backward()
@@ -163,12 +193,17 @@ def test_each_player_learns_alone():
             assert (w.grad is not None) == (id(w) in mine), name
 
 
+def test_without_the_adversarial_loss_there_is_one_stage():
+    assert [stage.name for stage in DeepFill(TINY).stages()] == ["pretrain", "adversarial"]
+    assert [stage.name for stage in DeepFill(replace(TINY, adversarial=0)).stages()] == ["pretrain"]
+
+
 @pytest.mark.parametrize(
     ("x", "given", "words"),
     [
         (Images(3, 64, 64), Images(3, 64, 64), r"it has 4 of the same size"),
         (Images(3, 64, 64), Images(4, 64, 32), r"it has 4 of the same size"),
-        (Images(1, 10, 8), Images(2, 10, 8), r"multiples of 4, not 10 x 8"),
+        (Images(1, 10, 8), Images(2, 10, 8), r"multiples of 8, not 10 x 8"),
     ],
 )
 def test_conditions_that_do_not_fit_are_refused(x, given, words):
@@ -176,6 +211,6 @@ def test_conditions_that_do_not_fit_are_refused(x, given, words):
         DeepFillConfig(x=x, given=given)
 
 
-def test_a_picture_that_cannot_be_halved_twice_is_refused():
-    with pytest.raises(UsageError, match="multiples of 4; the picture is 10 x 8"):
+def test_a_picture_that_cannot_be_halved_thrice_is_refused():
+    with pytest.raises(UsageError, match="multiples of 8; the picture is 10 x 8"):
         DeepFill(TINY).sample(1, holed(1, 1, 10, 8)[1])

@@ -8,7 +8,9 @@ import triptych as tt
 from triptych.core import Images, Label, Labels, UsageError
 from triptych.core.sampling import to_sequence
 from triptych.inference.imputation import Imputed, impute
+from triptych.testing import Examples
 from triptych.testing.toys import every_element
+from triptych.verbs.impute import impute as fill
 
 N = 1500
 
@@ -132,6 +134,19 @@ def test_what_stands_in_unknown_places_does_not_matter_nor_what_lies_beside(name
     assert torch.equal(found.x[2:3], alone.x) or alone.exact != found.exact
     space.index(found.x)
     assert len(impute(model, x[:0], known[:0]).x) == 0
+
+
+def test_a_model_trained_to_fill_holes_gives_its_one_answer() -> None:
+    model = tt.create("deepfill-tiny", x=Images(1, 8, 8, levels=4), given=Images(2, 8, 8))
+    torch.nn.init.normal_(model.average.module.last.weight)
+    data = Examples(Images(1, 8, 8, levels=4), n=3)
+    found = fill(model, data, hide="right", n=3, completions=2)
+    assert not found.exact and "no draw" in found.how
+    assert torch.equal(found.drawn[0], found.drawn[1])
+    assert torch.equal(found.drawn[0][found.known], found.x[found.known])
+    model.config.x.index(found.drawn.flatten(0, 1))
+    with pytest.raises(UsageError, match="fills holes of"):
+        fill(model, Examples(Images(1, 8, 16), n=3))
 
 
 def test_what_cannot_be_filled_in_is_refused() -> None:

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 import triptych as tt
 from triptych import tasks
 from triptych.core import AnySize, ItemNoise, Picture, Points, UsageError
-from triptych.tasks.degradation import as_jpeg, blurred, eight_bits, worn
+from triptych.tasks.degradation import as_jpeg, blurred, eight_bits, smaller, worn
 from triptych.tasks.holes import border_mean, boxes, diffused, holes, strokes, thickness
 from triptych.tasks.inpainting import Inpainting, masked
-from triptych.tasks.super_resolution import SuperResolution, smaller
+from triptych.tasks.super_resolution import SuperResolution
 from triptych.tasks.task import Task, columns_of, posed, to_json
 from triptych.testing import Examples
 

@@ -186,7 +186,9 @@ def impute(
     if as_json:
         output.dump(result.summary())
         return
-    way = "exact" if result.exact else f"not exact, {result.effective:.1f} of {draws} draws effective"
+    way = "exact" if result.exact else "not exact"
+    if result.effective is not None:
+        way += f", {result.effective:.1f} of {draws} draws effective"
     hidden = f"{result.completions} completions of {result.n} items of {result.data}, hidden: {result.hidden}"
     output.say(f"{result.model}: {hidden}; {way} ({result.how})")
     output.say(f"mean distance between a hidden value and the truth: {result.error:.4f}; seed {result.seed}")

@@ -1,4 +1,4 @@
-"""What happens to pictures on their way to us: blur, noise, JPEG; each pixel's and picture's own, drawn from noise."""
+"""What happens to pictures on their way to us: reduction, blur, noise, JPEG; what is random is each picture's own."""
 
 import io
 
@@ -19,6 +19,17 @@ RADIUS = 7
 def eight_bits(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Rounded to the levels that a file of 8 bits has."""
     return (((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5) - 1
+
+
+def smaller(x: Float[Tensor, "n c h w"], times: int) -> Float[Tensor, "n c h/times w/times"]:
+    """Scaled down with an antialiased bicubic filter."""
+    size = (x.shape[-2] // times, x.shape[-1] // times)
+    return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+
+
+def reduced(x: Float[Tensor, "n c h w"], times: int) -> Float[Tensor, "n c h/times w/times"]:
+    """As if pictures had been kept so many times smaller, with 8 bits."""
+    return x if times == 1 else eight_bits(smaller(x, times))
 
 
 def worn(x: Float[Tensor, "n c h w"], noise: Noise, last: bool = False) -> Float[Tensor, "n c h w"]:

@@ -26,10 +26,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.core import Generative, Given, Images, ItemNoise, Noise, Picture, Space, UsageError, config
+from triptych.core import Count, Generative, Given, Images, ItemNoise, Noise, Picture, Space, UsageError, config
 from triptych.inference import imputation, tiling
 from triptych.media.photo import Photo, read_photo
 from triptych.metrics import Measurement, fidelity, within_holes
+from triptych.tasks.degradation import reduced
 from triptych.tasks.holes import Kind, border_mean, diffused, holes, thickness
 from triptych.tasks.task import Question
 
@@ -45,6 +46,9 @@ class Inpainting:
 
     hole: Kind = "mixed"
     """What is hidden in training: "box", "strokes", now one and now the other, or the "center"."""
+    shrink: Count = 1
+    """How many times smaller pictures are made before anything else, in training and evaluation: 2 takes away most of
+    what JPEG or WebP did to photographs."""
 
     step: ClassVar[None] = None
 
@@ -53,16 +57,21 @@ class Inpainting:
         return "deepfill-64"
 
     def opens(self, x: Images) -> dict[str, Any]:
-        return {"crop": x.height, "channels": x.channels}
+        if x.levels == 2:  # black and white is drawn of pictures as they are stored: all of one size
+            return {"size": (x.height, x.width), "channels": x.channels}
+        return {"crop": x.height * self.shrink, "channels": x.channels}
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
         x = columns["x"]
         if not isinstance(x, Images):
             raise UsageError(f"inpainting is for pictures; the data serve {x}")
+        if x.height % self.shrink or x.width % self.shrink:
+            raise UsageError(f"pictures of {x.height} x {x.width} cannot be made {self.shrink} times smaller")
+        x = replace(x, height=x.height // self.shrink, width=x.width // self.shrink)
         return x, Images(x.channels + 1, x.height, x.width)
 
     def pose(self, columns: Mapping[str, Tensor], noise: Noise) -> tuple[Tensor, Given]:
-        x = columns["x"]
+        x = reduced(columns["x"], self.shrink)
         return x, masked(x, holes(noise, x.shape[-2], x.shape[-1], self.hole).to(x.device))
 
     def ask(
@@ -144,6 +153,20 @@ def masked(x: Float[Tensor, "n c h w"], hole: Bool[Tensor, "n 1 h w"]) -> Pictur
     the hole and -1 where it is known. What stands in the hole does not matter."""
     smooth = diffused(x.masked_fill(hole, 0.0), hole, rounds=60, finer=6)
     return Picture(torch.cat([smooth, hole.to(x.dtype) * 2 - 1], 1))
+
+
+def fills(model: Generative[Any]) -> bool:
+    """Whether this is a model that was trained to fill holes: its condition is a picture and a mask."""
+    x, given = model.config.x, getattr(model.config, "given", None)
+    return isinstance(x, Images) and isinstance(given, Images) and given.channels == x.channels + 1
+
+
+def imputed(model: Generative[Any], x: Float[Tensor, "n c h w"], known: Bool[Tensor, "n c h w"]) -> imputation.Imputed:
+    """Its answer where values are not known, at the levels of x."""
+    found = model.sample(len(x), masked(x, ~known[:, :1]))
+    levels = model.config.x.from_index(model.config.x.nearest(found))
+    how = "the answer of a model trained to fill holes, no draw"
+    return imputation.Imputed(x=torch.where(known, x, levels), exact=False, how=how, effective=None)
 
 
 def filled(how: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Given, Space], Tensor]:

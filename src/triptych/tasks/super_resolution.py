@@ -23,7 +23,7 @@ from triptych.core import Count, Generative, Given, Images, Noise, Picture, Spac
 from triptych.inference import tiling
 from triptych.media.photo import Photo, read_photo
 from triptych.metrics import Convention, Measurement, fidelity
-from triptych.tasks.degradation import eight_bits, worn
+from triptych.tasks.degradation import eight_bits, reduced, smaller, worn
 from triptych.tasks.task import Question
 
 
@@ -62,7 +62,7 @@ class SuperResolution:
         return x, replace(x, height=x.height // self.times, width=x.width // self.times)
 
     def pose(self, columns: Mapping[str, Tensor], noise: Noise) -> tuple[Tensor, Given]:
-        x = columns["x"] if self.shrink == 1 else eight_bits(smaller(columns["x"], self.shrink))
+        x = reduced(columns["x"], self.shrink)
         worse = worn(x, noise) if self.degradation == "real" else x
         small = smaller(worse, self.times)
         return x, Picture(worn(small, noise, last=True) if self.degradation == "real" else eight_bits(small))
@@ -95,12 +95,6 @@ class SuperResolution:
 
     def baselines(self) -> Mapping[str, Callable[[Given, Space], Tensor]]:
         return {"nearest": enlarged("nearest"), "bicubic": enlarged("bicubic")}
-
-
-def smaller(x: Float[Tensor, "n c h w"], times: int) -> Float[Tensor, "n c h/times w/times"]:
-    """Scaled down with an antialiased bicubic filter."""
-    size = (x.shape[-2] // times, x.shape[-1] // times)
-    return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
 def enlarged(mode: str) -> Callable[[Given, Space], Tensor]:

@@ -14,6 +14,7 @@ from triptych.data import fitted
 from triptych.inference import imputation
 from triptych.io import outputs
 from triptych.media import pictures
+from triptych.tasks import inpainting
 from triptych.verbs.opening import as_data
 
 HALVES = ("top", "bottom", "left", "right")
@@ -85,23 +86,32 @@ def impute(
 ) -> Imputations:
     """Hides a part of `n` items, evenly spaced over `data`, and draws `completions` of each.
 
-    Where the model has no exact way, each completion is chosen among `draws`. All follows from `seed`.
+    Where the model has no exact way, each completion is chosen among `draws`. All follows from `seed`. A model that was
+    trained to fill holes has one answer, and gives it each time.
 
     Raises UsageError as `mask` and `inference.imputation.impute` do.
     """
     data = as_data(data, model)
     if n < 1 or completions < 1:
         raise UsageError(f"n={n}, completions={completions}: both are 1 or more")
-    data = fitted(data, model.config)
+    filler = inpainting.fills(model)
+    if not filler:
+        data = fitted(data, model.config)
+    elif data.x != model.config.x:
+        raise UsageError(f"{model.name} fills holes of {model.config.x}; {data.name} serves {data.x}")
     n, space = min(n, len(data)), model.config.x
     rows = torch.arange(n) * len(data) // n
     batch = data.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))
     given = batch.given if getattr(model.config, "given", None) is not None else None
     known = mask(space, hide, n, seed).to(model.device)
     with evaluating(model):
-        found = [
-            imputation.impute(model, batch.x, known, given, draws=draws, seed=mix(seed, k)) for k in range(completions)
-        ]
+        if filler:
+            found = [inpainting.imputed(model, batch.x, known)] * completions
+        else:
+            found = [
+                imputation.impute(model, batch.x, known, given, draws=draws, seed=mix(seed, k))
+                for k in range(completions)
+            ]
     drawn = torch.stack([one.x for one in found])
     off = (space.index(drawn.flatten(0, 1)).view(drawn.shape) - space.index(batch.x)).abs().double()
     off = off / (space.levels - 1) if isinstance(space, Leveled) else off.clamp(max=1)
