@@ -29,6 +29,7 @@ def apply(
     """Use a trained model on a file of yours, or on a folder of them: --picture FILE, and what its task takes.
 
     super-resolution: --picture. inpainting: --picture, and --mask (white is filled), --invert-mask or --hide.
+    map-to-photo: --picture, the map, and --beside where the model is shown more. edges: --picture, --drawing.
     """
     from triptych.io.outputs import check_file
     from triptych.verbs.apply import answers, by_stem, jobs, pipeline

@@ -138,7 +138,7 @@ RECIPE = Recipe(
     packages=(COVER, PICTURES),
     write=write,
     counts={"train": 50, "test": 13},
-    version=2,
+    version=1,
     then=(
         "triptych data satellite --crop 64 --sheet satellite.png",
         "triptych data satellite/relief",
