@@ -163,7 +163,7 @@ QUICK = SPADEConfig(
 """For 20 minutes of one CPU core."""
 
 PRESETS = {
-    "spade-64": Preset(config=QUICK, steps=2400, batch=16, expect="Not trained by us yet."),
+    "spade-64": Preset(config=QUICK, steps=1500, batch=16, expect="Not trained by us yet."),
     "spade-paper": Preset(
         config=SPADEConfig(ema=0.0),
         steps=93_000,
