@@ -20,7 +20,6 @@ from triptych.core.game import Loss
 from triptych.core.given import Given
 from triptych.core.likelihood import Likelihood
 from triptych.core.precision import products
-from triptych.core.space import Leveled
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -128,7 +127,7 @@ def of_none(question: Any, model: Any, parts: list[Any], options: dict[str, Any]
             return part.map(one)
         if not isinstance(part, Tensor) or len(part):
             return part
-        lowest = -1 if isinstance(space, Leveled) and part.is_floating_point() else 0
+        lowest = -1 if space.scaled and part.is_floating_point() else 0
         return part.new_full((1, *part.shape[1:]), lowest)
 
     found = question(model, *map(one, parts), **{k: one(v) for k, v in options.items()})

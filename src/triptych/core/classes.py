@@ -45,6 +45,14 @@ class Classes(Space):
         return self.classes
 
     @property
+    def choices(self) -> int:
+        return self.classes
+
+    @property
+    def told(self) -> tuple[str, ...] | None:
+        return self.names
+
+    @property
     def called(self) -> tuple[str, ...]:
         """What each class is called; its number, where they have no names."""
         return self.names or tuple(map(str, range(self.classes)))

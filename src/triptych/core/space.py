@@ -56,6 +56,10 @@ class Space:
     """Which axis of an element holds its channels, where it has any."""
     ragged: ClassVar[bool] = False
     """Whether what is shorter than an element stands for one, with nothing after it."""
+    planar: ClassVar[bool] = False
+    """Whether its elements are pictures, [channels, height, width]."""
+    scaled: ClassVar[bool] = False
+    """Whether x lies in [-1, 1]."""
     optional: ClassVar[bool] = False
     """Whether a condition in it may be left out, all of it or a part."""
     symbols: Symbols | None = None
@@ -64,6 +68,21 @@ class Space:
     @property
     def values(self) -> int | None:
         """How many values each number of an element may take; None: it is a real number."""
+        return None
+
+    @property
+    def choices(self) -> int | None:
+        """How many classes there are, of a space of classes; else None."""
+        return None
+
+    @property
+    def classed(self) -> bool:
+        """Whether each element is a class that is known."""
+        return self.choices is not None and not self.optional
+
+    @property
+    def told(self) -> tuple[str, ...] | None:
+        """What its classes are called, of a space of classes with names."""
         return None
 
     def from_index(self, index: Tensor) -> Tensor:
@@ -126,6 +145,7 @@ class Space:
 class Leveled(Space):
     """A space of `levels` evenly spaced values in [-1, 1]."""
 
+    scaled: ClassVar[bool] = True
     levels: int
 
     @property

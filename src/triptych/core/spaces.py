@@ -30,6 +30,7 @@ class Images(Leveled):
     """Images of any number of channels and any height and width: [batch, channels, height, width]."""
 
     kind: ClassVar[str] = "images"
+    planar: ClassVar[bool] = True
     given: ClassVar[type[Given]] = Picture
     channels: Count
     height: Count

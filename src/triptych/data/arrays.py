@@ -23,8 +23,9 @@ from pydantic import TypeAdapter, ValidationError
 from triptych.core import DataError, IntegrityError
 from triptych.core.reading import parse_json
 from triptych.data.files import Archive, reason_of, shown
-from triptych.data.sink import CHUNK, UNKNOWN, UNSAID, Content, Kept, Sink
+from triptych.data.sink import CHUNK, UNSAID, Content, Kept, Sink
 from triptych.data.splits import SPLITS, held_out
+from triptych.data.values import UNKNOWN
 
 X, Y = ("x", "images", "image", "data", "arr_0"), ("y", "labels", "label", "targets")
 MOST_CLASSES = 100_000

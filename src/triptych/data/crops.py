@@ -13,10 +13,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from triptych.core import Batch, DataError, Images, ItemNoise, Noise, Space, UsageError, sent
+from triptych.data.beside import makers, spaces
 from triptych.data.columns import Column, Gathered, scale_of
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack, in_proportion
 from triptych.data.splits import choose
+from triptych.data.text import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +112,9 @@ class Crops:
 
     @property
     def columns(self) -> Mapping[str, Space]:
-        """x and further pictures, of the same place and in proportion to it; see `gather`."""
-        out: dict[str, Space] = {"x": self.x}
+        """x and further pictures, of the same place and in proportion to it; the class, the caption and the values of
+        the picture that a crop is of; see `gather`."""
+        out: dict[str, Space] = {"x": self.x, **spaces(self.pack)}
         for name, (times, part) in self.scales.items():
             side = self.size * times // part
             out[name] = replace(self.pack.columns[name].column.space, height=side, width=side)
@@ -128,16 +131,18 @@ class Crops:
         return Batch(self.x.from_index(sent(x, noise.device)), None, noise)
 
     def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> Gathered:
-        """Every column of the crops numbered `rows`, of the same places, float32 in [-1, 1]."""
+        """Every column of the crops numbered `rows`: pictures of the same places, float32 in [-1, 1]."""
         places = self.places(rows, noise)
-        makers: dict[str, Callable[[], Tensor]] = {
-            "x": lambda: self.x.from_index(sent(self.cut(places, None), noise.device))
+        whole = torch.tensor([picture for picture, _, _ in places], dtype=torch.int64)
+        found: dict[str, Callable[[], Tensor]] = {
+            "x": lambda: self.x.from_index(sent(self.cut(places, None), noise.device)),
+            **makers(self.pack, whole, noise.device),
         }
         for name, stored in self.pack.columns.items():
-            makers[name] = partial(
+            found[name] = partial(
                 lambda one, c: c.served(sent(self.cut(places, one), noise.device)), name, stored.column
             )
-        return Gathered(makers)
+        return Gathered(found)
 
     def places(self, rows: Int[Tensor, " batch"], noise: Noise) -> list[tuple[int, int, int]]:
         """The picture, top and left of each crop."""
@@ -197,8 +202,18 @@ class Crops:
             raise UsageError(f"{self.name} is what is trained on, or holds it: nothing of it is held out")
         return Crops.of(self.pack, "train", self.size, self.opened)
 
-    labels = classes = captions = tokenizer = truth = None
-    """What a `Dataset` may have and crops never do."""
+    labels = captions = truth = None
+    """What a `Dataset` may have of each row, and crops have as columns only."""
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The names of the classes of whole pictures, by their number."""
+        return list(self.pack.meta.classes) if self.pack.meta.classes else None
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """How captions of whole pictures become tokens."""
+        return self.pack.meta.tokenizer
 
     @property
     def problems(self) -> list[Problem]:

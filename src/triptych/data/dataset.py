@@ -1,7 +1,7 @@
 """A data set that is ready to be served: rows of a pack."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,12 +14,11 @@ from torch import Tensor
 from triptych.core import (
     Batch,
     DataError,
+    Given,
     Images,
     ItemNoise,
-    Label,
     Labels,
     Noise,
-    PartialLabel,
     PartialLabels,
     Space,
     Text,
@@ -28,13 +27,15 @@ from triptych.core import (
     mix,
     sent,
 )
+from triptych.data.beside import labels_of, makers, spaces
 from triptych.data.columns import Column, Gathered
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
 from triptych.data.packs import Pack
-from triptych.data.sink import UNKNOWN, Kept, check_grey
+from triptych.data.sink import Kept, check_grey
 from triptych.data.splits import choose
 from triptych.data.text import Tokenizer
+from triptych.data.values import UNKNOWN
 from triptych.options import Condition
 
 LENGTH = 256
@@ -116,9 +117,9 @@ class Dataset:
             raise UsageError(f"mutate= is for images and sound; {self.pack.meta.name} holds {self.pack.meta.x}")
         if not self.dynamic:
             return
-        if not isinstance(self.pack.meta.x, Images):
+        if not self.pack.meta.x.planar:
             raise UsageError(f"binary= is for images; {self.pack.meta.name} holds {self.pack.meta.x}")
-        check_grey(self.pack.meta.x.channels)
+        check_grey(self.pack.meta.x.shape[0])
 
     @classmethod
     def of(
@@ -193,7 +194,7 @@ class Dataset:
         x = self.pack.meta.x
         if self.windows and isinstance(x, Tokens):
             return replace(x, length=self.windows.length)
-        return Images(*x.shape, levels=2) if self.dynamic and isinstance(x, Images) else x
+        return replace(x, levels=2) if self.dynamic and isinstance(x, Images) else x
 
     @property
     def given(self) -> Labels | PartialLabels | Tokens | None:
@@ -213,12 +214,10 @@ class Dataset:
 
     @property
     def columns(self) -> Mapping[str, Space]:
-        """All that a row has, by name: x, label, caption, and further pictures; see `gather`."""
-        found: dict[str, Space] = {"x": self.x}
+        """All that a row has, by name: x, label, caption, values, and further pictures; see `gather`."""
+        found: dict[str, Space] = {"x": self.x, **spaces(self.pack)}
         if self.label_space:
             found["label"] = self.label_space
-        if self.tokenizer:
-            found["caption"] = self.tokenizer.space
         return found | {name: stored.column.space for name, stored in self.pack.columns.items()}
 
     @property
@@ -235,14 +234,12 @@ class Dataset:
             return sent(torch.from_numpy(array).index_select(0, numbers), device)
 
         x = self.fetch(rows, noise).x
-        makers: dict[str, Callable[[], Tensor]] = {"x": lambda: x}
+        found = {"x": lambda: x, **makers(self.pack, numbers, device)}
         if self.pack.y is not None:
-            makers["label"] = lambda: sent(self.classes_of(numbers), device)
-        if (tokens := self.pack.tokens) is not None:
-            makers["caption"] = lambda: taken(tokens).long()
+            found["label"] = lambda: sent(self.classes_of(numbers), device)
         for name, stored in self.pack.columns.items():
-            makers[name] = partial(lambda one: one.column.served(taken(one.pixels)), stored)
-        return Gathered(makers)
+            found[name] = partial(lambda one: one.column.served(taken(one.pixels)), stored)
+        return Gathered(found)
 
     @property
     def serves(self) -> Condition | None:
@@ -301,12 +298,12 @@ class Dataset:
             places = numbers[:, None] + torch.arange(self.windows.length)
             return Batch(sent(torch.from_numpy(self.pack.x)[places, 0], device).long(), None, noise)
         k = sent(self.levels(numbers), device)
-        given: Label | PartialLabel | Text | None = None
+        given: Given | None = None
         if self.serves == "caption" and self.pack.tokens is not None:
             given = Text(sent(torch.from_numpy(self.pack.tokens).index_select(0, numbers), device).long())
         elif self.pack.y is not None:
-            y = sent(self.classes_of(numbers), device)
-            given = PartialLabel(y) if isinstance(self.given, PartialLabels) else Label(y)
+            assert self.label_space is not None
+            given = self.label_space.condition(sent(self.classes_of(numbers), device))
         space = self.x
         if self.dynamic:
             k = noise.uniform(*space.shape) < k / 255
@@ -437,9 +434,3 @@ class Dataset:
                 return replace(self, rows=self.rows[rows.start : rows.stop])
         numbers = rows if isinstance(rows, Tensor) else torch.tensor(list(rows), dtype=torch.int64)
         return replace(self, rows=self.locate(numbers))
-
-
-def labels_of(classes: Sequence[str]) -> Labels:
-    """The space of these classes. Names that are just their numbers are none."""
-    numbers = tuple(map(str, range(len(classes))))
-    return Labels(len(classes), names=None if tuple(classes) == numbers else tuple(classes))

@@ -20,6 +20,7 @@ from triptych.data.folders import IMAGES, read_images
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.items import MOVING, SOLIDS, SOUNDS, SURFACES, Framed, kind_within, read_items
 from triptych.data.joined import copied
+from triptych.data.layouts import called, class_names
 from triptych.data.packs import Pack, is_pack, open_pack
 from triptych.data.sink import CHUNK, UNSAID, Content, Kept, Sink
 from triptych.media.audio import Clip, fit, levels
@@ -68,6 +69,7 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
         notes=list(meta.notes),
         truth=meta.truth,
         columns=columns,
+        values={name: (meta.values[name], np.asarray(array)) for name, array in pack.values.items()},
         x=x,
     )
 
@@ -206,7 +208,11 @@ def from_npz(name: str, archive: Archive) -> Source:
 
 
 def from_idx(name: str, tree: Tree, names: dict[str, dict[str, str]]) -> Source:
-    return Source(name, tree.stamp, lambda sink: read_arrays(tree.name, Arrays(load_idx(tree, names)), sink))
+    def read(sink: Sink) -> Content:
+        content = read_arrays(tree.name, Arrays(load_idx(tree, names)), sink)
+        return replace(content, classes=called(content.classes or (), class_names(tree)) or None)
+
+    return Source(name, tree.stamp, read)
 
 
 def did_you_mean(close: list[str]) -> str:

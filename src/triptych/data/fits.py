@@ -4,10 +4,11 @@ it is given, with the classes that it knows by the numbers that it has for them.
 import logging
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from triptych.core import Audio, Data, DataError, Images, Labels, PartialLabels, Space, Tokens, UsageError
+from triptych.core import Data, DataError, Labels, PartialLabels, Space, Tokens, UsageError
 from triptych.core.classes import Classes, listed
 from triptych.data.dataset import Dataset, Numbering
 from triptych.data.files import shown
+from triptych.media import medium_of
 from triptych.options import Condition
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def matched(data: D, config: Any, training: bool) -> tuple[D, str]:
     has = data.given
     if needs is None or (has == needs and not isinstance(needs, Classes)):
         return data, ""
-    bears = isinstance(has, Labels) or isinstance(needs, PartialLabels)
+    bears = has is not None and (has.classed or needs.optional)
     if not isinstance(needs, Classes) or not isinstance(has, Classes) or not bears:
         serves = f"serves {has}" if has else "has no labels and no captions"
         raise UsageError(
@@ -128,38 +129,19 @@ def taken(settings: type) -> tuple[type, ...]:
 
 def how_to_fit(has: Space, wants: Space) -> str:
     """What to add to the data's options, or else to the model's config."""
-    if isinstance(has, Tokens) and isinstance(wants, Tokens):
-        if has.symbols != wants.symbols and has.symbols is not None and wants.symbols is not None:
-            return "their tokens stand for other text: open the data with tokens= the model's own, config.x.symbols"
-        if has.length != wants.length and (has.vocabulary, has.symbols) == (wants.vocabulary, wants.symbols):
-            return f"open the data with length={wants.length}"
-    if isinstance(has, Images) and isinstance(wants, Images) and wants.channels in (1, 3):
-        options = []
-        if has.channels != wants.channels:
-            options.append(f"channels={wants.channels}")
-        if (has.height, has.width) != (wants.height, wants.width):
-            square = wants.height == wants.width
-            options.append(f"size={wants.height}" if square else f"size=({wants.height}, {wants.width})")
-        if has.levels == wants.levels or (has.levels == 256 and wants.levels == 2 and wants.channels == 1):
-            if has.levels != wants.levels:
-                options.append('binary="dynamic"')
-            return f"open the data with {' '.join(options)}"
-        if has.levels == 2 and wants.levels == 256:
-            return "open the data without binary=, or build the model with x set to what the data serves"
-    if isinstance(has, Audio) and isinstance(wants, Audio) and has.rate == wants.rate:
-        return f"open the data with sound={wants}"
-    return "build the model with x set to what the data serves"
+    hint = medium_of(wants).how_to_fit(has, wants) if has.kind == wants.kind else None
+    return hint or "build the model with x set to what the data serves"
 
 
 def how_to_condition(needs: Space, data: Data) -> str:
-    if isinstance(needs, Labels) and isinstance(data.given, PartialLabels):
+    if needs.classed and data.given and data.given.optional:
         return "its every label must be known: open it without labels=, and leave out what has no label"
-    if isinstance(needs, Labels | PartialLabels):
+    if needs.choices:
         if getattr(data, "condition", None) == "caption":
             return 'open the data with condition="label", if it has labels'
         return "labels come from class sub-folders, from a label column of metadata.csv, or from y in a .npz"
-    if isinstance(needs, Tokens):
-        if isinstance(data.given, Tokens):
+    if needs.kind == "tokens":
+        if data.given and data.given.kind == "tokens":
             return "build the model with given set to what the data serves"
         return (
             "captions come from a text column of metadata.csv or metadata.jsonl, or from a text file beside each image"

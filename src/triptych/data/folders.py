@@ -3,9 +3,9 @@
 import os
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -14,10 +14,12 @@ import numpy as np
 from triptych.core import DataError
 from triptych.core.classes import folded
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
+from triptych.data.layouts import called, class_names, layout
 from triptych.data.lookbook import product_of
 from triptych.data.metadata import Row, captions_beside, is_table, read_captions, read_table
-from triptych.data.sink import CHUNK, UNKNOWN, Content, Kept, Sink
+from triptych.data.sink import CHUNK, Content, Kept, Sink
 from triptych.data.splits import Said, ambiguous, held_out, level
+from triptych.data.values import UNKNOWN, valued
 from triptych.media.images import FORMATS, SUFFIXES, extent
 from triptych.media.reading import Reading
 from triptych.media.work import BadFile
@@ -61,6 +63,7 @@ class Item:
     split: str = ""
     label: str | None = None
     caption: str | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class Arranged:
     problems: list[Problem]
     notes: list[str]
     """What was decided about the source as a whole, and could have been meant otherwise."""
+    named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the numbers in a column of values stand for."""
 
 
 class Mixed(Exception):
@@ -113,10 +118,13 @@ def described(
         some = ", ".join(f'"{label}"' for label in classes if folded(label) == alike[0])
         found.notes.append(f"{some} are classes of their own, though they differ by capitals or accents alone")
     counts = Counter(i.split for i in kept)
+    values, said = valued([i.values for i in kept], found.named)
+    found.notes.extend(said)
     return Content(
         splits={split: counts[split] for split in order},
         labels=np.array([UNKNOWN if i.label is None else number[i.label] for i in kept]) if classes else None,
-        classes=classes or None,
+        classes=called(classes, class_names(tree)) or None,
+        values=values,
         captions=[str(i.caption) for i in kept] if kept[0].caption is not None else None,
         problems=problems,
         notes=found.notes,
@@ -153,10 +161,17 @@ def arrange(tree: Tree, kind: Kind) -> Arranged:
             else f"is an empty folder{first}"
         )
         raise DataError(f"{tree.name} {holds}")
+    known = layout(tree, names, documents)
+    documents = [name for name in documents if known is None or name not in known.used]
     rows, wrong, said = rows_of(tree, names, tables, documents)
     notes += said
+    if known is not None:
+        notes.append(known.note)
+        rows = {name: laid(row, (rows or {}).get(name)) for name, row in known.rows.items()}
     items, strays, said = with_splits(names)
     notes += said
+    if known is not None and known.splits:
+        items = [replace(item, split=known.splits.get(item.file, "train")) for item in items]
     items, loose, said = with_classes(items, all_or_none=rows is not None)
     notes += said
     problems += wrong + strays + loose
@@ -165,7 +180,13 @@ def arrange(tree: Tree, kind: Kind) -> Arranged:
         problems += unused
     if not items:
         raise DataError(f"{tree.name}: none of its {what}s can be used; the first problem: {problems[0]}")
-    return Arranged(sorted(items, key=lambda item: (item.split != "train", item.split)), problems, notes)
+    items.sort(key=lambda item: (item.split != "train", item.split))
+    return Arranged(items, problems, notes, known.named if known else {})
+
+
+def laid(row: Row, beside: Row | None) -> Row:
+    """A row by its layout, with what a table says beside."""
+    return row if beside is None else Row(beside.text, beside.label, {**row.values, **beside.values})
 
 
 def rows_of(
@@ -195,7 +216,8 @@ def rows_of(
             rows[name] = Row(row.text, rows[name].label if name in rows else None)
     elif beside:
         notes.append(f"{len(beside)} of {len(names)} files have a text file of their name: too few to be captions")
-    listed = [shown(n) for n in documents if PurePosixPath(n).suffix.lower() in (".csv", ".tsv", ".jsonl")]
+    unread = [n for n in documents if PurePosixPath(n).name.lower() != "classes.csv" or not class_names(tree)]
+    listed = [shown(n) for n in unread if PurePosixPath(n).suffix.lower() in (".csv", ".tsv", ".jsonl")]
     if listed:
         more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
         notes.append(
@@ -303,7 +325,7 @@ def with_rows(items: list[Item], rows: dict[str, Row]) -> tuple[list[Item], list
             problems.append(Problem(file=shown(item.file), reason="no text"))
         else:
             label = row.label if labels else item.label
-            taken.append(replace(item, caption=row.text if texts else None, label=label))
+            taken.append(replace(item, caption=row.text if texts else None, label=label, values=row.values))
     files = {item.file for item in items}
     problems += [
         Problem(file=shown(f), reason="has a row in metadata and is not there") for f in rows if f not in files

@@ -11,9 +11,10 @@ from triptych.data.columns import Column, Stored
 from triptych.data.files import Problem, Tree, sha256_of
 from triptych.data.folders import read_images
 from triptych.data.packs import build
-from triptych.data.pairs import NAME, TAKEN, declared, declares, siblings, unpaired
-from triptych.data.rows import read_rows
+from triptych.data.pairs import declared, declares, one_of, siblings, unpaired
+from triptych.data.rows import Part, read_rows
 from triptych.data.sink import CHUNK, Content, Options, Sink
+from triptych.data.values import NAME, TAKEN
 
 VERSION = 2
 """Changes when the same source would be read into other columns."""
@@ -54,6 +55,11 @@ class Arrangement:
 
 def with_columns(found: Source, tree: Tree, arranged: Arrangement) -> Source:
     """The source with the columns that its files declare; as it is if they declare none."""
+    if arranged.x and (files := one_of(tree, arranged.x)) is not None:
+        part = Part(tree, files)
+        return replace(
+            found, read=lambda sink: read_images(part, sink), stamp=sha256_of(found.stamp, arranged.stamp), tree=None
+        )
     asked = bool(arranged.x) or arranged.halves is not None
     if not asked and (arranged.x == "" or not declares(tree)):
         if arranged.index:

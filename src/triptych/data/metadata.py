@@ -14,7 +14,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from posixpath import normpath
@@ -26,6 +26,7 @@ from triptych.media.encodings import BadText, decode
 
 TABLES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
 FILE, TEXT, LABEL = ("file_name", "filename"), ("text", "caption"), ("label", "class")
+SPOKEN = (".wav", ".flac", ".ogg", ".mp3")
 ANY_FILE = "_file"
 """How the names of columns end that name further files of a row."""
 BESIDE = (".txt", ".caption")
@@ -39,6 +40,8 @@ NUMBERS = re.compile(r"[-+0-9.eE\s,:]*")
 class Row:
     text: str | None
     label: str | None
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What else its columns say."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def read_table(tree: Tree, name: str) -> Table:
     table = Table({}, [])
     columns: dict[str, None] = {}
     parent = PurePosixPath(name).parent
+    if (spoken := transcript(tree, parent, text)) is not None:
+        return spoken
     for line, raw in (from_json_lines if name.lower().endswith(".jsonl") else from_csv)(text):
         place = f"{shown(name)}:{line}"
         if isinstance(raw, str):
@@ -81,7 +86,7 @@ def read_table(tree: Tree, name: str) -> Table:
         try:
             file = string(first(fields, FILE), "file_name").replace("\\", "/")
             label = label_of(fields)
-            row = Row(text_of(fields, label), label)
+            row = Row(text_of(fields, label), label, values_of(fields))
         except ValueError as e:
             table.problems.append(Problem(file=place, reason=str(e)))
             continue
@@ -94,11 +99,40 @@ def read_table(tree: Tree, name: str) -> Table:
             if any(key.endswith(ANY_FILE) for key in fields):
                 table.files[file] = files_of(fields, parent)
     known = {c.strip().lower() for c in columns}
-    if columns and not known & {*TEXT, *LABEL} and not any(c.endswith(ANY_FILE) for c in known):
+    if columns and len(known - {*FILE, ""}) == 0:
         raise DataError(
-            f"{where} has the columns {', '.join(map(shown, columns))}; we look for text or label, or for further "
-            f"files as in map_file"
+            f"{where} has the columns {', '.join(map(shown, columns))}; we look for text or label, for values, or for "
+            f"further files as in map_file"
         )
+    return table
+
+
+def transcript(tree: Tree, parent: PurePosixPath, text: str) -> Table | None:
+    """What was said in recordings, of a table without a heading: id|text, id|text|text with numbers written out (of
+    which the last is taken), or id|speaker|text, as of LJSpeech and piper; None if it is none of these.
+
+    The recordings are called by the ids, below wav/ or wavs/ or beside the table.
+    """
+    lines = [line.split("|") for line in text.splitlines() if line.strip()]
+    stems = {str(PurePosixPath(name).with_suffix("")): name for name in tree.files if name.lower().endswith(SPOKEN)}
+
+    def file_of(said: str) -> str | None:
+        stem = said.strip().removesuffix(".wav")
+        return next((stems[p] for folder in ("wavs", "wav", ".") if (p := str(parent / folder / stem)) in stems), None)
+
+    if not lines or not all(len(fields) in (2, 3) for fields in lines[:20]) or file_of(lines[0][0]) is None:
+        return None
+    second = [fields[1] for fields in lines if len(fields) == 3]
+    speakers = len(second) == len(lines) and 2 * len(set(second)) <= len(second) and not any(" " in s for s in second)
+    table = Table({}, [])
+    for number, fields in enumerate(lines, 1):
+        place, file = f"line {number}", file_of(fields[0])
+        try:
+            if file is None:
+                raise ValueError(f"there is no recording called {fields[0]:.40}")
+            table.rows[file] = Row(string(fields[-1], "text").strip(), fields[1].strip() if speakers else None)
+        except ValueError as e:
+            table.problems.append(Problem(file=place, reason=str(e)))
     return table
 
 
@@ -107,6 +141,17 @@ def files_of(fields: dict[str, Any], parent: PurePosixPath) -> dict[str, str]:
     said = {key.removesuffix(ANY_FILE): value for key, value in fields.items() if key.endswith(ANY_FILE)}
     named = {name: value.strip().replace("\\", "/") for name, value in said.items() if isinstance(value, str)}
     return {name: normpath(parent / value) for name, value in named.items() if name and value}
+
+
+def values_of(fields: dict[str, Any]) -> dict[str, str]:
+    """The fields of a row that are neither its file, its text, its label nor further files."""
+    known = {*FILE, *TEXT, *LABEL}
+    plain = {name: "" if value is None else value for name, value in fields.items() if name not in known}
+    return {
+        name: str(value)
+        for name, value in plain.items()
+        if isinstance(value, str | int | float) and not name.endswith(ANY_FILE)
+    }
 
 
 def captions_beside(tree: Tree, names: list[str], others: list[str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from triptych.core import IntegrityError, ResourceError, Space, config
+from triptych.core import IntegrityError, Labels, PartialLabels, Points, ResourceError, Space, config
 from triptych.core.reading import MOST_JSON, expect, parse_json, read_file
 from triptych.data.arrays import HEADER, UNREADABLE, check_header
 from triptych.data.columns import Column, Stored, scale_of
@@ -44,8 +44,8 @@ LARGE = 2_000_000_000
 """Bytes of a pack that take long enough to read for a word to be said."""
 FORMAT = 1
 """Of the folder: changes when an earlier version's packs cannot be read."""
-COLUMN = re.compile(r"column-[0-9]{1,3}(-sizes)?\.npy")
-READING = 2
+COLUMN = re.compile(r"(column-[0-9]{1,3}(-sizes)?|value-[0-9]{1,4})\.npy")
+READING = 3
 """Changes when the same source would be packed into other bytes."""
 
 
@@ -74,6 +74,8 @@ class Meta:
     files: dict[str, ArrayFile]
     columns: dict[str, Column] = field(default_factory=dict)
     """Those of pictures beside x, by name."""
+    values: dict[str, Points | Labels | PartialLabels] = field(default_factory=dict)
+    """Columns of numbers and classes beside x, and where they live."""
     whole: bool = False
     """Whether pictures keep their own sizes; `x` then has the least height and the least width of them."""
 
@@ -92,6 +94,8 @@ class Pack:
     sizes: np.ndarray | None = None
     columns: Mapping[str, Stored] = field(default_factory=dict)
     """Those of pictures beside x."""
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Those of numbers, float32 [n, dims], and of classes, int64 [n]."""
 
     def __len__(self) -> int:
         """How many items."""
@@ -138,7 +142,7 @@ class Pack:
         """A sha256 of all that it serves."""
         files = (f"{name}|{file.sha256}" for name, file in sorted(self.meta.files.items()))
         symbols = str(self.meta.x.symbols or "")
-        columns = [str(self.meta.columns)] if self.meta.columns else []
+        columns = [str(found) for found in (self.meta.columns, self.meta.values) if found]
         return sha256_of(*files, str(self.meta.x) + symbols, str(self.meta.splits), str(self.meta.classes), *columns)
 
     def verify(self) -> None:
@@ -183,6 +187,7 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
             small[f"column-{k}-sizes.npy"] = npy(its)
         if pixels is not None:
             columns[column_name] = Stored(column, pixels, its)
+    small |= {f"value-{k}.npy": npy(array) for k, (_, array) in enumerate(content.values.values())}
     files = {file: stamp(data) for file, data in small.items()}
     large = {"x.npy": (sink, x)}
     large |= {
@@ -212,11 +217,13 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
         truth=content.truth,
         files=files,
         columns=content.columns,
+        values={name: space for name, (space, _) in content.values.items()},
         whole=options.whole,
     )
     if folder is None:
         assert x is not None
-        return Pack(meta, x, y, tokens, None, content.captions, sizes, columns)
+        values = {name: array for name, (_, array) in content.values.items()}
+        return Pack(meta, x, y, tokens, None, content.captions, sizes, columns, values)
     with writing():
         write_meta(folder, meta)
         for path in folder.iterdir():
@@ -291,7 +298,8 @@ def open_pack(folder: Path) -> Pack:
         raise IntegrityError(f"{where}/x.npy does not hold {meta.x}")
     y, tokens = mapped(folder, "y.npy", meta), mapped(folder, "tokens.npy", meta)
     columns = {name: open_column(folder, k, meta, column) for k, (name, column) in enumerate(meta.columns.items())}
-    pack = Pack(meta, x, y, tokens, folder, None, sizes, columns)
+    values = {name: open_values(folder, k, meta, space) for k, (name, space) in enumerate(meta.values.items())}
+    pack = Pack(meta, x, y, tokens, folder, None, sizes, columns, values)
     check(pack, where)
     return pack
 
@@ -307,6 +315,15 @@ def open_column(folder: Path, k: int, meta: Meta, column: Column) -> Stored:
     ):
         raise IntegrityError(f"{shown(folder)}/column-{k}-sizes.npy does not say where the items of a column end")
     return Stored(column, pixels, sizes)
+
+
+def open_values(folder: Path, k: int, meta: Meta, space: Space) -> np.ndarray:
+    """Raises IntegrityError unless its file is as meta.json says."""
+    array, kind = mapped(folder, f"value-{k}.npy", meta), np.float32 if space.values is None else np.int64
+    most = np.inf if space.values is None else space.values - 1
+    if array is None or array.dtype != kind or array.shape[1:] != space.shape or not (array <= most).all():
+        raise IntegrityError(f"{shown(folder)}/value-{k}.npy does not hold {space}")
+    return array
 
 
 DTYPES = {
@@ -337,6 +354,9 @@ def check(pack: Pack, where: str) -> None:
             raise IntegrityError(f"{where}: the column {shown(name)} does not hold one picture for each of {n:,} items")
         if stored.sizes is not None and sizes is not None and not in_proportion(sizes, stored.sizes):
             raise IntegrityError(f"{where}: the sizes of the column {shown(name)} are not in proportion to those of x")
+    for name, array in pack.values.items():
+        if len(array) != n:
+            raise IntegrityError(f"{where}: the column {shown(name)} does not hold a value for each of {n:,} items")
     if tokens is not None:
         words, length = (len(meta.tokenizer.words), meta.tokenizer.length) if meta.tokenizer else (0, 0)
         fits = tokens.dtype == np.int32 and tokens.shape == (n, length)

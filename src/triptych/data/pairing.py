@@ -190,11 +190,13 @@ class Unpaired:
     labels = classes = captions = tokenizer = truth = None
 
 
-def unpaired(a: Any, b: Any, *, split: str | None = None, size: Any = None, crop: int | None = None) -> Unpaired:
+def unpaired(a: Any, b: Any = None, *, split: str | None = None, size: Any = None, crop: int | None = None) -> Unpaired:
     """Opens two sources (or takes two data sets) that are not paired: x is of b, and beside it the column A has rows of
-    a, drawn anew whenever they are served. Raises as `data` does."""
+    a, drawn anew whenever they are served. Of one source, b is its trainB (and testB), and a its trainA.
 
-    def opened(source: Any) -> Any:
-        return source if isinstance(source, Data) else data(source, split=split, size=size, crop=crop)
+    Raises as `data` does."""
 
-    return Unpaired(opened(a), opened(b))
+    def opened(source: Any, x: str | None = None) -> Any:
+        return source if isinstance(source, Data) else data(source, split=split, size=size, crop=crop, x=x)
+
+    return Unpaired(opened(a, "A"), opened(a, "B")) if b is None else Unpaired(opened(a), opened(b))

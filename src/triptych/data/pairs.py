@@ -17,7 +17,11 @@ from triptych.data.folders import IMAGES
 from triptych.data.lookbook import pairs as lookbook
 from triptych.data.metadata import ANY_FILE, is_table, read_table
 from triptych.data.splits import DEEPEST, SPLITS, said
+from triptych.data.values import NAME
 
+LOW = re.compile(r"(?:(.*)_)?LR(?:_[a-zA-Z]+)?(?:_[xX]\d)?")
+"""Folders of small pictures, as those of DIV2K are called: DIV2K_train_LR_bicubic/X2/0001x2.png."""
+SCALE, SCALED = re.compile(r"[xX]\d"), re.compile(r"(.+)x\d")
 X = "x"
 BESIDE: dict[str, frozenset[str]] = {
     "images": frozenset(("labels", "masks", "maps", "annotations", "segmentations", "edges", "depths")),
@@ -32,9 +36,6 @@ as one-letter names are rather classes."""
 WORDS = frozenset(word for words in ((x, *beside) for x, beside in BESIDE.items()) for word in words if len(word) > 1)
 PICTURE = "picture"
 """What the column that is called x, or that nobody named, is called where another is x."""
-NAME = re.compile(r"\w[\w .-]{0,63}")
-TAKEN = ("x", "label", "caption")
-"""Columns that there may be already."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,20 @@ def unpaired(tree: Tree) -> str | None:
     parts = {name.split("/")[0].lower() for name in pictures(tree)}
     if not {"traina", "trainb"} <= parts:
         return None
-    return "trainA and trainB are taken for classes, A and B; tt.unpaired serves two folders as they come"
+    return 'trainA and trainB are taken for classes, A and B; x="B" takes one of them, tt.unpaired both as they come'
+
+
+def one_of(tree: Tree, x: str) -> dict[str, int] | None:
+    """The files of trainA, testA and the like, of a source of two kinds that are not paired; None if it is none.
+
+    Raises UsageError if `x` is neither A nor B.
+    """
+    if unpaired(tree) is None:
+        return None
+    if x.upper() not in ("A", "B"):
+        raise UsageError(f"x={x}: {tree.name} has two kinds of files, A and B")
+    kinds = {name: what for name in tree.files if (what := said(name.split("/")[0]))}
+    return {name: tree.files[name] for name, what in kinds.items() if what.rest.upper() == x.upper()}
 
 
 def word_of(folder: str) -> tuple[str, str]:
@@ -199,6 +213,8 @@ def word_of(folder: str) -> tuple[str, str]:
     is as people name what is not paired."""
     what = said(folder) if re.search(r"[\W_]", folder) else None
     split, name = (what.split, what.rest) if what and what.rest else ("", folder)
+    if match := LOW.fullmatch(name):
+        return f"{split}/{match[1] or ''}", "LR"
     before, _, last = name.rpartition("_")
     return (f"{split}/{before}", last) if last.lower() in WORDS else (f"{split}/", name)
 
@@ -217,7 +233,11 @@ def side_by_side(tree: Tree, every: dict[str, tuple[str, ...]], depth: int, x: s
     problems = list[Problem]()
     for name, parts in places.items():
         split, column = words[parts[depth]]
-        key = (*parts[:depth], split, *parts[depth + 1 : -1], splitext(parts[-1])[0])
+        within, stem = parts[depth + 1 : -1], splitext(parts[-1])[0]
+        if column == "LR":
+            within = tuple(part for part in within if not SCALE.fullmatch(part))
+            stem = match[1] if (match := SCALED.fullmatch(stem)) else stem
+        key = (*parts[:depth], split, *within, stem)
         if (other := files[column].setdefault(key, name)) != name:
             problems.append(Problem(file=shown(name), reason=f"not used: {shown(other)} has the same name"))
     whole = [key for key in files[first] if all(key in files[column] for column in columns)]

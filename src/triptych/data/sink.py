@@ -19,12 +19,11 @@ from triptych.data.controlled import Mixture
 from triptych.data.files import Problem
 from triptych.data.noisy import Corruption
 from triptych.data.text import Tokenizer
+from triptych.data.values import Valued
 from triptych.media.images import fit_array
 
 log = logging.getLogger(__name__)
 
-UNKNOWN = -1
-"""The class of a row of which it is not known."""
 FIXED_SEED = 1
 """Of binary="fixed": row after row, in the order of the pack."""
 SOON, TELL = 1.0, 5.0
@@ -71,6 +70,8 @@ class Content:
     notes: list[str] = field(default_factory=list)
     """What was decided about the source as a whole, and could have been meant otherwise: a line each."""
     truth: Mixture | None = None
+    values: dict[str, Valued] = field(default_factory=dict)
+    """Columns of values, each with where it lives."""
     columns: dict[str, Column] = field(default_factory=dict)
     """Those beside x, whose rows were appended to the sink's `column` of that name."""
     x: Kept | None = None

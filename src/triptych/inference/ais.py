@@ -33,8 +33,6 @@ from triptych.core import (
     Generative,
     Given,
     ItemNoise,
-    Leveled,
-    Points,
     UsageError,
     evaluating,
     mix,
@@ -151,7 +149,7 @@ def ais(
     model.check_given(len(x), given)
     decoder, measure, said = decoder_of(model, noise)
     space = model.config.x
-    _ = space.index(x) if isinstance(space, Leveled) and measure == "mass" else space.check(x)
+    _ = space.index(x) if measure == "mass" else space.check(x)
     with evaluating(model), torch.no_grad():
         check_continuous(model, decoder, given)
         at_once = max(1, CHUNK // (how.chains * space.dims))
@@ -210,7 +208,7 @@ def decoder_of(model: Generative[Any], noise: Observation | None) -> tuple[Decod
         observed = Observed(model, noise)
         return observed, observed.measure, f", {observed.said}"
     if isinstance(model, Decoder):
-        return model, "density" if isinstance(model.config.x, Points) else "mass", ""
+        return model, model.config.x.measure, ""
     raise UsageError(
         f"{model.name} gives samples, not probabilities: for a likelihood, state what noise lies between a sample and "
         'x, noise=0.1 (Gaussian, on the scale of x) or noise="bernoulli" (two levels)'

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from triptych.core import Generative, HasLikelihood, Label, Labels, UsageError, evaluating, mix
+from triptych.core import Generative, HasLikelihood, Label, UsageError, evaluating, mix
 from triptych.core.likelihood import Kind
 from triptych.inference.importance import LatentVariable, importance_sampling
 
@@ -67,7 +67,7 @@ def class_likelihoods(
     draw.
     """
     space = getattr(model.config, "given", None)
-    if not isinstance(space, Labels):
+    if space is None or not space.classed:
         raise UsageError(
             f"{model.name} {f'is conditioned on {space}' if space else 'models p(x)'}: Bayes' rule takes a model of "
             "x given its class, trained with given set to the classes"

@@ -31,8 +31,6 @@ from triptych.core import (
     HasLikelihood,
     IntegrityError,
     Label,
-    Labels,
-    Tokens,
     UsageError,
     evaluating,
     levels_of,
@@ -111,7 +109,7 @@ def compress(
     batch = min(n, batch if batch is not None else default_batch(model))
     if not 1 <= batch < 2**16:
         raise UsageError(f"batch={batch}: it is from 1 to {2**16 - 1}")
-    if absent and not (isinstance(space, Tokens) and isinstance(model, Autoregressive) and 0 < absent < space.dims):
+    if absent and not (space.kind == "tokens" and isinstance(model, Autoregressive) and 0 < absent < space.dims):
         raise UsageError(f"absent={absent}: only the last sequence of an autoregressive model of tokens may end early")
     level = space.index(x)
     marks, sums = checksums(level, given)
@@ -210,7 +208,7 @@ def check_codable(model: Generative[Any]) -> None:
         raise UsageError(f"{model.name} cannot compress: it is neither autoregressive nor has a latent variable")
     levels_of(model.config.x)
     needs = getattr(model.config, "given", None)
-    if not isinstance(needs, Labels | None):
+    if needs is not None and not needs.classed:
         raise UsageError(f"{model.name} is conditioned on {needs}: only labels can be coded beside x")
     if model.device.type != "cpu":
         raise UsageError(f"coding runs on the CPU, where numbers come out the same; the model is on {model.device}")

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from triptych.core import Generative, Given, HasLikelihood, Leveled, UsageError
+from triptych.core import Generative, Given, HasLikelihood, UsageError
 from triptych.core.likelihood import BaseMeasure
 from triptych.losses.pixels import Binary
 
@@ -100,7 +100,7 @@ class Observed:
         if isinstance(model, HasLikelihood):
             raise UsageError(f"{model.name} has a likelihood of its own; leave out noise={noise}")
         if noise == "bernoulli":
-            if not isinstance(space, Leveled) or space.levels != 2:
+            if not space.scaled or space.values != 2:
                 raise UsageError(f'noise="bernoulli" is for x of two levels; {model.name} models {space}')
         elif isinstance(noise, str) or not (isfinite(noise) and noise > 0):
             raise UsageError(

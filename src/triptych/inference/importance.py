@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from triptych.core import Estimate, Generative, Leveled, Points, UsageError, evaluating, mix
+from triptych.core import Estimate, Generative, UsageError, evaluating, mix
 from triptych.core.model import GC
 
 
@@ -56,7 +56,7 @@ def importance_sampling(
         raise UsageError(f"importance sampling takes draws >= 2 and chunk >= 1, got {draws} and {chunk}")
     model.check_given(len(x), given)
     space = model.config.x
-    _ = space.index(x) if isinstance(space, Leveled) else space.check(x)
+    space.index(x)
 
     rows = max(1, chunk // space.dims)  # latents decoded at once: all those of some examples, or some of one's
     examples = max(1, rows // draws)
@@ -73,7 +73,7 @@ def importance_sampling(
         nats=s1 - log(draws),
         stderr=relative.sqrt(),
         dims=space.dims,
-        measure="density" if isinstance(space, Points) else "mass",
+        measure=space.measure,
         how=f"importance sampling, {draws} draws from q(z|x)",
     )
 

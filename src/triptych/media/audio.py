@@ -119,6 +119,9 @@ class AudioMedium(Medium[Audio]):
     def sheet(self, space: Audio, x: Tensor) -> Image.Image:
         return sheet(space, x)
 
+    def how_to_fit(self, has: Audio, wants: Audio) -> str | None:
+        return f"open the data with sound={wants}" if has.rate == wants.rate else None
+
     def opens(self, space: Audio) -> dict[str, Any]:
         return {"sound": space}
 

@@ -79,6 +79,10 @@ class Medium(Generic[S]):
         """Options of `data` that bring a source to this space."""
         return {}
 
+    def how_to_fit(self, has: S, wants: S) -> str | None:
+        """What would bring data that serve `has` to a model of `wants`; None if nothing does."""
+        return None
+
     def together(self, space: S, x: Tensor, ending: str, about: Mapping[str, str] | None = None) -> bytes:
         """A batch as one file."""
         if ending == ".npz":

@@ -51,6 +51,10 @@ class PointMedium(Medium[Points]):
             return pictures.scatter(x.cpu())
         return pictures.page([", ".join(f"{value:.4g}" for value in row) for row in x[:24].tolist()])
 
+    def text(self, space: Points, x: Tensor) -> list[str] | None:
+        """The number, of one dimension."""
+        return [f"{value:.6g}" for value in x[:, 0].tolist()] if space.dims == 1 else None
+
     def check_ending(self, space: Points, ending: str, what: str) -> None:
         if ending not in (self.endings if space.dims == 2 else (".npz",)):
             raise UsageError(f"{what}: points are written as .npz, and those of a plane as .png, too")

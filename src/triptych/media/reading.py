@@ -88,6 +88,23 @@ class ImageMedium(Medium[Images]):
     def sheet(self, space: Images, x: Tensor) -> Image.Image:
         return pictures.grid(x.cpu(), scale=2 if x.shape[-1] <= 64 else 1)
 
+    def how_to_fit(self, has: Images, wants: Images) -> str | None:
+        if wants.channels not in (1, 3):
+            return None
+        options = []
+        if has.channels != wants.channels:
+            options.append(f"channels={wants.channels}")
+        if (has.height, has.width) != (wants.height, wants.width):
+            square = wants.height == wants.width
+            options.append(f"size={wants.height}" if square else f"size=({wants.height}, {wants.width})")
+        if has.levels == wants.levels or (has.levels == 256 and wants.levels == 2 and wants.channels == 1):
+            if has.levels != wants.levels:
+                options.append('binary="dynamic"')
+            return f"open the data with {' '.join(options)}"
+        if has.levels == 2 and wants.levels == 256:
+            return "open the data without binary=, or build the model with x set to what the data serves"
+        return None
+
     def opens(self, space: Images) -> dict[str, Any]:
         size: dict[str, Any] = {"size": (space.height, space.width)}
         return size | ({"channels": space.channels} if space.channels in (1, 3) else {})

@@ -97,6 +97,13 @@ class TextMedium(Medium[Tokens]):
     def opens(self, space: Tokens) -> dict[str, object]:
         return {"tokens": space.symbols, "length": space.length} if space.symbols is not None else {}
 
+    def how_to_fit(self, has: Tokens, wants: Tokens) -> str | None:
+        if has.symbols != wants.symbols and has.symbols is not None and wants.symbols is not None:
+            return "their tokens stand for other text: open the data with tokens= the model's own, config.x.symbols"
+        if has.length != wants.length and (has.vocabulary, has.symbols) == (wants.vocabulary, wants.symbols):
+            return f"open the data with length={wants.length}"
+        return None
+
     def together(self, space: Tokens, x: Tensor, ending: str, about: Mapping[str, str] | None = None) -> bytes:
         if ending == ".txt":
             return lines(self.text(space, x))

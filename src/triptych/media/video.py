@@ -83,6 +83,10 @@ class VideoMedium(Medium[Video]):
     def cells(self, space: Video, x: Tensor) -> list[Image.Image]:
         return [self.sheet(space, one[None]) for one in x]
 
+    def how_to_fit(self, has: Video, wants: Video) -> str | None:
+        options = " ".join(f"{name}={value}" for name, value in self.opens(wants).items())
+        return f"open the data with {options}" if options and has.levels == wants.levels else None
+
     def opens(self, space: Video) -> dict[str, Any]:
         size: dict[str, Any] = {"frames": space.frames, "size": (space.height, space.width)}
         return size | ({"channels": space.channels} if space.channels in (1, 3) else {})

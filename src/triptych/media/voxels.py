@@ -80,6 +80,10 @@ class VoxelMedium(Medium[Voxels]):
         """Each solid as it is seen from above and aside, the nearer the lighter."""
         return pictures.grid(torch.stack([seen((one[0] > 0).cpu().numpy()) for one in x]))
 
+    def how_to_fit(self, has: Voxels, wants: Voxels) -> str | None:
+        options = " ".join(f"{name}={value}" for name, value in self.opens(wants).items())
+        return f"open the data with {options}" if options and has.levels == wants.levels else None
+
     def opens(self, space: Voxels) -> dict[str, Any]:
         return {"size": space.depth} if space.depth == space.height == space.width else {}
 

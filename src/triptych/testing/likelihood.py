@@ -20,14 +20,12 @@ from triptych.core import (
     Given,
     HasLikelihood,
     ItemNoise,
-    Leveled,
     Likelihood,
     LowerBound,
-    Points,
     Sampling,
     Space,
-    Tokens,
     UsageError,
+    levels_of,
 )
 from triptych.inference.importance import LatentVariable, importance_sampling
 from triptych.nn.fixed_point import draw_by_iteration, draw_naively
@@ -68,7 +66,7 @@ def check_form(model: Generative[Any], found: Any, n: int) -> None:
     require(tuple(found.nats.shape) == (n,), f"{name}: log_prob of {n} items has shape {list(found.nats.shape)}")
     require(bool(found.nats.isfinite().all()), f"{name}: log_prob is not finite for examples of its own space")
     require(found.dims == space.dims, f"{name}: log_prob counts {found.dims} dimensions; {space} has {space.dims}")
-    measure = "density" if isinstance(space, Points) else "mass"
+    measure = space.measure
     require(found.measure == measure, f"{name}: log_prob in {space} is a {measure}, not a {found.measure}")
     require(bool(found.how), f"{name}: log_prob does not say how the number came about")
 
@@ -76,7 +74,7 @@ def check_form(model: Generative[Any], found: Any, n: int) -> None:
 def check_refusals(model: Any, x: Tensor, given: Any) -> None:
     """Raises AssertionError if something outside the space gets a likelihood."""
     wrong = {"of another shape": x[:, :1].repeat(1, x.shape[1] + 1, *[1] * (x.dim() - 2))}
-    if isinstance(model.config.x, Leveled):
+    if model.config.x.scaled:
         wrong["between two levels"] = x + (0.4 / model.config.x.levels) * torch.where(x > 0, -1, 1)
         wrong["outside [-1, 1]"] = x * 3
     for what, value in wrong.items():
@@ -190,8 +188,8 @@ def dependence(model: Generative[Any], x: Tensor, given: Given | None) -> Tensor
             return None
         for j in range(space.dims):
             moved = value.flatten().clone()
-            if isinstance(space, Tokens):
-                moved[j] = (moved[j] + 1) % space.vocabulary
+            if not space.scaled and space.values is not None:
+                moved[j] = (moved[j] + 1) % space.values
             else:
                 moved[j] = -moved[j] if moved[j] else 1.0
             other = factors(model, moved.view_as(value), condition)
@@ -262,8 +260,8 @@ def check_frequencies(model: Generative[Any], x: Tensor, p: Tensor, given: Given
     """Pearson's statistic over the elements that are expected 5 times or more, the others pooled."""
     drawn = model.sample(n, given and given.map(lambda t: t[:1].expand(n, *t.shape[1:])), seed=11)
     space = model.config.x
-    index = (space.index(drawn) if isinstance(space, Leveled) else drawn).flatten(1)
-    base = space.levels if isinstance(space, Leveled) else space.vocabulary
+    index = space.index(drawn).flatten(1)
+    base = levels_of(space)
     number = (index * base ** torch.arange(space.dims - 1, -1, -1, device=index.device)).sum(1)
     seen, expected = torch.bincount(number, minlength=len(x)).double(), n * p
     often = expected >= 5

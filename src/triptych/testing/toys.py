@@ -11,12 +11,8 @@ from triptych.core import (
     Batch,
     Generative,
     ItemNoise,
-    Labels,
-    Leveled,
     Noise,
-    PartialLabels,
     Space,
-    Tokens,
 )
 from triptych.core import Data as DataProtocol
 
@@ -47,23 +43,18 @@ class Examples:
 
 def random_elements(space: Space, n: int, generator: torch.Generator) -> Tensor:
     shape = (n, *space.shape)
-    if isinstance(space, Leveled):
-        return space.from_index(torch.randint(space.levels, shape, generator=generator))
-    if isinstance(space, PartialLabels):
-        return torch.randint(-1, space.classes, shape, generator=generator)
-    if isinstance(space, Tokens | Labels):
-        end = space.vocabulary if isinstance(space, Tokens) else space.classes
-        return torch.randint(end, shape, generator=generator)
-    return torch.randn(shape, generator=generator)
+    if space.values is None:
+        return torch.randn(shape, generator=generator)
+    return space.from_index(torch.randint(-1 if space.optional else 0, space.values, shape, generator=generator))
 
 
 def every_element(space: Space) -> Tensor | None:
     """All elements of a discrete space, if there are no more than `ENUMERABLE`."""
-    values = space.levels if isinstance(space, Leveled) else space.vocabulary if isinstance(space, Tokens) else None
+    values = space.values
     if values is None or values**space.dims > ENUMERABLE:
         return None
     index = torch.tensor(list(product(range(values), repeat=space.dims))).view(-1, *space.shape)
-    return space.from_index(index) if isinstance(space, Leveled) else index
+    return space.from_index(index)
 
 
 def first_examples(model: Generative[Any], data: DataProtocol, n: int) -> Batch[Any]:

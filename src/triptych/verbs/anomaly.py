@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from triptych.core import Data, Generative, Images, ItemNoise, Leveled, Space, Tokens, UsageError
+from triptych.core import Data, Generative, ItemNoise, Space, UsageError
 from triptych.core.likelihood import Kind
 from triptych.inference import anomaly as scores_of
 from triptych.io import commit, outputs
@@ -83,7 +83,7 @@ def anomaly(
             ratios.append(-torch.tensor(ground.per_item, dtype=torch.float64) - numbers[name])
         out.append(separate("likelihood ratio", *ratios))
     space = model.config.x
-    if isinstance(space, Leveled | Tokens):
+    if space.values is not None:
         sizes = [lossless(data, len(numbers[name]), seed) for name, data in (("normal", normal), ("other", other))]
         corrected = [scores_of.complexity_corrected(a, bits) for a, bits in zip((p, q), sizes, strict=True)]
         out.append(separate("complexity correction", *corrected))
@@ -114,7 +114,7 @@ RANKED = 10
 
 def check_picture(space: Space, out: Path, *, overwrite: bool = False) -> None:
     """Raises UsageError, before anything is scored, unless a picture of items can be written to this file."""
-    if out.suffix.lower() != ".png" or not isinstance(space, Images):
+    if out.suffix.lower() != ".png" or not space.planar:
         raise UsageError(f"{out}: only a ranking of images is drawn, as .png; this model is of {space}")
     outputs.check_file(out, overwrite=overwrite)
 

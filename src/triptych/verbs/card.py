@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from triptych import models
-from triptych.core import Data, Generative, Labels, Leveled, PartialLabels, Space, Tokens
+from triptych.core import Data, Generative, Space
 from triptych.io import configs, outputs
 from triptych.io.commit import write_atomic
 from triptych.options import declared
@@ -31,7 +31,7 @@ def write_card(
         return
     entry, x = models.find(model.name), model.config.x
     given = getattr(model.config, "given", None)
-    names = given.names if isinstance(given, Labels | PartialLabels) else None
+    names = given.told if given else None
     card = Card(
         name=entry.name,
         title=f"{entry.paper.called} on {data.name.partition(':')[0]}",
@@ -50,7 +50,7 @@ def write_card(
         paper=Link(f"{entry.paper.title} ({entry.paper.year})", entry.paper.url),
         bibtex=entry.bibtex(),
         folder=str(path),
-        given=f"tt.Label(torch.arange({given.classes}))" if isinstance(given, Labels) else "",
+        given=f"tt.Label(torch.arange({given.choices}))" if given and given.classed else "",
         picture=picture,
     )
     file = path / "README.md"
@@ -63,10 +63,10 @@ def write_card(
 def described(x: Space) -> str:
     """What `sample` returns."""
     shape = ", ".join(str(size) for size in x.shape)
-    if isinstance(x, Tokens):
+    if x.values is not None and not x.scaled:
         text = "; `model.config.x.decode(row)` is the text of one" if x.symbols else ""
-        return f"int64 [n, {shape}], tokens from 0 to {x.vocabulary - 1}{text}"
-    return f"float32 [n, {shape}]" + (" in [-1, 1]" if isinstance(x, Leveled) else "")
+        return f"int64 [n, {shape}], tokens from 0 to {x.values - 1}{text}"
+    return f"float32 [n, {shape}]" + (" in [-1, 1]" if x.scaled else "")
 
 
 def command(model: Generative[Any], data: Data, run: Run, path: Path) -> str:

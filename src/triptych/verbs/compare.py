@@ -11,7 +11,7 @@ import torch
 
 import triptych
 from triptych import models, report
-from triptych.core import Data, Decoding, Generative, HasLikelihood, Images, ItemNoise, Space, UsageError
+from triptych.core import Data, Decoding, Generative, HasLikelihood, ItemNoise, Space, UsageError
 from triptych.core.reading import parse_json
 from triptych.inference.importance import LatentVariable
 from triptych.io import commit, configs, outputs
@@ -196,8 +196,8 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
             wav=heard(model.config.x, served(test, HEARD, 0)),
         ),
         curves=charts(log),
-        progress=progress(path, isinstance(model.config.x, Images)),
-        neighbors=neighbors(x, judge) if isinstance(model.config.x, Images) else None,
+        progress=progress(path, model.config.x.planar),
+        neighbors=neighbors(x, judge) if model.config.x.planar else None,
         **latent_figures(model, test),
     )
 
@@ -288,7 +288,7 @@ def neighbors(x: torch.Tensor, judge: Judge, count: int = 10) -> Strip:
 
 def latent_figures(model: Generative[Any], test: Data) -> dict[str, Any]:
     """Interpolations for models with a latent, reconstructions for those with an encoder."""
-    if not isinstance(model.config.x, Images):
+    if not model.config.x.planar:
         return {}
     out: dict[str, Any] = {}
     given = getattr(model.config, "given", None)

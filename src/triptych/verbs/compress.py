@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.core import Data, Generative, ItemNoise, Label, Tokens, UsageError, evaluating, mix
+from triptych.core import Data, Generative, ItemNoise, Label, UsageError, evaluating, mix
 from triptych.core.likelihood import Kind
 from triptych.core.reading import read_file
 from triptych.data import fitted
@@ -75,7 +75,7 @@ def from_data(model: Generative[Any], data: Data, *, limit: int | None = None, s
 
     Raises UsageError for text that comes in windows: its end would be lost.
     """
-    if isinstance(data.x, Tokens):
+    if data.x.kind == "tokens":
         raise UsageError(f"{data.name}: a text is compressed whole; name one .txt file")
     data = fitted(data, model.config)
     n = len(data) if limit is None else min(limit, len(data))

@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Images, ItemNoise, Space, UsageError
+from triptych.core import ItemNoise, Space, UsageError
 from triptych.data.columns import Column
+from triptych.media import medium_of
 from triptych.media.pictures import cells, noted, rows
 from triptych.verbs.look import show
 
 SIDE = 128
 """Pixels that pictures are enlarged to, or made smaller, for the sheet."""
-WORDS = ("label", "caption")
 GREY = (128, 128, 128)
 
 
@@ -26,7 +26,7 @@ def contact_sheet(data: Any, n: int = 8) -> Image.Image:
     Of what is no picture, x alone as `show` draws it. Raises UsageError for texts.
     """
     spaces, n = data.columns, min(n, len(data))
-    if not isinstance(spaces["x"], Images):
+    if not spaces["x"].planar:
         drawn = show(data, n=n)
         if isinstance(drawn, str):
             raise UsageError(f"{data.name} holds {spaces['x']}: a sheet is for what can be drawn")
@@ -37,12 +37,13 @@ def contact_sheet(data: Any, n: int = 8) -> Image.Image:
     drawn_columns = {
         name: [scaled(one) for one in pictures(items[name], space, maps.get(name))]
         for name, space in spaces.items()
-        if name not in WORDS
+        if space.planar
     }
+    words = {name: told(data, name, space, items[name]) for name, space in spaces.items() if not space.planar}
     sheet = []
     for i in range(n):
-        words = [text for name in WORDS if name in spaces if (text := word(data, name, items[name][i]))]
-        below = {name: [name, *(words if name == "x" else [])] for name in drawn_columns}
+        said = [texts[i] for texts in words.values() if texts[i]]
+        below = {name: [name, *(said if name == "x" else [])] for name in drawn_columns}
         sheet.append([noted(column[i], below[name]) for name, column in drawn_columns.items()])
     return rows(sheet)
 
@@ -75,8 +76,11 @@ def scaled(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB").resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
 
 
-def word(data: Any, name: str, value: Tensor) -> str:
-    """A class by its name, a caption by its words; "" for a class that is not known."""
+def told(data: Any, name: str, space: Space, values: Tensor) -> list[str]:
+    """A column in words, a line each: a class by its name, a caption by its words, numbers with what they are of."""
     if name == "caption":
-        return str(data.tokenizer.decode(value.tolist()))
-    return str(data.classes[int(value)]) if int(value) >= 0 else ""
+        return [str(data.tokenizer.decode(row)) for row in values.tolist()]
+    if name == "label":
+        return [str(data.classes[k]) if k >= 0 else "" for k in values.tolist()]
+    texts = medium_of(space).text(space, values) or [""] * len(values)
+    return [f"{name}: {text}" for text in texts]

@@ -8,15 +8,11 @@ import torch
 
 from triptych import models
 from triptych.core import (
-    Audio,
     Data,
     Generative,
-    Images,
     Labels,
     PartialLabels,
-    Points,
     Space,
-    Tokens,
     UsageError,
     mix,
 )
@@ -62,7 +58,7 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
     kind = entry.load()
     settings = folder.config_class(kind)
     if preset:
-        text = isinstance(data.x, Tokens) and isinstance(preset.config.x, Tokens)
+        text = data.x.kind == preset.config.x.kind == "tokens"
         bound: dict[str, Any] = {"x": data.x} if text else {}
         bound |= {"x": data.x, "given": data.given, **told(data, settings)} if isinstance(data, Posed) else {}
         return initialize(kind, configs.override(preset.config, assignments, **bound), seed)
@@ -80,13 +76,13 @@ def told(data: Posed, settings: type) -> dict[str, Any]:
     return {k: v for k, v in data.task.told.items() if k in names} if isinstance(data.task, Tells) else {}
 
 
-KINDS: dict[type[Space], models.Kind] = {Images: "images", Tokens: "text", Audio: "sound", Points: "points"}
+KINDS: dict[str, models.Kind] = {"images": "images", "tokens": "text", "audio": "sound", "points": "points"}
 """What data of a space are called in the catalogue."""
 
 
 def check_kind(entry: models.Entry, data: Data) -> None:
     """Raises UsageError, naming models to try instead, if a model does not take data of this kind."""
-    kind = KINDS.get(type(data.x))
+    kind = KINDS.get(data.x.kind)
     if kind is not None and kind not in entry.paper.takes:
         raise UsageError(
             f"{entry.name} models {' or '.join(entry.paper.takes)}; {data.name} holds {kind}: try "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from triptych import metrics
-from triptych.core import Data, IntegrityError, ItemNoise, Label, Labels, PartialLabel, PartialLabels, UsageError
+from triptych.core import Data, IntegrityError, ItemNoise, Label, PartialLabel, UsageError
 from triptych.data.cache import cache_folder
 from triptych.errors import TriptychError
 from triptych.io import commit, tensors
@@ -45,7 +45,8 @@ def usual(train: Data) -> tuple[str, ...]:
     if found := metrics.shipped(train):
         return found.reader().name, "pca-64", "pixels"
     labels = train.given
-    enough = isinstance(labels, Labels) and labels.classes <= min(MOST_CLASSES, len(train) // LEAST_EACH)
+    classes = labels.choices if labels and not labels.optional else None
+    enough = classes is not None and classes <= min(MOST_CLASSES, len(train) // LEAST_EACH)
     return "classifier" if enough else "random-conv", "pca-64", "pixels"
 
 
@@ -67,7 +68,7 @@ def made(
     if file is not None and (kept := restored(kind, shape, file)):
         return kept
     x, y = labeled(train, max(1, BYTES // images[0].numel()))
-    classes = train.given.classes if isinstance(train.given, Labels | PartialLabels) else None
+    classes = train.given.choices if train.given else None
     log.info("training %s features on %s: about %.0f s of one core or less, then kept", name, train.name, seconds)
     learned = cast(Trained, metrics.extractor(name, x, y, classes=classes, seconds=seconds))
     if file is None:

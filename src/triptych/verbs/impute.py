@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from triptych.core import Data, Generative, Images, ItemNoise, Leveled, Space, UsageError, evaluating, mix
+from triptych.core import Data, Generative, ItemNoise, Space, UsageError, evaluating, mix
 from triptych.data import fitted
 from triptych.inference import imputation
 from triptych.io import outputs
@@ -56,10 +56,11 @@ def mask(space: Space, hide: str, n: int, seed: int) -> Bool[Tensor, "n ..."]:
     Raises UsageError for other words, and for a half of what is no image.
     """
     if hide in HALVES:
-        if not isinstance(space, Images):
+        if not space.planar:
             raise UsageError(f'hide="{hide}": {space} has no such side; hide a share: 0.5')
         known = torch.ones(space.shape, dtype=torch.bool)
-        side, middle = (1, space.height // 2) if hide in ("top", "bottom") else (2, space.width // 2)
+        side = 1 if hide in ("top", "bottom") else 2
+        middle = space.shape[side] // 2
         length = known.shape[side]
         first, count = (0, middle) if hide in ("top", "left") else (middle, length - middle)
         known.narrow(side, first, count).fill_(False)
@@ -70,7 +71,7 @@ def mask(space: Space, hide: str, n: int, seed: int) -> Bool[Tensor, "n ..."]:
         share = float("nan")
     if not (isfinite(share) and 0 < share < 1):
         raise UsageError(f'hide="{hide}": it is {", ".join(HALVES)}, or a share between 0 and 1')
-    places = (1, *space.shape[1:]) if isinstance(space, Images) else space.shape
+    places = (1, *space.shape[1:]) if space.planar else space.shape
     return (ItemNoise(mix(seed), range(n)).uniform(*places) >= share).expand(n, *space.shape)
 
 
@@ -114,7 +115,7 @@ def impute(
             ]
     drawn = torch.stack([one.x for one in found])
     off = (space.index(drawn.flatten(0, 1)).view(drawn.shape) - space.index(batch.x)).abs().double()
-    off = off / (space.levels - 1) if isinstance(space, Leveled) else off.clamp(max=1)
+    off = off / (space.values - 1) if space.scaled and space.values else off.clamp(max=1)
     means = [one.mean for one in found if one.mean is not None]
     effective = [one.effective.mean().item() for one in found if one.effective is not None]
     return Imputations(
@@ -137,7 +138,7 @@ def impute(
 
 def check_picture(space: Space, out: Path, *, overwrite: bool = False) -> None:
     """Raises UsageError unless completions in this space can be written to this file: before they are drawn."""
-    if out.suffix.lower() != ".png" or not isinstance(space, Images):
+    if out.suffix.lower() != ".png" or not space.planar:
         raise UsageError(f"{out}: only completions of images are written, as .png; this model is of {space}")
     outputs.check_file(out, overwrite=overwrite)
 

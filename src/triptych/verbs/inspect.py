@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from triptych.core import Audio
 from triptych.data import Served, pack
 from triptych.io.outputs import check_file
+from triptych.media import medium_of
 from triptych.media.pictures import save_png
 from triptych.options import Packing, declared
 from triptych.verbs.contact import contact_sheet
@@ -27,7 +27,7 @@ def inspect(data: Served, pack_to: Path | None = None, sheet: Path | None = None
         "problems": [{"file": p.file, "reason": p.reason} for p in data.problems],
     }
     if pack_to is not None and data.opened is not None:
-        opened, sound = data.opened, data.x if isinstance(data.x, Audio) else None
+        opened, sound = data.opened, medium_of(data.x).opens(data.x).get("sound")
         again: Any = {name: opened[name] for name in declared(Packing) if name in opened}
         pack(opened["source"], pack_to, **{**again, "sound": sound})
         about["packed"] = str(pack_to)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from triptych import metrics
-from triptych.core import Data, Images, ItemNoise, UsageError
+from triptych.core import Data, ItemNoise, UsageError
 from triptych.metrics.trained import SECONDS, Trained
 from triptych.verbs import features as looks
 
@@ -63,7 +63,7 @@ class Judge:
         """Of the classes that the reader tells apart."""
         self.references: list[metrics.Reference] = []
         self.left_out: dict[str, str] = {}
-        if not isinstance(test.x, Images):
+        if not test.x.planar:
             if features:
                 raise UsageError(f"features are of images; {test.name} serves {test.x}")
             return

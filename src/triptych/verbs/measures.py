@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from triptych import metrics
-from triptych.core import Data, Generative, Given, HasLikelihood, Images, Label, Labels, Points
+from triptych.core import Data, Generative, Given, HasLikelihood, Label
 from triptych.inference.importance import LatentVariable
 from triptych.tasks.measuring import against_truth, whole_pictures
 from triptych.tasks.task import Furthers, Posed
@@ -68,7 +68,7 @@ class Measure:
 
 
 def images(case: Case) -> str:
-    return "" if isinstance(case.test.x, Images) else f"it is of images; {case.test.name} serves {case.test.x}"
+    return "" if case.test.x.planar else f"it is of images; {case.test.name} serves {case.test.x}"
 
 
 def likelihood(case: Case) -> str:
@@ -76,7 +76,7 @@ def likelihood(case: Case) -> str:
 
 
 def truth(case: Case) -> str:
-    known = isinstance(case.test.x, Points) and case.judge.truth is not None
+    known = case.test.x.measure == "density" and case.judge.truth is not None
     return "" if known else f"the density that {case.test.name} was drawn from is not known"
 
 
@@ -96,7 +96,7 @@ def categories(case: Case) -> str:
 
 
 def labels(case: Case) -> str:
-    return "" if isinstance(case.test.given, Labels) else f"{case.test.name} serves no labels"
+    return "" if case.test.given and case.test.given.classed else f"{case.test.name} serves no labels"
 
 
 def task(case: Case) -> str:
@@ -123,12 +123,12 @@ def asked(case: Case, reader: metrics.Reader) -> Tensor | None:
     """The reader's number of the class that each sample was asked for, matched by name where both have names; None if
     none was, or the reader does not know them all."""
     told, given = getattr(case.model.config, "given", None), case.given
-    if not isinstance(given, Label) or not isinstance(told, Labels):
+    if not isinstance(given, Label) or told is None or not told.classed:
         return None
-    if not told.names or not case.judge.names:
-        return given.y if told.classes == reader.classes else None
+    if not told.told or not case.judge.names:
+        return given.y if told.choices == reader.classes else None
     numbers = {name.casefold(): k for k, name in enumerate(case.judge.names)}
-    found = [numbers.get(name.casefold(), -1) for name in told.names]
+    found = [numbers.get(name.casefold(), -1) for name in told.told]
     return None if -1 in found else torch.tensor(found)[given.y.cpu()]
 
 

@@ -7,11 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Unpack
 
-from triptych.core import Audio, Data, Generative, Images, Tokens, UsageError
+from triptych.core import Audio, Data, Generative, UsageError
 from triptych.core.reading import expect
 from triptych.data import Served, data
 from triptych.data.builtin import BUILTIN
 from triptych.io import commit, configs, folder
+from triptych.media import medium_of
 from triptych.options import Opening, declared
 from triptych.tasks.task import Task, posed
 from triptych.verbs.posing import saved_task
@@ -126,13 +127,11 @@ def opened(
     if task is not None:
         return data(source, **{**task.opens(model.config.x), **options})
     x = model.config.x
-    if not isinstance(x, Images):
-        return data(source, **options)
-    shape: dict[str, Any] = {"size": (x.height, x.width)} | ({"channels": x.channels} if x.channels in (1, 3) else {})
-    if pictures(source):
+    shape = medium_of(x).opens(x)
+    if files(source):
         return data(source, **{**shape, **options})
     found = data(source, **options)
-    if not isinstance(found.x, Images) or found.x.shape == x.shape:
+    if found.x.kind != x.kind or found.x.shape == x.shape:
         return found
     return data(source, **{**shape, **options})
 
@@ -145,22 +144,20 @@ def as_data(source: Any, model: Generative[Any] | None = None) -> Any:
     if isinstance(source, str | Path):
         return data(source) if model is None else open_for(model, None, source)
     found, x = data(source, split="all"), model.config.x if model is not None else None
-    two = isinstance(x, Images) and x.levels == 2 and isinstance(found.x, Images) and found.x.levels != 2
+    two = x is not None and x.planar and x.values == 2 and found.x.planar and found.x.values != 2
     return data(source, split="all", binary="threshold") if two else found
 
 
 def reading(model: Generative[Any]) -> dict[str, Any]:
     """How text and sound are read for a model: as its own tokens and length, or its own kind of sound."""
-    x = model.config.x
-    if isinstance(x, Audio):
-        return {"sound": x}
-    return {"tokens": x.symbols, "length": x.length} if isinstance(x, Tokens) and x.symbols is not None else {}
+    opens = medium_of(model.config.x).opens(model.config.x)
+    return {name: value for name, value in opens.items() if name in ("sound", "tokens", "length")}
 
 
 def binary(model: Generative[Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """How images become two levels for a model of two: as its own data did, or else drawn."""
     x = model.config.x
-    if not isinstance(x, Images) or x.levels != 2:
+    if not (x.planar and x.values == 2):
         return {}
     return {"binary": known.get("binary", "dynamic")}
 
@@ -172,8 +169,8 @@ def same(source: str | Path, other: Any) -> bool:
     return str(source) == other or (Path(source).exists() and Path(source).absolute() == Path(other).absolute())
 
 
-def pictures(source: str | Path) -> bool:
-    """Whether a source may be files of pictures of any size, which only become one set when a size is given."""
+def files(source: str | Path) -> bool:
+    """Whether a source may be files of any size, which only become one set when a size is given."""
     path = Path(str(source).rpartition(":")[0]) if not Path(source).exists() and ":" in str(source) else Path(source)
     packed = (path / "meta.json").is_file()
     return str(path) not in BUILTIN and (path.suffix.lower() == ".zip" or (path.is_dir() and not packed))

@@ -17,11 +17,9 @@ from triptych.core import (
     ItemNoise,
     Label,
     Labels,
-    PartialLabel,
     PartialLabels,
     Sampling,
     Space,
-    Tokens,
     UsageError,
     prefix,
 )
@@ -45,10 +43,10 @@ def examples(model: Generative[Any], n: int, data: Data | None = None) -> Given 
     Raises UsageError if there are no such data.
     """
     space = getattr(model.config, "given", None)
-    if space is None or isinstance(space, PartialLabels):
+    if space is None or space.optional:
         return None
-    if isinstance(space, Labels):
-        return Label(torch.arange(n, device=model.device) % space.classes)
+    if space.choices:
+        return Label(torch.arange(n, device=model.device) % space.choices)
     if data is not None and data.given == space:
         rows = evenly(len(data), n)
         given: Given = data.fetch(rows, ItemNoise(0, rows.tolist(), model.device)).given
@@ -64,7 +62,7 @@ def evenly(length: int, n: int) -> Tensor:
 def in_turn(model: Generative[Any]) -> str:
     """Words on which classes `examples` takes, if they have names."""
     space = getattr(model.config, "given", None)
-    return f"; in turn of {listed(space.names)}" if isinstance(space, Labels) and space.names else ""
+    return f"; in turn of {listed(space.told)}" if space and space.told and space.classed else ""
 
 
 def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | None:
@@ -75,7 +73,7 @@ def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | Non
     space = getattr(model.config, "given", None)
     if asked is None:
         return examples(model, n)
-    if not isinstance(space, Labels | PartialLabels):
+    if space is None or not space.choices:
         raise UsageError(f"{model.name} takes no label; leave out --given")
     whole = asked in space.called  # a name may have a comma in it
     try:
@@ -86,7 +84,8 @@ def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | Non
         ) from None
     y = torch.tensor(classes, device=model.device)[torch.arange(n, device=model.device) % len(classes)]
     space.check(y, "--given")
-    return PartialLabel(y) if isinstance(space, PartialLabels) else Label(y)
+    given: Given = space.condition(y)
+    return given
 
 
 def examples_of(space: Labels | PartialLabels) -> str:
@@ -112,7 +111,7 @@ def steering(
     known = None
     if text:
         x = model.config.x
-        if not isinstance(x, Tokens):
+        if x.symbols is None:
             raise UsageError(f"{model.name} models {x}: a sample of it does not begin with text; leave out --prefix")
         known = prefix(x, x.encode(text)[None])
     if (temperature, top_k, top_p, known, truncation, observation) == (1.0, None, None, None, None, "drawn"):

@@ -20,7 +20,6 @@ from triptych.core import (
     HasLikelihood,
     ItemNoise,
     Likelihood,
-    Tokens,
     UsageError,
     evaluating,
     mix,
@@ -130,7 +129,7 @@ def score(
             b = data.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))
             given = b.given if getattr(model.config, "given", None) is not None else None
             torch.manual_seed(mix(seed, first))
-            if isinstance(data.x, Tokens) and data.x.symbols is not None:
+            if data.x.symbols is not None:
                 characters += int(data.x.symbols.characters[b.x[:, -fresh:].cpu()].sum())
             if anneal is not None:
                 parts.append(ais(model, b.x, given, noise=noise, how=anneal, seed=seed, first=first))

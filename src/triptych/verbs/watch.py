@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from triptych import metrics
-from triptych.core import Data, Generative, HasLikelihood, ItemNoise, Labels, PartialLabels
+from triptych.core import Data, Generative, HasLikelihood, ItemNoise
 from triptych.data import Dataset
 from triptych.training import Round
 from triptych.training.health import Health, Sign
@@ -49,8 +49,8 @@ class Watch:
         rows = torch.arange(n) * (len(self.data) // n)
         batch = self.data.fetch(rows, ItemNoise(0, range(n), self.model.device))
         needs = getattr(self.model.config, "given", None)
-        given: Any = None if needs is None or isinstance(needs, PartialLabels) else batch.given
-        labels: Any = given if isinstance(needs, Labels) else None
+        given: Any = None if needs is None or needs.optional else batch.given
+        labels: Any = given if needs is not None and needs.classed else None
         x = self.model.sample(n, given, seed=0)
         progress = now.stage_step / now.stage_steps
         signs, numbers = self.health.signs(x, batch.x, progress, None if labels is None else labels.y)

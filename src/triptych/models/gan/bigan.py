@@ -79,7 +79,7 @@ class BiGAN(Generative[None]):
     def __init__(self, config: BiGANConfig) -> None:
         super().__init__()
         self.config, x = config, config.x
-        end = nn.Tanh() if isinstance(x, Images) else nn.Identity()
+        end = nn.Tanh() if x.scaled else nn.Identity()
         generator = mlp(config.latent, config.width, x.dims, leak=0.0).extend([end, nn.Unflatten(1, x.shape)])
         encoder = nn.Sequential(nn.Flatten(1), *mlp(x.dims, config.width, config.latent, leak=0.2))
         self.coder = nn.ModuleDict({"encoder": encoder, "generator": generator})

@@ -84,7 +84,7 @@ def mlp(*sizes: int) -> list[nn.Module]:
 
 def generator(c: EBGANConfig) -> nn.Sequential:
     """z [n, latent] -> x, in [-1, 1] if x is an image."""
-    end = nn.Tanh() if isinstance(c.x, Images) else nn.Identity()
+    end = nn.Tanh() if c.x.scaled else nn.Identity()
     hidden = mlp(c.latent, *c.hidden)
     return nn.Sequential(*hidden, nn.Linear(c.hidden[-1], c.x.dims), end, nn.Unflatten(1, c.x.shape))
 
@@ -98,7 +98,7 @@ class Autoencoder(nn.Module):
         first, *_ = c.encoder
         self.encoder = nn.Sequential(nn.Flatten(1), nn.Linear(c.x.dims, first), nn.ReLU(), *mlp(*c.encoder))
         back = tuple(reversed(c.encoder))
-        end = nn.Tanh() if isinstance(c.x, Images) else nn.Identity()
+        end = nn.Tanh() if c.x.scaled else nn.Identity()
         self.decoder = nn.Sequential(*mlp(*back), nn.Linear(back[-1], c.x.dims), end, nn.Unflatten(1, c.x.shape))
 
     def forward(self, x: Float[Tensor, "n ..."]) -> tuple[Float[Tensor, "n code"], Float[Tensor, "n ..."]]:

@@ -97,7 +97,7 @@ def generator(c: GANConfig) -> nn.Sequential:
         nn.Linear(c.generator_width, c.generator_width),
         nn.ReLU(),
         nn.Linear(c.generator_width, c.x.dims),
-        nn.Tanh() if isinstance(c.x, Images) else nn.Identity(),
+        nn.Tanh() if c.x.scaled else nn.Identity(),
         nn.Unflatten(1, c.x.shape),
     )
 

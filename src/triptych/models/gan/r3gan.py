@@ -251,7 +251,7 @@ class R3GAN(Generative[Label | None]):
         """By the generator in training, by its average otherwise: there, values beyond black and white are clipped."""
         net = self.average.unless_training(self.generator)
         x = net(noise.normal(self.config.latent), None if given is None else given.y)
-        return x if self.training or isinstance(self.config.x, Points) else x.clamp(-1, 1)
+        return x if self.training or not self.config.x.scaled else x.clamp(-1, 1)
 
     def gamma(self, clock: Clock) -> float:
         """The weight of the penalties: a cosine from the first to the last."""
