@@ -139,7 +139,7 @@ def test_what_is_named_as_unpaired_is_not_matched(tmp_path) -> None:
         for i in range(3):
             put(tmp_path / name / f"{i}.png", 10 * k + i)
     data = tt.data(tmp_path)
-    assert data.classes == ["A", "B"] and "tt.unpaired serves two folders" in "".join(data.pack.meta.notes)
+    assert data.classes == ["A", "B"] and "tt.unpaired" in "".join(data.pack.meta.notes)
 
 
 @pytest.mark.parametrize("name", ["label", "caption"])

@@ -165,7 +165,7 @@ def test_spade_folders_with_palettes(tmp_path) -> None:
     data = tt.data(tmp_path)
     column = data.maps["annotations"]
     assert column.space == tt.Images(3, 8, 8, levels=2) and column.table.names == ("sky", "tree", "road")
-    assert not any("classes.csv" in note for note in data.pack.meta.notes)
+    assert not any("not used" in note for note in data.pack.meta.notes)
 
 
 def test_classes_csv_names_folders_and_idx(tmp_path) -> None:

@@ -1,7 +1,7 @@
 """Label maps: pictures whose pixels say a class each, by a number or by a colour; and the table of the classes.
 
-A table is a file `classes.csv` beside the data: a line for each class with its `index` (else the lines are counted from
-0), its `name`, and the colour it is drawn in, `red`, `green` and `blue` (or `color`, as #4682c8).
+A table is a file `classes.csv` beside the data: a line for each class with its `index`, or `number` (else the lines are
+counted from 0), its `name`, and the colour it is drawn in, `red`, `green` and `blue` (or `color`, as #4682c8).
 """
 
 import csv
@@ -110,7 +110,7 @@ def read_classes(text: str) -> ClassTable:
     for line, raw in enumerate(csv.DictReader(io.StringIO(text)), 2):
         row = {str(key).strip().lower(): (value or "").strip() for key, value in raw.items() if isinstance(value, str)}
         try:
-            index = int(row.get("index", str(len(found))))
+            index = int(next((row[key] for key in ("index", "number", "id") if key in row), str(len(found))))
             if not 0 <= index < MOST or index in found:
                 raise ValueError(f"index {index}: each class has its own, from 0 to {MOST - 1}")
             found[index] = (row.get("name") or str(index), color_of(row))
