@@ -22,7 +22,7 @@ from triptych.errors import UsageError
 
 LevelCount = Annotated[int, Field(ge=2, le=65536)]
 MU = 255
-"""Of mu-law companding."""
+"""mu of mu-law companding, for 256 levels."""
 
 
 @space

@@ -16,7 +16,7 @@ Shape = torch.Size | list[int] | tuple[int, ...]
 
 
 class Binary(Distribution):
-    """A coin each for the two levels -1 and 1, with P(x = 1) = sigmoid(logits): Bernoulli's, on our scale."""
+    """Independent Bernoulli pixels on the levels -1 and 1: P(x = 1) = sigmoid(logits)."""
 
     arg_constraints = {"logits": constraints.real}
 
@@ -30,7 +30,7 @@ class Binary(Distribution):
 
     @property
     def uniforms(self) -> Shape:
-        """Of one x: the first axis is the batch."""
+        """Shape of the uniform numbers that one x is drawn by: that of the batch without its first axis."""
         return self.batch_shape[1:]
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class Binary(Distribution):
         return (value + 1) / 2 * self.logits - softplus(self.logits, threshold=40)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """Uniforms -> levels."""
+        """Inverse distribution function: uniform numbers -> levels."""
         return torch.where(value >= (-self.logits).sigmoid(), 1.0, -1.0).to(self.logits.dtype)
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
@@ -70,7 +70,7 @@ class DiscretizedLogistic(Distribution):
 
     @property
     def uniforms(self) -> Shape:
-        """Of one x: the first axis is the batch."""
+        """Shape of the uniform numbers that one x is drawn by: that of the batch without its first axis."""
         return self.batch_shape[1:]
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -88,8 +88,11 @@ class DiscretizedLogistic(Distribution):
         return torch.where(low, below, torch.where(high, above, below + above + inside))
 
     def icdf(self, value: Tensor) -> Tensor:
-        """Uniforms -> levels. A uniform of 0 stands for those below the least step of float32, not for minus infinity,
-        which lies on a level that may be all but impossible."""
+        """Inverse distribution function: uniform numbers -> levels.
+
+        A uniform of 0 stands for those below the least step of float32, not for minus infinity, which lies on a level
+        that may be all but impossible.
+        """
         x = self.loc + self.log_scale.exp() * value.clamp(min=2**-25).logit()
         return ((x.clamp(-1, 1) + 1) / (2 * self.half)).round() * (2 * self.half) - 1
 

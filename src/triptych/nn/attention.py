@@ -1,4 +1,4 @@
-"""Attention of every place of a feature map to the whole of it.
+"""Self-attention over a feature map: every position attends to all.
 
 Self-Attention Generative Adversarial Networks. Zhang, Goodfellow, Metaxas and Odena, 2019.
 https://arxiv.org/abs/1805.08318
@@ -11,7 +11,7 @@ from torch.nn.functional import max_pool2d
 
 
 class SelfAttention(nn.Module):
-    """x + gamma * what each place takes from all (Equations 1 to 3); gamma begins at 0, so that it is learned slowly.
+    """x + gamma * self-attention over all positions (Equations 1 to 3). gamma begins at 0: the layer is the identity.
 
     Queries and keys have an eighth of the channels, values a half. Keys and values are max-pooled, 2 x 2: for a quarter
     of the memory.
@@ -25,7 +25,7 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def weights(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n places pooled"]:
-        """How much each place takes from each 2 x 2 square; over all squares, 1 (Equation 1)."""
+        """Attention weights: softmax over the max-pooled keys, for the query of each position (Equation 1)."""
         query, key = self.query(x).flatten(2), pooled(self.key(x)).flatten(2)
         return (query.mT @ key).softmax(-1)
 
@@ -35,5 +35,5 @@ class SelfAttention(nn.Module):
 
 
 def pooled(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-    """The largest of each 2 x 2 square; an odd side's last squares are cut off by the border."""
+    """Max-pooling, 2 x 2; at the end of an odd side, the window is cut off by the border."""
     return max_pool2d(x, 2, ceil_mode=True)

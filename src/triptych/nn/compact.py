@@ -15,7 +15,7 @@ from triptych.core import Images
 from triptych.nn.reach import reach
 
 SLOPE = 0.25
-"""Of PReLU below zero, at first."""
+"""Initial negative slope of PReLU."""
 
 
 def magnification(x: Images, given: Images) -> int:
@@ -55,7 +55,7 @@ class Compact(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How far around a pixel of the picture given the network looks: one pixel further with each convolution."""
+        """Reach of the receptive field around a pixel of the picture given: one pixel more with each convolution."""
         return reach(self.body)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:

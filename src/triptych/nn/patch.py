@@ -19,7 +19,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from triptych.core import Images
 
 SLOPE = 0.2
-"""Of LeakyReLU below zero."""
+"""Negative slope of LeakyReLU."""
 Judged = tuple[Float[Tensor, "n 1 h w"], list[Tensor]]
 """A score for each patch, and the features of each layer on the way there."""
 
@@ -64,7 +64,7 @@ class MultiScale(nn.Module):
 
 
 def patch(halvings: int) -> int:
-    """The side of what a score is for, in pixels."""
+    """Receptive field of a score: the side of its patch, in pixels."""
     return 9 * 2**halvings - 2
 
 

@@ -1,4 +1,4 @@
-"""How far around a place a network of convolutions looks."""
+"""Receptive fields of networks of convolutions."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,9 @@ from triptych.nn.residual import DoublingConv, HalvingConv
 
 
 def reach(net: nn.Module | Sequence[nn.Module], multiple: int = 1) -> int:
-    """Pixels of the input, to either side, that can change an output pixel: the most over all output pixels.
+    """Reach of the receptive field: pixels of the input, to either side, that can change an output pixel.
 
+    The most over all output pixels.
     For convolutions, and means of squares, one after another, as they are registered (or listed, of a longest way
     through a network); kernels are padded to keep (at a stride: to divide) the size, and those of even sides are taken
     for larger by one. Strides and doublings make up for each other, or are followed by nothing that looks around.
@@ -36,8 +37,7 @@ def reach(net: nn.Module | Sequence[nn.Module], multiple: int = 1) -> int:
 
 
 def field(net: nn.Module) -> int:
-    """The side of the square of input pixels that one place of the output sees: the receptive field of convolutions one
-    after another."""
+    """Receptive field of convolutions one after another: the side of the square of inputs that one output sees."""
     side = apart = 1
     for conv in net.modules():
         if isinstance(conv, nn.Conv2d):

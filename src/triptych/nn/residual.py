@@ -48,7 +48,7 @@ def check_attention(x: Images, at: int | None) -> None:
 
 
 def doubled(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-    """Every pixel as a square of 2 x 2."""
+    """Nearest-neighbor upsampling: every pixel as a square of 2 x 2."""
     return interpolate(x, scale_factor=2.0, mode="nearest")
 
 

@@ -16,7 +16,7 @@ from triptych.nn.reach import reach
 from triptych.nn.residual import DoublingConv, doubled
 
 SLOPE = 0.2
-"""Of LeakyReLU below zero."""
+"""Negative slope of LeakyReLU."""
 
 
 class SPADE(nn.Module):

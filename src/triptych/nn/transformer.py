@@ -1,4 +1,4 @@
-"""A causal transformer in today's form (RMSNorm first, rotary positions, SwiGLU), and the cache to sample from it.
+"""A causal transformer (pre-RMSNorm, rotary position embedding, SwiGLU), and the key-value cache to sample from it.
 
 Vaswani and others, 2017. Attention Is All You Need. https://arxiv.org/abs/1706.03762
 """
@@ -16,7 +16,7 @@ from triptych.nn import recorded
 
 
 class RMSNorm(nn.Module):
-    """Divides by the root mean square. Zhang and Sennrich, 2019. https://arxiv.org/abs/1910.07467
+    """RMSNorm: divides by the root mean square over features. Zhang and Sennrich, 2019. https://arxiv.org/abs/1910.07467
 
     torch.nn.RMSNorm is the same in more operations: on a CPU, one token takes it four times as long.
     """
@@ -38,7 +38,9 @@ def check_heads(field: str, width: int, heads: int, axes: int = 1) -> None:
 
 
 def rotations(places: Shaped[Tensor, "t axes"], size: int, slowest: float) -> Float[Tensor, "2 t size"]:
-    """Cosines and sines by which rotary attention turns pairs of numbers: how alike two are depends on how far apart.
+    """Rotary position embedding: cosines and sines that turn pairs of a query or key by their position.
+
+    The product of a query and a key then depends on how far apart they are, and not on where.
 
     The pairs of a head of `size` numbers, k and k + size / 2, are shared out among the axes. Along each, the first
     turns by one radian a place and the last by 1 / slowest. Su and others, 2021, Equation 15.
@@ -56,13 +58,13 @@ def rotations(places: Shaped[Tensor, "t axes"], size: int, slowest: float) -> Fl
 
 
 def rotate(x: Float[Tensor, "*n t size"], by: Float[Tensor, "2 t size"]) -> Float[Tensor, "*n t size"]:
-    """Turns every pair (a, b) of a place to (a cos - b sin, b cos + a sin)."""
+    """Applies the rotary embedding: every pair (a, b) of a position becomes (a cos - b sin, b cos + a sin)."""
     cos, sin = by
     return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
 
 
 class KVCache:
-    """The keys and values that one layer has computed so far, with room for `length` places.
+    """Key-value cache of one layer: what it has computed so far, with room for `length` positions.
 
     Both lie as the matrix products with them want: on a CPU, one query then takes two thirds of the time that
     scaled_dot_product_attention does.
@@ -83,13 +85,13 @@ class KVCache:
         return turns[:, self.seen : self.seen + t]
 
     def add(self, keys: Float[Tensor, "n heads t size"], values: Float[Tensor, "n heads t size"]) -> None:
-        """Keeps those of the next places."""
+        """Appends the keys and values of the next positions."""
         start, self.seen = self.seen, self.seen + keys.shape[2]
         self.keys[:, :, start : self.seen] = keys.flatten(0, 1).mT
         self.values[:, start : self.seen] = values.flatten(0, 1)
 
     def recall(self, query: Float[Tensor, "n heads 1 size"]) -> Float[Tensor, "n heads 1 size"]:
-        """What the last place takes from all so far, itself included."""
+        """Attention of the last position's query over all keys and values so far, its own included."""
         alike = torch.bmm(query.flatten(0, 1) * query.shape[-1] ** -0.5, self.keys[:, :, : self.seen])
         return torch.bmm(alike.softmax(-1), self.values[:, : self.seen]).view_as(query)
 
@@ -119,7 +121,8 @@ class SteadyCache(KVCache):
 
 
 class Attention(nn.Module):
-    """Each place takes from itself and those before it (Section 3.2)."""
+    """Causal multi-head self-attention with rotary embedding: each position attends to itself and those before it
+    (Section 3.2)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -130,7 +133,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "n t width"], turn: Float[Tensor, "2 t size"], cache: KVCache | None = None
     ) -> Float[Tensor, "n t width"]:
-        """With a cache, x is what comes after the places in it: one place, or any number after none."""
+        """With a cache, x continues the sequence in it: by one position, or by any number if it is empty."""
         parts = self.take(x).unflatten(-1, (3, self.heads, self.size)).permute(2, 0, 3, 1, 4)
         (queries, keys), values = rotate(parts[:2], turn), parts[2]
         if cache is not None:
@@ -144,7 +147,10 @@ class Attention(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """Two layers with a gate. Shazeer, 2020. https://arxiv.org/abs/2002.05202 (as many weights as 4 * width without)"""
+    """Gated feed-forward network, W2 (silu(W1 x) * V x), with as many weights as one of 4 * width without the gate.
+
+    Shazeer, 2020. https://arxiv.org/abs/2002.05202
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -159,7 +165,7 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a network at each place, each added to what it reads."""
+    """A pre-norm block: attention, then a feed-forward network at each position, each with a residual connection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -174,7 +180,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Blocks and a last norm, over as many places as `turns` has."""
+    """Blocks and a final RMSNorm, over sequences as long as `turns`, the rotary embedding (see `rotations`)."""
 
     turns: Tensor
 
@@ -191,14 +197,17 @@ class Transformer(nn.Module):
                 nn.init.normal_(weight, std=share * weight.shape[1] ** -0.5)
 
     def caches(self, n: int) -> list[KVCache]:
-        """Empty caches for n sequences: hand them to every call, and give each place once."""
+        """Empty key-value caches for n sequences: hand them to every call, and give each position once."""
         length = self.turns.shape[1]
         return [KVCache(n, self.heads, length, self.size, self.norm.weight) for _ in self.blocks]
 
     def forward(
         self, h: Float[Tensor, "n t width"], caches: Sequence[KVCache] | None = None
     ) -> Float[Tensor, "n t width"]:
-        """With caches, `h` is what comes next: first any number of places, then one at a time."""
+        """Causal: output t depends on h up to t.
+
+        With caches, `h` is what comes next: first any number of positions (the prefix), then one at a time.
+        """
         turn = caches[0].turn(self.turns, h.shape[1]) if caches else self.turns[:, : h.shape[1]]
         for i, block in enumerate(self.blocks):
             h = block(h, turn, caches[i] if caches else None)

@@ -20,7 +20,7 @@ from triptych.nn.equalized import PixelNorm
 from triptych.nn.residual import DoublingConv, HalvingConv
 
 SIDE = 7
-"""Of the first and the last convolution."""
+"""Kernel size of the first and the last convolution."""
 
 
 def layer(conv: nn.Conv2d) -> nn.Sequential:

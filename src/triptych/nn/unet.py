@@ -17,9 +17,9 @@ from torch.nn.functional import leaky_relu
 from triptych.nn.residual import DoublingConv
 
 SLOPE = 0.2
-"""Of LeakyReLU below zero."""
+"""Negative slope of LeakyReLU."""
 Finish = Callable[[nn.Conv2d], nn.Module]
-"""A convolution with what is to be done to its weights or its output."""
+"""What is made of a convolution: itself with spectral norm, or followed by a normalization."""
 
 
 class UNet(nn.Module):

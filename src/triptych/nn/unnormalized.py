@@ -15,7 +15,7 @@ from triptych.nn.residual import DoublingConv, HalvingConv
 from triptych.nn.strided import halvings
 
 SCALE = 0.1
-"""Of a branch, beside the short cut."""
+"""Weight of a residual branch, beside its shortcut."""
 
 
 def initialized(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
@@ -48,24 +48,24 @@ def point(inputs: int, outputs: int) -> nn.Module:
 
 
 def up(inputs: int, outputs: int) -> Block:
-    """Twice the height and width."""
+    """Residual block that doubles height and width."""
     branch = nn.Sequential(nn.ReLU(), conv(inputs, outputs, DoublingConv), nn.ReLU(), conv(outputs, outputs))
     return Block(branch, nn.Sequential(point(inputs, outputs), nn.Upsample(scale_factor=2, mode="nearest")))
 
 
 def same(width: int) -> Block:
-    """The same height and width."""
+    """Residual block that keeps height and width."""
     return Block(nn.Sequential(nn.ReLU(), conv(width, width), nn.ReLU(), conv(width, width)), nn.Identity())
 
 
 def down(inputs: int, outputs: int) -> Block:
-    """Half the height and width, by means of 2 x 2."""
+    """Residual block that halves height and width, by average pooling."""
     branch = nn.Sequential(nn.ReLU(), conv(inputs, inputs), nn.ReLU(), conv(inputs, outputs, HalvingConv))
     return Block(branch, nn.Sequential(nn.AvgPool2d(2), point(inputs, outputs)))
 
 
 def first(channels: int, outputs: int) -> Block:
-    """Half the height and width of an image: no ReLU before the first convolution, which sees pixels."""
+    """Residual block that halves an image: no ReLU before the first convolution, which sees pixels."""
     branch = nn.Sequential(conv(channels, outputs), nn.ReLU(), conv(outputs, outputs, HalvingConv))
     return Block(branch, nn.Sequential(nn.AvgPool2d(2), point(channels, outputs)))
 

@@ -52,13 +52,13 @@ PAPER = Paper(
 @config
 class GPTConfig:
     x: Tokens = Tokens(256, 256)
-    """How many tokens there are, and how many make a sequence: the longest that the model can look back."""
+    """Vocabulary and sequence length, which is the context: the longest that the model can look back."""
     width: Count = 128
-    """Numbers that stand for a token. A multiple of twice the heads."""
+    """Width of the token embedding and of the residual stream. A multiple of twice the heads."""
     layers: Count = 4
     """Blocks of attention and network."""
     heads: Count = 4
-    """Of each layer's attention, each with its share of the width."""
+    """Attention heads of each layer; each has an equal share of the width."""
     adam: Adam = Adam(lr=4e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
 
     def __post_init__(self) -> None:
@@ -80,16 +80,17 @@ class GPT(Autoregressive[None]):
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
 
     def embed(self, token: Int[Tensor, "n t"]) -> Float[Tensor, "n t width"]:
-        """W_e is small, for the sake of what comes out; what goes in has numbers of size one (Vaswani, Section 3.4)."""
+        """Token embedding. W_e, which the output layer shares, is small; sqrt(width) makes the inputs of unit scale
+        (Vaswani and others, Section 3.4)."""
         out: Tensor = self.embedding(token) * self.config.width**0.5
         return out
 
     def begin(self, token: Int[Tensor, "n t"]) -> Float[Tensor, "n t+1 width"]:
-        """What the network reads: the start, then the tokens."""
+        """Input embeddings: the start token, then the tokens."""
         return torch.cat((self.start.expand(len(token), 1, -1), self.embed(token)), 1)
 
     def logits(self, x: Int[Tensor, "n length"], given: None = None) -> Float[Tensor, "n length k"]:
-        """The scores of each token, given those before it."""
+        """The logits of each token, given those before it."""
         return F.linear(self.transformer(self.begin(x[:, :-1])), self.embedding.weight)
 
     def log_prob(self, x: Int[Tensor, "n length"], given: None = None) -> Exact:
@@ -99,7 +100,7 @@ class GPT(Autoregressive[None]):
         return Exact(nats=nats, dims=self.config.x.dims, measure="mass", how="chain rule")
 
     def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Int[Tensor, "n length"]:
-        """What every sample knows of its beginning is read at once; then one token at a time, by the cache."""
+        """The prefix that all samples know is read at once; then one token at a time, by the key-value cache."""
         x = self.config.x
         u, token = noise.uniform(*x.shape), how.start(x, noise)
         first = int((token[:, :-1] != UNKNOWN).all(0).cumprod(0).sum())

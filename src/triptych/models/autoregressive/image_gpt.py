@@ -63,11 +63,11 @@ class ImageGPTConfig:
     given: Labels | None = None
     """The classes, for p(x | class)."""
     width: Count = 64
-    """Numbers that stand for a sub-pixel. A multiple of four times the heads."""
+    """Width of the sub-pixel embedding and of the residual stream. A multiple of four times the heads."""
     layers: Count = 4
     """Blocks of attention and network."""
     heads: Count = 2
-    """Of each layer's attention, each with its share of the width."""
+    """Attention heads of each layer; each has an equal share of the width."""
     adam: Adam = Adam(lr=4e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
 
     def __post_init__(self) -> None:
@@ -95,17 +95,17 @@ class ImageGPT(Autoregressive[Label | None]):
         self.out = nn.Linear(width, self.scores)
 
     def begin(self, token: Int[Tensor, "n t"], given: Label | None) -> Float[Tensor, "n t+1 width"]:
-        """What the first t + 1 places read: the start or the class, then each sub-pixel at the place after it."""
+        """Input embeddings: the start token or the class, then the sub-pixels, each one position after its own."""
         y = given.y if given is not None else token.new_zeros(len(token))
         return torch.cat((self.start(y)[:, None], self.level(token)), 1) + self.position(0, token.shape[1] + 1)
 
     def position(self, first: int, end: int) -> Float[Tensor, "t width"]:
-        """What places are told about the sub-pixel that each is to predict."""
+        """Position embedding of the sub-pixel that each position predicts: its row, column and color, added up."""
         where = self.places[first:end].unbind(-1)
         return torch.stack([vector(at) for vector, at in zip(self.where, where, strict=True)]).sum(0)
 
     def logits(self, x: Float[Tensor, "n c h w"], given: Label | None = None) -> Float[Tensor, "n c h w k"]:
-        """The scores of each sub-pixel's levels, given those before it; for two levels their log-odds (k = 1)."""
+        """The logits of each sub-pixel's levels, given those before it; for two levels one log-odds (k = 1)."""
         space = self.config.x
         token = space.nearest(x).movedim(1, -1).flatten(1)
         scores = self.out(self.transformer(self.begin(token[:, :-1], given)))
@@ -121,7 +121,7 @@ class ImageGPT(Autoregressive[Label | None]):
         return Exact(nats=nats.flatten(1).sum(1), dims=self.config.x.dims, measure="mass", how="chain rule")
 
     def draw(self, noise: Noise, given: Label | None = None, how: Sampling = FAITHFUL) -> Float[Tensor, "n c h w"]:
-        """What every sample knows of its beginning is read at once; then one sub-pixel at a time, by the cache."""
+        """The prefix that all samples know is read at once; then one sub-pixel at a time, by the key-value cache."""
         x = self.config.x
         u = noise.uniform(*x.shape).movedim(1, -1).flatten(1)
         token = how.start(x, noise).movedim(1, -1).flatten(1)

@@ -47,15 +47,15 @@ PAPER = Paper(
 )
 
 State = tuple[Tensor, Tensor]
-"""What a layer remembers: its last output and its cell, [1, n, width] each."""
+"""Recurrent state of a layer: hidden state and cell state, [1, n, width] each."""
 
 
 @config
 class LSTMConfig:
     x: Tokens = Tokens(256, 256)
-    """How many tokens there are, and how many make a sequence: memory begins empty with each."""
+    """Vocabulary and sequence length; the recurrent state begins empty with each sequence."""
     embedding: Count = 64
-    """Numbers that stand for a token."""
+    """Width of the token embedding."""
     width: Count = 256
     """Cells of each layer."""
     layers: Count = 2
@@ -94,7 +94,7 @@ class LSTM(Autoregressive[None]):
         return self.out(torch.cat(outputs, -1)), after
 
     def logits(self, x: Int[Tensor, "n length"], given: None = None) -> Float[Tensor, "n length k"]:
-        """The scores of each token, given those before it."""
+        """The logits of each token, given those before it."""
         start = self.start.expand(len(x), 1, -1)
         return self.advance(torch.cat((start, self.embedding(x[:, :-1])), 1), [None] * self.config.layers)[0]
 
@@ -105,7 +105,7 @@ class LSTM(Autoregressive[None]):
         return Exact(nats=nats, dims=self.config.x.dims, measure="mass", how="chain rule")
 
     def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Int[Tensor, "n length"]:
-        """One token at a time: what a layer remembers is all that it needs of the past."""
+        """One token at a time, carrying the recurrent state of each layer."""
         x = self.config.x
         u, token = noise.uniform(*x.shape), how.start(x, noise)
         h = self.start.expand(noise.n, 1, -1)

@@ -111,7 +111,7 @@ class MADE(Autoregressive[None]):
             self.register_buffer(f"degrees{i}", torch.stack(rows))
 
     def degrees(self, mask: int) -> list[Int[Tensor, " units"]]:
-        """Of the inputs (and outputs), then of each hidden layer's units."""
+        """m(k), the degrees that a mask is made of: of the inputs (and outputs), then of each hidden layer's units."""
         return [self.get_buffer(f"degrees{i}")[mask] for i in range(len(self.layers) + 1)]
 
     def hidden_layers(self) -> list[nn.Linear]:

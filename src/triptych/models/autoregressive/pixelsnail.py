@@ -150,7 +150,7 @@ class Block(nn.Module):
 def attend_before(
     query: Float[Tensor, "n pixels keys"], key: Float[Tensor, "n pixels keys"], value: Float[Tensor, "n pixels values"]
 ) -> Float[Tensor, "n pixels values"]:
-    """What each pixel finds at those strictly before it; zeros for the first (Equation 2).
+    """Causal attention of each pixel over those strictly before it; zeros for the first (Equation 2).
 
     From the second pixel on, each attends to the first up to the one before it: so no softmax is empty.
     """
@@ -282,7 +282,7 @@ class Walk:
         return self.block.mix(h, torch.bmm(weight, self.values[:, :t])[:, 0])
 
     def offer(self, x: Float[Tensor, "n c"]) -> None:
-        """What later pixels find here: a key and a value, which know the pixel itself."""
+        """Appends this pixel's key and value, which know the pixel itself: later queries attend to them."""
         offered = self.block.offering(torch.cat((x, self.h, self.where[self.t]), 1))
         self.keys[..., self.t], self.values[:, self.t] = offered.split(self.block.split, 1)
         self.t += 1

@@ -99,7 +99,7 @@ class WaveNetConfig:
 
     @property
     def field(self) -> int:
-        """How many of the samples before it each sample is drawn from (the receptive field)."""
+        """Receptive field: how many of the samples before it each sample is drawn from."""
         return (2**self.layers - 1) * self.cycles + 2
 
 

@@ -64,7 +64,7 @@ class ACGANConfig:
     dropout: Fraction = 0.5
     """Share of the trunk's features that are dropped before the two answers."""
     class_weight: NonNegative = 1.0
-    """Of L_C; L_S has 1."""
+    """Weight of L_C, the classification loss; L_S, that of the source, has weight 1."""
     ema: Fraction = 0.999
     """Decay of the average of the generator's weights that samples are drawn from; 0: the weights themselves, as in
     the paper."""

@@ -96,13 +96,13 @@ class GATConfig:
     latent: Count = 64
     """Dimensions of z ~ N(0, I)."""
     patch: Count = 2
-    """Places of the latents, down and across, that one place of the transformers stands for."""
+    """Patch size: places of the latents, down and across, that one token of the transformers stands for."""
     width: Count = 384
-    """Numbers at a place of either transformer. A multiple of four times the heads."""
+    """Width of either transformer's residual stream. A multiple of four times the heads."""
     depth: Count = 12
     """Blocks of either. A multiple of the levels."""
     heads: Count = 6
-    """Of each layer's attention."""
+    """Attention heads of each layer."""
     levels: Count = 4
     """How many sums of the generator's the discriminator sees."""
     clearest: Fraction = 0.125
@@ -114,9 +114,9 @@ class GATConfig:
     ema: Fraction = 0.999
     """Decay of the average of the generator's weights that samples are drawn from."""
     vae_adam: Adam = Adam(lr=2e-3, schedule="cosine", warmup=0.02)
-    """Of the autoencoder."""
+    """Optimizer of the autoencoder."""
     adam: Adam = Adam(lr=2e-4, betas=(0, 0.99))
-    """Of either transformer, for one of width 768; for width w, the rate is 768 / w times as high."""
+    """Optimizer of either transformer at width 768; for width w, the learning rate is 768 / w times as high."""
 
     @model_validator(mode="after")
     def fits(self) -> Self:
@@ -204,13 +204,13 @@ def scaled(x: Float[Tensor, "n places width"], scale: Float[Tensor, "n width"]) 
 
 
 def waves(places: Int[Tensor, "places 2"], width: int) -> Float[Tensor, "places width"]:
-    """Where each place is: sines and cosines of its row and of its column, from one radian a place to 1 / 10,000."""
+    """Sinusoidal position embedding: of its row and of its column, from one radian a place to 1 / 10,000."""
     angle = places[:, :, None] * 10_000 ** -torch.linspace(0, 1, width // 4)
     return torch.cat([angle.sin(), angle.cos()], 2).flatten(1)
 
 
 class Attention(nn.Module):
-    """Each place takes from all; queries and keys are normalized, and turned by where they are."""
+    """Multi-head self-attention, not causal; queries and keys are normalized and carry a rotary embedding."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

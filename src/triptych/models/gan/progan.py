@@ -59,7 +59,7 @@ PAPER = Paper(
 
 ImageBatch = Float[Tensor, "n c h w"]
 SLOPE = 0.2
-"""Of LeakyReLU below zero."""
+"""Negative slope of LeakyReLU."""
 
 
 @config

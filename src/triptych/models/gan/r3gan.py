@@ -61,7 +61,7 @@ PAPER = Paper(
 )
 
 SLOPE = 0.2
-"""Of LeakyReLU below zero."""
+"""Negative slope of LeakyReLU."""
 EXPANSION = 2
 """The 3 x 3 convolution of a block has so many times the channels of its ends."""
 

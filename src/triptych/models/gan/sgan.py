@@ -72,7 +72,7 @@ class SGANConfig:
     input_noise: NonNegative = 0.3
     """Standard deviation of the noise added to the classifier's input in training."""
     hidden_noise: NonNegative = 0.5
-    """Of the noise added to what its hidden layers put out."""
+    """Standard deviation of the noise added to its hidden activations in training."""
     candidates: Count = 32
     """Samples that one of an asked class is chosen from."""
     adam: Adam = Adam(lr=1e-3, betas=(0.5, 0.999), schedule="linear")

@@ -72,13 +72,13 @@ PAPER = Paper(
 )
 
 SLOPE = 0.2
-"""Of the discriminator's LeakyReLU below zero."""
+"""Negative slope of the discriminator's LeakyReLU."""
 WINDOW = 33
 """Pixels to a side: what brightness and contrast are told from."""
 DIMMEST = 0.01
 """What is added to the contrast (squared), lest noise be taken for one; between black and white it is 2."""
 GAIN = 2.3
-"""Of the features' initial weights: with ELU and a gate that is half open, signals keep about their size."""
+"""Gain of the features' initial weights: with ELU and a gate that is half open, activations keep their scale."""
 
 
 @config
@@ -92,7 +92,7 @@ class DeepFillConfig:
     width: Count = 24
     """Channels of the generator at the size that this leaves; twice as many at half of it, four times at a quarter."""
     dilations: tuple[Count, ...] = (1, 2, 1)
-    """Of the 3 x 3 convolutions in the middle, at a quarter of that size: how far the generator looks."""
+    """Dilations of the 3 x 3 convolutions in the middle, at a quarter of that size: they set the receptive field."""
     judge: Count = 32
     """Channels of the discriminator at half the picture's size; twice as many at a quarter, and four times from there
     on."""

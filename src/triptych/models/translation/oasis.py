@@ -64,7 +64,7 @@ PAPER = Paper(
     conditions="picture",
 )
 NO_CLASS = -1
-"""Of pixels that count in no loss."""
+"""Label of pixels that are ignored by every loss."""
 
 
 @config

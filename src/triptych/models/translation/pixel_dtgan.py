@@ -65,7 +65,7 @@ PAPER = Paper(
 )
 
 SLOPE = 0.2
-"""Of LeakyReLU below zero."""
+"""Negative slope of LeakyReLU."""
 
 
 @config

@@ -66,7 +66,7 @@ PAPER = Paper(
 )
 
 SLOPE = 0.2
-"""Of the discriminator's LeakyReLU below zero."""
+"""Negative slope of the discriminator's LeakyReLU."""
 
 
 @config

@@ -67,7 +67,7 @@ PAPER = Paper(
 )
 
 SLOPE = 0.01
-"""Of the discriminator's LeakyReLU below zero."""
+"""Negative slope of the discriminator's LeakyReLU."""
 
 
 @config

@@ -54,7 +54,7 @@ PAPER = Paper(
 @config
 class BetaVAEConfig:
     x: Images = Images(1, 28, 28, levels=2)
-    """What is modeled. Pixels given z are coins if there are two levels, else discretized logistics."""
+    """The space of x. p(x | z): Bernoulli pixels if there are two levels, else discretized logistic ones."""
     beta: NonNegative = 4.0
     """The weight of the rate; 1: a VAE. What is right depends on the data and on the size of z (Appendix A.6)."""
     latent: Count = 10

@@ -55,7 +55,7 @@ PAPER = Paper(
 @config
 class CVAEConfig:
     x: Images = Images(1, 28, 28, levels=2)
-    """What is modeled. Pixels given z are coins if there are two levels, else discretized logistics."""
+    """The space of x. p(x | z): Bernoulli pixels if there are two levels, else discretized logistic ones."""
     given: Labels = Labels(10)
     """The classes."""
     latent: Count = 50

@@ -70,7 +70,7 @@ LEAST_VARIANCE = 1e-5
 @config
 class LadderVAEConfig:
     x: Images = Images(1, 28, 28, levels=2)
-    """What is modeled. Pixels given z_1 are coins if there are two levels, else discretized logistics."""
+    """The space of x. p(x | z_1): Bernoulli pixels if there are two levels, else discretized logistic ones."""
     latent: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 32, 16, 8, 4)
     """Dimensions of each layer of latents, from the one next to x to the top."""
     hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (512, 256, 128, 64, 32)
@@ -138,7 +138,7 @@ class LadderVAE(Decoding[None]):
             self.log_scale = nn.Parameter(torch.full(x.shape, -2.0))
 
     def hear(self, x: Float[Tensor, "n c h w"]) -> list[Distribution]:
-        """What x suggests about each layer of latents, on the way up."""
+        """Bottom-up pass: the Gaussian that x suggests for each layer of latents, before the prior joins it."""
         heard, features = [], x.flatten(1)
         for up, head in zip(self.up, self.heads, strict=True):
             features = up(features)

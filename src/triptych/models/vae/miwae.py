@@ -59,7 +59,7 @@ PAPER = Paper(
 @config
 class MIWAEConfig:
     x: Images = Images(1, 28, 28, levels=2)
-    """What is modeled. Pixels given z are coins if there are two levels, else discretized logistics."""
+    """The space of x. p(x | z): Bernoulli pixels if there are two levels, else discretized logistic ones."""
     missing: Fraction = 0.5
     """The share of values hidden in training, each on its own (missing completely at random), beside those that are NaN
     in the data. It is drawn anew whenever an image is served: what is hidden in one epoch may be seen in another. For a

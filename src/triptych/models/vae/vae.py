@@ -45,7 +45,7 @@ PAPER = Paper(
 @config
 class VAEConfig:
     x: Images = Images(1, 28, 28, levels=2)
-    """What is modeled. Pixels given z are coins if there are two levels, else discretized logistics."""
+    """The space of x. p(x | z): Bernoulli pixels if there are two levels, else discretized logistic ones."""
     latent: Count = 50
     """Dimensions of z ~ N(0, I)."""
     hidden: tuple[Count, ...] = (500, 500)

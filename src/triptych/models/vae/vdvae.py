@@ -72,7 +72,7 @@ Blocks = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_l
 @config
 class VDVAEConfig:
     x: Images = Images(1, 28, 28, levels=2)
-    """What is modeled. Pixels given z are coins if there are two levels, else mixtures of discretized logistics."""
+    """The space of x. p(x | z): Bernoulli pixels if there are two levels, else mixtures of discretized logistics."""
     fold: Count = 1
     """Pixels of a square of so many by so many that are channels of one place of the finest grid, which makes all
     cheaper; 1, as in the paper: a place for each."""

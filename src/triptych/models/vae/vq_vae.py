@@ -63,13 +63,13 @@ LEAST_LOG_SCALE = -7.0
 @config
 class VQVAEConfig:
     x: Images = Images(1, 28, 28, levels=2)
-    """What is modeled. Pixels given z are coins if there are two levels, else discretized logistics."""
+    """The space of x. p(x | z): Bernoulli pixels if there are two levels, else discretized logistic ones."""
     given: Labels | None = None
     """The classes, for p(x | class): the second stage's condition."""
     codes: Count = 512
     """K, how many codes there are."""
     code_width: Count = 64
-    """Numbers that a code stands for."""
+    """Dimensions of a code's vector in the codebook."""
     halvings: Doublings = 2
     """How often each side is halved on the way from the image to the grid of codes."""
     width: Count = 256
@@ -79,19 +79,19 @@ class VQVAEConfig:
     commitment: NonNegative = 0.25
     """beta, the weight of the encoder's distance from its codes."""
     decay: Fraction = 0.99
-    """Of the moving averages that the codes are."""
+    """Decay of the exponential moving averages that the codes' vectors are."""
     revive: Positive = 1.0
     """A code that stands for fewer vectors of a batch than this, on average, is moved to one that occurs."""
     prior_width: Count = 256
-    """Numbers that stand for a code in the transformer. A multiple of four times the heads."""
+    """Width of the transformer: of a code's embedding. A multiple of four times the heads."""
     prior_layers: Count = 6
     """Blocks of attention and network."""
     prior_heads: Count = 4
-    """Of each layer's attention, each with its share of the width."""
+    """Attention heads of each layer; each has an equal share of the width."""
     adam: Adam = Adam(lr=2e-4)
-    """Of the auto-encoder."""
+    """Optimizer of the auto-encoder."""
     prior_adam: Adam = Adam(lr=3e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
-    """Of the transformer."""
+    """Optimizer of the transformer, the prior."""
 
     def __post_init__(self) -> None:
         check_sides(self.x, 2**self.halvings, f"halvings={self.halvings}", "halve less often")

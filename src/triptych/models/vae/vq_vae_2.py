@@ -68,13 +68,13 @@ Codes = tuple[Int[Tensor, "*n rows columns"], Int[Tensor, "*n rows2 columns2"]]
 @config
 class VQVAE2Config:
     x: Images = Images(3, 256, 256)
-    """What is modeled. Pixels given the codes are coins if there are two levels, else discretized logistics."""
+    """The space of x. p(x | codes): Bernoulli pixels if there are two levels, else discretized logistic ones."""
     given: Labels | None = None
     """The classes, for p(x | class): the second stage's condition."""
     codes: Count = 512
     """How many codes each codebook has."""
     code_width: Count = 64
-    """Numbers that a code stands for."""
+    """Dimensions of a code's vector in the codebook."""
     halvings: Doublings = 2
     """How often each side is halved on the way from the image to the bottom grid; once more to the top grid."""
     width: Count = 128
@@ -86,19 +86,19 @@ class VQVAE2Config:
     commitment: NonNegative = 0.25
     """beta, the weight of the encoder's distance from its codes."""
     decay: Fraction = 0.99
-    """Of the moving averages that the codes are."""
+    """Decay of the exponential moving averages that the codes' vectors are."""
     revive: Positive = 1.0
     """A code that stands for fewer vectors of a batch than this, on average, is moved to one that occurs."""
     prior_width: Count = 512
-    """Numbers that stand for a code in the transformers. A multiple of four times the heads."""
+    """Width of the transformers: of a code's embedding. A multiple of four times the heads."""
     prior_layers: Count = 20
     """Blocks of attention and network, in each of the two."""
     prior_heads: Count = 8
-    """Of each layer's attention, each with its share of the width."""
+    """Attention heads of each layer; each has an equal share of the width."""
     adam: Adam = Adam(lr=3e-4)
-    """Of the auto-encoder."""
+    """Optimizer of the auto-encoder."""
     prior_adam: Adam = Adam(lr=3e-4, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
-    """Of the transformers."""
+    """Optimizer of the transformers, the priors."""
 
     def __post_init__(self) -> None:
         check_sides(
