@@ -18,9 +18,9 @@ from triptych.data import data
 from triptych.io import configs, tensors
 from triptych.models.gan.autogan import PAPERS, AutoGAN, AutoGANConfig, Cell, CellNet, Generator, initialize
 from triptych.search import autogan as program
-from triptych.search.autogan import Search, Searching, search
 from triptych.search.controller import NORMS, UPS, Controller, decoded, every_cell, options
 from triptych.search.rewards import Closeness, InceptionScore, reduced
+from triptych.search.searching import Search, Searching, search
 
 SMALL = Images(1, 16, 16)
 
