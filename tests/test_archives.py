@@ -130,6 +130,37 @@ def odd_tar(path: Path, name: str, kind: bytes = tarfile.REGTYPE, **options: Any
     return path
 
 
+def test_a_file_of_two_names_in_a_tar(tmp_path: Path) -> None:
+    """tar keeps its bytes once, and a hard link: it is an item under either name, in either split."""
+    (tmp_path / "set").mkdir()
+    for k in range(4):
+        (tmp_path / "set" / f"{k}.png").write_bytes(png(k))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for k in range(4):
+            archive.add(tmp_path / "set" / f"{k}.png", f"./pets/train/{k}.png")
+        for name in ("pets/train/again.png", "./pets/test/0.png"):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.LNKTYPE, "./pets/train/0.png"
+            archive.addfile(link)
+    found, held = data(tmp_path / "a.tar"), data(tmp_path / "a.tar", split="test")
+    assert (len(found), len(held)) == (5, 1)
+    x = found.fetch(torch.arange(5), ItemNoise(0, range(5))).x
+    assert sum(torch.equal(one, held.fetch(torch.arange(1), ItemNoise(0, [0])).x[0]) for one in x) == 2
+
+
+def test_what_systems_leave_behind_is_no_data(tmp_path: Path) -> None:
+    junk = ("@eaDir/0.png/SYNO_THUMB.png", "$RECYCLE.BIN/a.png", "lost+found/b.png", "#recycle/c.png", "Thumbs.db")
+    pictures = {f"{kind}/{k}.png": png(k) for kind in ("cat", "dog") for k in range(4)}
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, content in pictures.items():
+            archive.writestr(name, content)
+        for name in junk:
+            archive.writestr(f"cat/{name}", png(9))
+            archive.writestr(name, png(9))
+    found = data(tmp_path / "a.zip", split="all")
+    assert len(found) == 8 and found.given.names == ("cat", "dog") and not found.problems
+
+
 def test_tars_that_are_not_safe_or_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("../evil.png", "/etc/evil.png", "a/../../evil.png", "C:\\evil.png"):
         with pytest.raises(IntegrityError, match="leads out"):

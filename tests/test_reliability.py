@@ -198,20 +198,34 @@ def test_a_model_larger_than_its_weights_is_never_built(saved: Path, bomb: str, 
     assert devices <= {"meta"}
 
 
-@pytest.mark.parametrize("name", ["pixelcnn-tiny", "wavenet-tiny", "vdvae-tiny", "made-tiny", "gpt-tiny"])
+DEEP = ("pixelcnn-tiny", "wavenet-tiny", "vdvae-tiny", "made-tiny", "gpt-tiny", "lstm-tiny", "srgan-tiny", "spade-tiny")
+
+
+@pytest.mark.parametrize("name", DEEP)
 def test_deep_models_are_given_up_early(tmp_path: Path, name: str) -> None:
-    """Every whole number in the configuration, one by one, a billion."""
+    """Every whole number in the configuration, one by one, as large as one may be."""
     model = tt.create(name)
     folder.save(model, tmp_path)
     config = config_of(tmp_path)
     counts = {"levels", "classes", "length", "rate", "vocabulary"}  # these may be anything, or change no weight
     for field, value in config.items():
         if type(value) is int and field not in counts:
-            forge(tmp_path, config={**config, field: 10**9})
+            forge(tmp_path, config={**config, field: folder.MOST_OF_A_KIND})
             try:
                 tt.load(tmp_path)
             except (IntegrityError, UsageError):
                 continue
+
+
+@pytest.mark.parametrize("name", ["srgan-tiny", "lstm-tiny"])
+def test_no_list_is_made_of_a_billion_of_anything(tmp_path: Path, name: str) -> None:
+    folder.save(tt.create(name), tmp_path)
+    config = config_of(tmp_path)
+    for field in ("depth", "layers", "width"):
+        if field in config:
+            forge(tmp_path, config={**config, field: 10**9})
+            with pytest.raises(UsageError, match=f"{field}=1,000,000,000: a model has at most 16,777,216 of anything"):
+                tt.load(tmp_path)
 
 
 @pytest.mark.parametrize("entry", models.own().values(), ids=lambda e: e.name)

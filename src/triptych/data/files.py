@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
@@ -65,10 +65,16 @@ def sha256_of(*parts: str) -> str:
     return hashlib.sha256("".join(f"{len(p)}:{p}" for p in parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
+LEFT_BEHIND = frozenset(
+    ["__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"]
+) | frozenset(["@eadir", "#recycle", "@recycle"])
+"""Files and folders that nobody put among their data, in small letters."""
+
+
 def hidden(name: str) -> bool:
     """Left behind by an operating system, or meant not to be seen."""
     parts = PurePosixPath(name).parts
-    return any(p.startswith(".") or p == "__MACOSX" for p in parts) or parts[-1].lower() in ("thumbs.db", "desktop.ini")
+    return any(p.startswith(".") or p.lower() in LEFT_BEHIND for p in parts)
 
 
 def pieces_of(path: Path) -> Iterator[bytes]:
@@ -287,18 +293,19 @@ class Tar(Archive):
             members = self.tar.getmembers()
         except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, ValueError, OSError) as e:
             raise DataError(f"{self.name} cannot be read as a tar archive: {e}") from e
-        found = []
-        for member in members:
-            inner = self.inner_name(member.name)
-            if not member.isfile() and not member.isdir():
-                raise IntegrityError(
-                    f"{self.name} holds {shown(member.name)!r}, a link or a device; only files are read"
-                )
-            if member.isfile():
-                found.append((inner, member))
+        found = [(self.inner_name(member.name), member) for member in members]
+        files = {inner: member for inner, member in found if member.isfile()}
+        found = [(inner, self.of_two_names(member, files)) for inner, member in found if not member.isdir()]
         self.check_sizes(member.size for _, member in found)
         self.members = dict(found)
         self.list_files((inner, member.size) for inner, member in found)
+
+    def of_two_names(self, member: tarfile.TarInfo, files: Mapping[str, tarfile.TarInfo]) -> tarfile.TarInfo:
+        """The file that a member is: tar holds one of two names once, and a hard link. Raises IntegrityError."""
+        same = files.get(str(PurePosixPath(member.linkname))) if member.islnk() else None
+        if same is None and not member.isfile():
+            raise IntegrityError(f"{self.name} holds {shown(member.name)!r}, a link or a device; only files are read")
+        return same or member
 
     def inflated(self, path: Path) -> IO[bytes]:
         """The tar file itself. Raises IntegrityError once it is larger than `check_sizes` allows."""

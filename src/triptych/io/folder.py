@@ -1,5 +1,6 @@
 """A model's folder: config.json and model.safetensors, and beside them what resuming a run needs."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -31,6 +32,8 @@ ABOUT = {"model": str, "config": dict, "data?": DATA, "run?": dict, "made_with?"
 LONGEST_NAME = 200
 MOST_NUMBERS = 1 << 28
 """Of an item of data, in a configuration that is read from a file."""
+MOST_OF_A_KIND = 1 << 24
+"""Layers, channels and so on in such a configuration: what one page makes lists of, or loops over."""
 MANY, SPARE = 16, 64
 """A model may register so many times as many modules, weights and buffers as were saved, with as many to spare."""
 REGISTRATIONS: tuple[Callable[..., Any], ...] = (
@@ -121,11 +124,26 @@ class Sketching(TorchFunctionMode):
 
 
 def check_size(config: Any, where: str) -> None:
-    """Raises UsageError where an element of the model's spaces is larger than anything that is worked on here."""
+    """Raises UsageError where an element of the model's spaces is larger than anything that is worked on here, or any
+    other whole number is."""
+    for name, value in counts(config):
+        if abs(value) > MOST_OF_A_KIND:
+            raise UsageError(f"{where}: {name}={value:,}: a model has at most {MOST_OF_A_KIND:,} of anything")
     for name in ("x", "given"):
         shape = getattr(getattr(config, name, None), "shape", ())
         if prod(shape) > MOST_NUMBERS:
             raise UsageError(f"{where}: {name} of {list(shape)} is more than {MOST_NUMBERS:,} numbers an item")
+
+
+def counts(config: Any) -> Iterator[tuple[str, int]]:
+    """The whole numbers of a configuration, those of its spaces left out."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value) and field.name not in ("x", "given"):
+            yield from counts(value)
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, int):
+                yield field.name, one
 
 
 @contextmanager

@@ -47,8 +47,8 @@ class Compact(nn.Module):
         super().__init__()
         self.times = times
         layers: list[nn.Module] = []
-        for cin in [channels] + [width] * depth:
-            layers += [nn.Conv2d(cin, width, 3, padding=1), nn.PReLU(width, init=SLOPE)]
+        for i in range(depth + 1):
+            layers += [nn.Conv2d(width if i else channels, width, 3, padding=1), nn.PReLU(width, init=SLOPE)]
         last = nn.Conv2d(width, channels * times**2, 3, padding=1)
         self.body = nn.Sequential(*layers, last).apply(initialize)
         nn.init.zeros_(last.weight)  # training begins at the squares

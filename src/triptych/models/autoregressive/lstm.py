@@ -73,8 +73,8 @@ class LSTM(Autoregressive[None]):
         self.config, width = config, config.width
         self.embedding = nn.Embedding(config.x.vocabulary, config.embedding)
         self.start = nn.Parameter(torch.empty(config.embedding).normal_())
-        inputs = [config.embedding] + [config.embedding + width] * (config.layers - 1)
-        self.layers = nn.ModuleList([nn.LSTM(size, width, batch_first=True) for size in inputs])
+        inputs = (config.embedding + (width if i else 0) for i in range(config.layers))
+        self.layers = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in inputs)
         self.out = nn.Linear(width * config.layers, config.x.vocabulary)
         for layer in self.layers:
             # gates in the order input, forget, cell, output: at first, everything is remembered (Jozefowicz, 2015)

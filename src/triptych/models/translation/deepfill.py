@@ -44,6 +44,7 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Doublings,
     Fraction,
     Images,
     Loss,
@@ -96,7 +97,7 @@ class DeepFillConfig:
     judge: Count = 32
     """Channels of the discriminator at half the picture's size; twice as many at a quarter, and four times from there
     on."""
-    halvings: Count = 4
+    halvings: Doublings = 4
     """How often the discriminator halves the picture."""
     pixel: NonNegative = 1.0
     """Weight of the distance in pixels, the contrast around them being 1."""

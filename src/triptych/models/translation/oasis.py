@@ -36,6 +36,7 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Doublings,
     Fraction,
     Images,
     Loss,
@@ -79,13 +80,13 @@ class OASISConfig:
     """Numbers in z."""
     width: Count = 64
     """Channels of the generator at the full size; twice as many at each halving, eight times at the most."""
-    depth: Count = 5
+    depth: Doublings = 5
     """How often the map is halved before the first block."""
     features: Count = 128
     """Channels of what a block reads from the map."""
     judge: Count = 128
     """Channels of the discriminator at half the size; twice as many at each halving, eight times at the most."""
-    halvings: Count = 6
+    halvings: Doublings = 6
     """How often the discriminator halves the picture, and doubles it again."""
     mix: NonNegative = 10.0
     """Weight of L_mix."""

@@ -33,6 +33,7 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Doublings,
     Fraction,
     Images,
     Loss,
@@ -70,11 +71,11 @@ class Pix2PixConfig:
     """What is translated: as large as x, of any number of channels."""
     width: Count = 64
     """Channels of the generator at half the size; twice as many at each halving, eight times at the most."""
-    depth: Count = 6
+    depth: Doublings = 6
     """How often the generator halves the picture: a pixel sees about 3 x 2^depth pixels around it."""
     judge: Count = 64
     """Channels of the discriminator at half the size, and so on."""
-    halvings: Count = 3
+    halvings: Doublings = 3
     """How often the discriminator halves the picture: 3 for patches of 70 x 70 pixels, 2 for 34 x 34, 1 for 16 x 16."""
     pixel: NonNegative = 100.0
     """Weight of the distance in pixels (L1); black and white are 2 apart."""

@@ -30,6 +30,7 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Doublings,
     Fraction,
     Images,
     Loss,
@@ -65,13 +66,13 @@ class SPADEConfig:
     """The map: a channel for each class, 1 where it is and -1 elsewhere; others may follow."""
     width: Count = 64
     """Channels of the generator at the full size; twice as many at each halving, eight times at the most."""
-    depth: Count = 5
+    depth: Doublings = 5
     """How often the map is halved before the first block."""
     features: Count = 128
     """Channels of what a block reads from the map."""
     judge: Count = 64
     """Channels of the discriminators at half the size; twice as many at each halving, eight times at the most."""
-    halvings: Count = 3
+    halvings: Doublings = 3
     """How often a discriminator halves the picture: 3 for patches of 70 x 70 pixels, 2 for 34 x 34, 1 for 16 x 16."""
     scales: Count = 2
     """At how many sizes the picture is judged, each half the one before."""

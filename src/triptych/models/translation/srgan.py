@@ -36,6 +36,7 @@ from triptych.core import (
     Batch,
     Clock,
     Count,
+    Doublings,
     Fraction,
     Images,
     Loss,
@@ -81,7 +82,7 @@ class SRGANConfig:
     """Convolutions between the generator's first and last; how far it looks grows with them."""
     judge: Count = 16
     """Channels of the discriminator at the size of x; they double at each halving."""
-    halvings: Count = 3
+    halvings: Doublings = 3
     """How often the discriminator halves x, and doubles it again."""
     pixel: NonNegative = 0.5
     """Weight of the distance in pixels (L1), in the second stage; between black and white it is 2."""
