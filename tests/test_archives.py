@@ -161,6 +161,17 @@ def test_what_systems_leave_behind_is_no_data(tmp_path: Path) -> None:
     assert len(found) == 8 and found.given.names == ("cat", "dog") and not found.problems
 
 
+def test_what_may_have_been_meant_to_say_something_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for k in range(4):
+        (tmp_path / f"{k}.png").write_bytes(png(k))
+    for name in ("captions.txt", "test.txt", "labels.json", "README.md", "LICENSE.txt"):
+        (tmp_path / name).write_text("0.png\n")
+    with caplog.at_level("INFO"):
+        data(tmp_path, split="all")
+    (line,) = [line for line in caplog.messages if "not used" in line]
+    assert "captions.txt, labels.json, test.txt: not used; labels and captions are looked for in metadata.csv" in line
+
+
 def test_tars_that_are_not_safe_or_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("../evil.png", "/etc/evil.png", "a/../../evil.png", "C:\\evil.png"):
         with pytest.raises(IntegrityError, match="leads out"):

@@ -217,7 +217,8 @@ def rows_of(
     elif beside:
         notes.append(f"{len(beside)} of {len(names)} files have a text file of their name: too few to be captions")
     unread = [n for n in documents if PurePosixPath(n).name.lower() != "classes.csv" or not class_names(tree)]
-    listed = [shown(n) for n in unread if PurePosixPath(n).suffix.lower() in (".csv", ".tsv", ".jsonl")]
+    used = set(beside.values())
+    listed = [shown(n) for n in unread if n not in used and may_list(PurePosixPath(n))]
     if listed:
         more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
         notes.append(
@@ -225,6 +226,12 @@ def rows_of(
             f"with the columns file_name and label or text"
         )
     return rows if rows or tables else None, problems, notes
+
+
+def may_list(path: PurePosixPath) -> bool:
+    """Whether somebody may expect a document to say what the files beside it are, or which of them are held out."""
+    said = path.stem.upper() in ("LICENSE", "LICENCE", "NOTICE", "README", "REQUIREMENTS")
+    return not said and path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".json", ".txt", ".xml")
 
 
 def with_splits(names: list[str]) -> tuple[list[Item], list[Problem], list[str]]:
