@@ -88,9 +88,8 @@ def test_the_density_integrates_to_one() -> None:
 
 def test_shapes(cache: Path) -> None:
     d = data("shapes", cache=cache)
-    assert (
-        len(d) == 10_000 and d.x == Images(3, 32, 32) and d.given == Tokens(18, 4) and d.classes == list(shapes.SHAPES)
-    )
+    assert len(d) == 10_000 and d.x == Images(3, 32, 32) and d.classes == list(shapes.SHAPES)
+    assert d.given == d.tokenizer.space and d.given.serves(Tokens(18, 4)) and not d.given.serves(Tokens(18, 5))
     assert d.captions and d.tokenizer and d.labels is not None
     sizes, colors = [c.split()[1] for c in d.captions], [c.split()[2] for c in d.captions]
     assert [c.split()[3] for c in d.captions] == [d.classes[y] for y in d.labels]

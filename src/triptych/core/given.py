@@ -82,6 +82,8 @@ class Batch(Generic[G]):
     noise: Noise
     labeled: Float[Tensor, ""] | None = None
     """Where this is one of several parts of a batch whose labels may be unknown: how many are known, a part."""
+    lengths: Int[Tensor, " batch"] | None = None
+    """Where examples may be shorter than their space, as recordings are: how far each goes, before silence."""
     wrong: Bool[Tensor, " batch"] | None = None
     """Where negatives are to be aware of the condition: for which items another's x stands in for what is generated."""
 

@@ -104,6 +104,10 @@ class Space:
         """The shape of one element, without the batch."""
         raise NotImplementedError
 
+    def serves(self, needs: "Space") -> bool:
+        """Whether elements of it are elements of what a model needs."""
+        return self == needs
+
     def condition(self, values: Tensor) -> Given:
         """A batch of elements as conditions."""
         make: Any = self.given

@@ -5,19 +5,20 @@ and come back. Media of a fixed number of levels (images, voxels, video, audio) 
 `levels` is the value 2 k / (levels - 1) - 1, so that a binary pixel is -1 or 1 whatever the number of levels beside it.
 """
 
-from dataclasses import field
+from dataclasses import field, replace
 from math import log1p
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from triptych.core.classes import Labels, PartialLabels
 from triptych.core.config import Count
 from triptych.core.given import Given, Picture, Text, Vector
 from triptych.core.space import Leveled, Space, check_range, space
-from triptych.core.text import Symbols
+from triptych.core.text import PAD, Symbols, Words
 from triptych.errors import UsageError
 
 LevelCount = Annotated[int, Field(ge=2, le=65536)]
@@ -145,6 +146,21 @@ class Tokens(Space):
         """The text that tokens [m] stand for."""
         return self.written().decode(tokens.tolist())
 
+    @property
+    def padded(self) -> bool:
+        """Whether what is shorter than an element is filled up: sentences of words are."""
+        return isinstance(self.symbols, Words)  # the one kind of symbols that has a token for nothing
+
+    def serves(self, needs: Space) -> bool:
+        """Also where the model does not say what its tokens stand for."""
+        return self == needs or (
+            isinstance(needs, Tokens) and needs.symbols is None and replace(self, symbols=None) == needs
+        )
+
+    def lengths(self, tokens: Tensor) -> Tensor:
+        """How many tokens of each row are there before what fills it up, int64 [n]."""
+        return (tokens != PAD).sum(-1) if self.padded else tokens.new_full(tokens.shape[:-1], self.length)
+
     def written(self) -> Symbols:
         """`symbols`. Raises UsageError if these are not tokens of text."""
         if self.symbols is None:
@@ -157,6 +173,8 @@ class Tokens(Space):
         if not (isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts)):
             return super().elements(said, n)
         rows = [self.encode(text) for text in texts]
+        if self.padded:
+            rows = [F.pad(row[: self.length], (0, max(0, self.length - len(row))), value=PAD) for row in rows]
         for text, row in zip(texts, rows, strict=True):
             if len(row) != self.length:
                 raise UsageError(f"{text!r} is {len(row)} tokens; {self} takes {self.length}")

@@ -23,6 +23,8 @@ WORD = re.compile(r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+")
 """Pairs are joined within these only: a word with the space before it, punctuation, what is left of white space."""
 
 
+SPOKEN = re.compile(r"\w+|[^\w\s]")
+"""A word of a sentence, or a mark of punctuation."""
 LONGEST = 4096
 """Bytes of the longest token."""
 
@@ -148,5 +150,49 @@ def joined(parts: list[int], pair: Pair, token: int) -> list[int]:
     return out
 
 
-Symbols = Characters | BytePairs
+@config
+class Words:
+    """A token for each of the words, and marks of punctuation, that sentences are made of: 0 fills up a sentence that
+    is shorter than others, 1 stands for any word that there is no token for. Capitals do not matter."""
+
+    words: tuple[str, ...]
+    """In lower case; words[i] is token i. The first two are what 0 and 1 are shown as."""
+
+    def __post_init__(self) -> None:
+        if len(self.words) < 2 or len(set(self.words)) < len(self.words):
+            raise UsageError("words: two for what fills up and what is unknown, and no word twice")
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @cached_property
+    def number(self) -> dict[str, int]:
+        return {word: i for i, word in enumerate(self.words)}
+
+    def encode(self, text: str) -> Int[Tensor, " length"]:
+        return torch.tensor([self.number.get(word, UNKNOWN) for word in words_of(text)], dtype=torch.int64)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The words with a space between, without what fills up."""
+        return " ".join(self.words[int(t)] for t in tokens if int(t) != PAD)
+
+    def unknown(self, text: str) -> list[str]:
+        """Those words of a text that there is no token for."""
+        return [word for word in words_of(text) if word not in self.number]
+
+    @property
+    def characters(self) -> Int[Tensor, " vocabulary"]:
+        """How many characters each word has."""
+        return torch.tensor([0, *(len(word) for word in self.words[1:])])
+
+
+PAD, UNKNOWN = 0, 1
+"""Tokens of `Words`."""
+
+
+def words_of(text: str) -> list[str]:
+    return SPOKEN.findall(text.lower())
+
+
+Symbols = Characters | BytePairs | Words
 """How text becomes tokens. Their fields tell them apart in JSON."""

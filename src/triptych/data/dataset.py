@@ -304,13 +304,14 @@ class Dataset:
         elif self.pack.y is not None:
             assert self.label_space is not None
             given = self.label_space.condition(sent(self.classes_of(numbers), device))
-        space = self.x
+        space, sizes = self.x, self.pack.sizes
+        lengths = None if sizes is None else sent(torch.from_numpy(sizes)[numbers, 1], device)
         if self.dynamic:
             k = noise.uniform(*space.shape) < k / 255
         if self.mutate and space.values is not None:
             replaced, by = noise.uniform(*space.shape) < self.mutate, noise.uniform(*space.shape) * space.values
             k = torch.where(replaced, by.long(), k.long())
-        return Batch(space.from_index(k), given, noise)
+        return Batch(space.from_index(k), given, noise, lengths=lengths)
 
     def levels(self, rows: Int[Tensor, " k"]) -> Shaped[Tensor, "k ..."]:
         """What is stored of rows of the pack; clips with silence after them, to the length of the space."""

@@ -52,7 +52,7 @@ def matched(data: D, config: Any, training: bool) -> tuple[D, str]:
     needs: Space | None = getattr(config, "given", None)
     data = serving(data, (type(needs),))
     has = data.given
-    if needs is None or (has == needs and not isinstance(needs, Classes)):
+    if needs is None or (has is not None and has.serves(needs) and not isinstance(needs, Classes)):
         return data, ""
     bears = has is not None and (has.classed or needs.optional)
     if not isinstance(needs, Classes) or not isinstance(has, Classes) or not bears:

@@ -1,6 +1,5 @@
 """Captions as tokens: a vocabulary of words, built from the captions themselves and saved with them."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -8,12 +7,10 @@ from functools import cached_property
 import numpy as np
 
 from triptych.core import Count, Tokens, config
+from triptych.core.text import PAD, Words, words_of
 
-PAD, UNKNOWN = 0, 1
 MOST_WORDS = 8192
 LONGEST = 64
-
-WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @config
@@ -30,32 +27,25 @@ class Tokenizer:
         """The most frequent words first (at most 8190); as long as the longest caption (at most 64 tokens)."""
         counts, longest = Counter[str](), 1
         for caption in captions:
-            words = split(caption)
+            words = words_of(caption)
             counts.update(words)
             longest = max(longest, len(words))
         known = sorted(counts, key=lambda w: (-counts[w], w))[: MOST_WORDS - 2]
         return cls(words=("<pad>", "<unknown>", *known), length=min(longest, LONGEST))
 
-    @property
-    def space(self) -> Tokens:
-        return Tokens(len(self.words), self.length)
-
     @cached_property
-    def number(self) -> dict[str, int]:
-        return {word: i for i, word in enumerate(self.words)}
+    def space(self) -> Tokens:
+        """Where captions live: it says what its tokens stand for, wherever a model takes it."""
+        return Tokens(len(self.words), self.length, symbols=Words(words=self.words))
 
     def encode(self, captions: Sequence[str]) -> np.ndarray:
         """int64 [n, length]."""
         tokens = np.full((len(captions), self.length), PAD, np.int64)
         for row, caption in zip(tokens, captions, strict=True):
-            numbers = [self.number.get(word, UNKNOWN) for word in split(caption)[: self.length]]
-            row[: len(numbers)] = numbers
+            numbers = self.space.encode(caption)[: self.length]
+            row[: len(numbers)] = numbers.numpy()
         return tokens
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The words of one sentence, with a space between."""
-        return " ".join(self.words[int(t)] for t in tokens if int(t) != PAD)
-
-
-def split(caption: str) -> list[str]:
-    return WORD.findall(caption.lower())
+        return self.space.written().decode(tokens)

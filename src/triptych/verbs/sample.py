@@ -1,5 +1,6 @@
 """Drawing samples, and showing or saving them."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +21,16 @@ from triptych.core import (
     PartialLabels,
     Sampling,
     Space,
+    Tokens,
     UsageError,
     prefix,
 )
 from triptych.core.classes import listed
+from triptych.core.text import Words
 from triptych.io import commit, outputs
 from triptych.media import medium_of
+
+log = logging.getLogger(__name__)
 
 MEANS = "means of p(x | z), without the noise that the model draws for each value"
 """What a picture of a model with a decoder shows if nothing else was asked for."""
@@ -47,7 +52,7 @@ def examples(model: Generative[Any], n: int, data: Data | None = None) -> Given 
         return None
     if space.choices:
         return Label(torch.arange(n, device=model.device) % space.choices)
-    if data is not None and data.given == space:
+    if data is not None and data.given is not None and data.given.serves(space):
         rows = evenly(len(data), n)
         given: Given = data.fetch(rows, ItemNoise(0, rows.tolist(), model.device)).given
         return given
@@ -66,13 +71,17 @@ def in_turn(model: Generative[Any]) -> str:
 
 
 def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | None:
-    """The conditions that a text asks for: "cat", "3" or "cat,dog" (in turn) for a model of labels.
+    """The conditions that a text asks for: "cat", "3" or "cat,dog" (in turn) for a model of labels, "some words" for a
+    model of captions.
 
     Raises UsageError for what the model does not take.
     """
     space = getattr(model.config, "given", None)
     if asked is None:
         return examples(model, n)
+    if space is not None and space.symbols is not None:
+        said: Given = space.condition(space.elements(check_words(space, asked), n).to(model.device))
+        return said
     if space is None or not space.choices:
         raise UsageError(f"{model.name} takes no label; leave out --given")
     whole = asked in space.called  # a name may have a comma in it
@@ -86,6 +95,21 @@ def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | Non
     space.check(y, "--given")
     given: Given = space.condition(y)
     return given
+
+
+def check_words(space: Tokens, text: str) -> str:
+    """The text, if the model knows a word of it; says which it does not know. Raises UsageError if it knows none."""
+    strange = space.symbols.unknown(text) if isinstance(space.symbols, Words) else []
+    if strange and len(strange) == len(space.encode(text)):
+        raise UsageError(f"--given {text}: the model knows none of these words; it was told of {words_like(space)}")
+    if strange:
+        log.warning("the model does not know %s: it takes it for some word", ", ".join(strange))
+    return text
+
+
+def words_like(space: Tokens, most: int = 12) -> str:
+    """The commonest words that a model knows."""
+    return listed(space.symbols.words[2:], most) if isinstance(space.symbols, Words) else ""
 
 
 def examples_of(space: Labels | PartialLabels) -> str:
