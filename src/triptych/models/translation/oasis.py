@@ -119,7 +119,7 @@ class OASIS(AnySize[Picture]):
 
     def draw(self, noise: Noise, given: Picture) -> Float[Tensor, "n c h w"]:
         """By the generator in training, by its average otherwise."""
-        net, (height, width) = self.generator if self.training else self.average.module, given.grid.shape[-2:]
+        net, (height, width) = self.average.unless_training(self.generator), given.grid.shape[-2:]
         z = noise.normal(self.config.latent)[:, :, None, None].expand(-1, -1, height, width)
         return net(torch.cat([given.grid, z], 1))
 
