@@ -46,9 +46,12 @@ class View:
         return torch.arange(len(self.data)) if self.label is None else (self.data.labels == self.label).nonzero()[:, 0]
 
     @property
+    def called(self) -> str:
+        return self.column if self.label is None else str((self.data.classes or [])[self.label])
+
+    @property
     def name(self) -> str:
-        said = self.column if self.label is None else (self.data.classes or [])[self.label]
-        return f"{self.data.name}, {said}"
+        return f"{self.data.name}, {self.called}"
 
     @property
     def fingerprint(self) -> str:
@@ -105,6 +108,8 @@ class Unpaired:
 
     @property
     def name(self) -> str:
+        if isinstance(self.a, View) and isinstance(self.b, View) and self.a.data is self.b.data:
+            return f"{self.b.name} from {self.a.called}"
         return f"{self.b.name}+{self.a.name}"
 
     @property
