@@ -232,7 +232,9 @@ PRESETS = {
         config=replace(QUICK, x=Images(3, 32, 32), given=Images(3, 32, 32)),
         steps=4000,
         batch=16,
-        expect="Pictures of 32 x 32, about 8 minutes of one CPU core; not trained by us yet.",
+        expect="Clothes on drawn figures (`dressed`), seed 0, 1,000 of these steps (2 minutes of one CPU core): PSNR "
+        "14.74 dB (mean picture 13.59, copy 8.37), hue off by 5.1 degrees, the right garment is the nearest of 100 for "
+        "34 % (1,000 held-out wearers).",
     ),
     "pixel-dtgan-paper": Preset(
         config=PixelDTGANConfig(width=96, code=1024, judge=96, ema=0),
