@@ -37,9 +37,11 @@ from triptych.core import (
     StepNoise,
     UsageError,
     config,
+    mix,
 )
 from triptych.errors import Interrupted
 from triptych.io import commit, folder
+from triptych.losses import adversarial
 from triptych.testing import Examples
 from triptych.testing.toys import copied, difference
 from triptych.training import Run, turn
@@ -678,3 +680,75 @@ def test_a_run_goes_on_from_a_state_that_was_never_saved() -> None:
     for _ in loop(other, data, run, resume=states[0]):
         pass
     assert difference(weights[-1], copied(other)) is None
+
+
+# Samples that the players of a round share
+
+
+def test_a_shared_round_is_one_batch_and_one_pass_of_the_generator() -> None:
+    """As PyTorch's example does it: the discriminator on the samples as numbers, the generator through the same."""
+    data, run = Examples(Images(1, 8, 8)), Run(steps=4, batch=8, seed=3)
+    model, plain = (small("dcgan-tiny-shared") for _ in range(2))
+    passes, fetched = [], []
+    model.generator.register_forward_hook(lambda *_: passes.append(1))
+    fetch = data.fetch
+    data.fetch = lambda rows, noise: fetched.append(rows) or fetch(rows, noise)  # type: ignore[method-assign]
+    assert [now.drawn for now in loop(model, data, run)] == [1, 2, 3, 4]
+    assert len(passes) == len(fetched) == 4
+    plain.train()
+    adams = [p.optimizer(p.owns.parameters()) for p in plain.stages()[0].players]
+    for k, chosen in enumerate(fetched):
+        batch = fetch(chosen, StepNoise(mix(run.seed, k), 8, slice(None)))
+        fake = plain.generator(2 * batch.noise.uniform(4) - 1)
+        for adam, judged in zip(adams, (fake.detach(), fake), strict=True):
+            adam.zero_grad()
+            score = plain.discriminator(judged)
+            if judged is fake:
+                loss = adversarial.non_saturating(score)
+                fresh = [w for w in plain.discriminator.parameters() if w.requires_grad]
+                slopes = torch.autograd.grad(loss, list(plain.generator.parameters()))
+                assert fresh
+                for w, slope in zip(plain.generator.parameters(), slopes, strict=True):
+                    w.grad = slope
+            else:
+                adversarial.discriminator(plain.discriminator(batch.x), score).backward()
+            adam.step()
+    for name, value in plain.generator.state_dict().items():
+        assert torch.allclose(value.float(), model.generator.state_dict()[name].float(), atol=1e-5), name
+    for w, other in zip(plain.discriminator.parameters(), model.discriminator.parameters(), strict=True):
+        assert torch.allclose(w, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"accumulate": 2}, {"augment": ("color",)}], ids=str)
+def test_a_shared_round_resumes_bit_for_bit(changes, tmp_path) -> None:
+    data, run = Examples(Images(1, 8, 8)), Run(steps=6, batch=8, **changes)
+    whole, cut = (small("dcgan-tiny-shared") for _ in range(2))
+    finish(whole, data, run)
+    for now in loop(cut, data, run):
+        if now.step == 3:
+            folder.save(cut, tmp_path / "half", state=now.state())
+            break
+    other = small("dcgan-tiny-shared")
+    finish(other, data, run, resume=folder.resume(other, tmp_path / "half"))
+    assert difference(copied(whole), copied(other)) is None
+
+
+def test_a_shared_round_leaves_no_weight_frozen_and_bears_a_turn_left_out(caplog) -> None:
+    model, data = small("dcgan-tiny-shared"), Examples(Images(1, 8, 8))
+    flags = [w.requires_grad for w in model.parameters()]
+    judged: list[int] = []
+
+    def spoil(module: nn.Module, inputs: Any, score: torch.Tensor) -> torch.Tensor:
+        judged.append(1)
+        return score * math.nan if len(judged) <= 2 else score
+
+    hook = model.discriminator.register_forward_hook(spoil)  # in the first turn
+    rounds = loop(model, data, Run(steps=3, batch=8), skip=True)
+    assert set(next(rounds).losses) == {"generator"} and "left out" in caplog.text
+    assert flags == [w.requires_grad for w in model.parameters()]
+    assert set(next(rounds).losses) == {"discriminator", "generator"}
+    hook.remove()
+    model.generator[0].weight.data.fill_(math.nan)
+    with pytest.raises(NonFiniteError):
+        list(loop(model, data, Run(steps=3, batch=8)))
+    assert flags == [w.requires_grad for w in model.parameters()]

@@ -21,7 +21,7 @@ from triptych.core.model import (
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
 from triptych.core.precision import full, precisely, products
 from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, inverse_cdf, levels_of, prefix
-from triptych.core.space import Leveled, Space
+from triptych.core.space import Leveled, Space, trusting
 from triptych.core.spaces import AnySpace, Audio, Images, Points, Tokens, Video, Voxels
 from triptych.core.text import BytePairs, Characters, Symbols
 from triptych.errors import (
@@ -109,4 +109,5 @@ __all__ = [
     "prefix",
     "products",
     "sent",
+    "trusting",
 ]

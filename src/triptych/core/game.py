@@ -144,6 +144,10 @@ class Stage:
     """How many times the run's rounds, where `steps` does not say."""
     batch: int | None = None
     """Examples a turn; None: as many as the run asks for."""
+    maker: str | None = None
+    """The player whose samples all judge: then all of them move on one batch a round, each once, and what the maker's
+    weights make of it (`Batch.once`) is made once for all; or again, of the same noise, where a batch is in parts or on
+    several ranks. None: each turn has a batch of its own."""
     begin: Callable[[], None] | None = None
     """Run when the stage begins or is resumed (growing a network)."""
 

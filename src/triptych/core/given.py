@@ -86,6 +86,12 @@ class Batch(Generic[G]):
     """Where examples may be shorter than their space, as recordings are: how far each goes, before silence."""
     wrong: Bool[Tensor, " batch"] | None = None
     """Where negatives are to be aware of the condition: for which items another's x stands in for what is generated."""
+    made: Callable[[Callable[[], Tensor]], Tensor] | None = None
+    """Where several players move on this batch: gives what one of them makes of it."""
+
+    def once(self, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` makes of the batch: made once, if several players move on it (`Stage.maker`)."""
+        return make() if self.made is None else self.made(make)
 
     def others(self) -> Float[Tensor, "batch ..."]:
         """The x of the next item for each: real, but not what the condition asks for. (That of a batch of one is.)"""

@@ -1,5 +1,8 @@
 """What every space is: a shape, a number of dimensions, which values are valid, how stored integers become tensors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import field
 from math import prod
 from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
@@ -16,6 +19,19 @@ from triptych.core.text import Symbols
 from triptych.errors import UsageError
 
 T = TypeVar("T")
+
+TRUSTING = ContextVar("TRUSTING", default=False)
+"""Whether values are taken for what they should be."""
+
+
+@contextmanager
+def trusting() -> Iterator[None]:
+    """For a while, shapes are checked and values are not: to look at them is to wait for a GPU."""
+    token = TRUSTING.set(True)
+    try:
+        yield
+    finally:
+        TRUSTING.reset(token)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -176,6 +192,8 @@ class Leveled(Space):
         """
         self.check(x)
         k = self.nearest(x)
+        if TRUSTING.get():
+            return k
         # float32 keeps about 1e-7 of the value; 1e-3 of a step is far above rounding and far below a different value
         off = ((x.float() + 1) * ((self.levels - 1) / 2) - k).abs().max().item() if x.numel() else 0.0
         if not off <= max(1e-3, 2e-7 * self.levels):
@@ -187,7 +205,7 @@ class Leveled(Space):
 
     def check(self, x: Tensor, what: str = "x") -> None:
         super().check(x, what)
-        if x.numel() and not (x.min() >= -1 - 1e-6 and x.max() <= 1 + 1e-6):
+        if x.numel() and not TRUSTING.get() and not (x.min() >= -1 - 1e-6 and x.max() <= 1 + 1e-6):
             low, high = x.min().item(), x.max().item()
             raise UsageError(f"{what} has values from {low:g} to {high:g}; {self} is scaled to [-1, 1]")
 
@@ -195,6 +213,6 @@ class Leveled(Space):
 def check_range(x: Tensor, end: int, what: str, space: Space, start: int = 0) -> None:
     if x.is_floating_point():
         raise UsageError(f"{what} holds {x.dtype} values; {space} takes whole numbers (int64)")
-    if x.numel() and not (x.min() >= start and x.max() < end):
+    if x.numel() and not TRUSTING.get() and not (x.min() >= start and x.max() < end):
         low, high = x.min().item(), x.max().item()
         raise UsageError(f"{what} has values from {low} to {high}; {space} takes {start} to {end - 1}")

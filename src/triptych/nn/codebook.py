@@ -94,7 +94,7 @@ class Codebook(nn.Module):
         """Remembers which vectors a batch, or a part of it, had, for `follow`. Spends noise.uniform(*grid)."""
         keys = noise.uniform(*code.shape[1:]).flatten().to(self.keys.dtype)
         z, code = z.flatten(0, -2).to(self.codes.dtype), code.flatten()
-        counts = torch.bincount(code, minlength=len(self.codes)).to(z.dtype)
+        counts = z.new_zeros(len(self.codes)).index_add_(0, code, torch.ones_like(code, dtype=z.dtype))
         sums = torch.zeros_like(self.sums).index_add_(0, code, z)
         self.seen_counts = counts + torch.where(self.open, self.seen_counts, 0)  # of earlier parts, if there are any
         self.seen_sums = sums + torch.where(self.open, self.seen_sums, 0)

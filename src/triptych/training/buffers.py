@@ -53,9 +53,9 @@ class Buffers:
         for value, name, by in zip(self.held(self.floating), self.floating, moved, strict=True):
             torch.add(self.found[name], by, out=value)
 
-    def peak(self) -> Tensor:
-        """The largest magnitude in the saved ones: one number, which is finite if all are."""
-        return torch.nn.utils.get_total_norm(self.held(self.floating), torch.inf)
+    def changeable(self) -> list[Tensor]:
+        """The saved ones of real numbers, as they are now."""
+        return self.held(self.floating)
 
     def broken(self) -> list[str]:
         """Those that this turn has made NaN or infinite."""

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from triptych.core import (
+    Batch,
     Clock,
     Count,
     Data,
@@ -23,20 +25,24 @@ from triptych.core import (
     Loss,
     NonFiniteError,
     Player,
+    Stage,
     StepNoise,
     UsageError,
     config,
     mix,
+    trusting,
 )
 from triptych.nn import ranks
 from triptych.nn.augment import Augmentation
 from triptych.nn.equalized import MinibatchDeviation
 from triptych.training.augmenting import augmenting, judges_of
 from triptych.training.kernels import kernels
-from triptych.training.turn import Ruined, turn
+from triptych.training.turn import Once, Ruined, turn
 
 log = logging.getLogger(__name__)
 
+LOOK = 100
+"""Rounds from one to the next in which values of the data are looked at: whether they are in the model's space."""
 SKIPS = 20
 """Turns without a finite loss, one after the other, that are too many to skip."""
 
@@ -184,24 +190,28 @@ def train(
             first = at["stage_step"]
             for name, optimizer in optimizers.items():
                 restore(optimizer, resume["optimizers"].get(name))
+        alone = run.accumulate * ranks.world() == 1
         for k in range(first, steps):
-            losses = {}
+            losses, clock, shared = {}, Clock(k, k / steps), None
             for player in stage.players:
                 if k % player.every:
                     continue
                 for _ in range(player.turns):
-                    clock = Clock(k, k / steps)
-                    batch = stage.batch or run.batch
+                    batch = shared or draw(model, data, run, seed, stage, drawn)
+                    if stage.maker and alone:
+                        shared = batch
                     try:
-                        moved = play(model, data, run, seed, player, optimizers[player.name], clock, batch, drawn)
+                        moved = play(model, run, player, optimizers[player.name], clock, batch)
                     except NonFiniteError as e:
                         skipped += 1
                         if not skip or skipped == SKIPS or isinstance(e, Ruined):
                             raise
+                        shared = None  # buffers were put back, which what was made needs
                         log.warning("left out: %s", e)
                     else:
                         losses[player.name], skipped = moved, 0
-                    drawn += 1
+                    drawn += not stage.maker
+            drawn += bool(stage.maker)
             step += 1
             yield Round(step, s, stage.name, k + 1, steps, drawn, losses, optimizers, retry)
 
@@ -237,39 +247,56 @@ def peculiarities(model: Generative[Any], run: Run) -> list[str]:
     return out
 
 
-def play(
-    model: Generative[Any],
-    data: Data,
-    run: Run,
-    seed: int,
-    player: Player,
-    optimizer: Optimizer,
-    clock: Clock,
-    size: int,
-    drawn: int,
-) -> Loss:
-    """Draws batch number `drawn` and gives it to the player."""
-    rank, world = ranks.rank(), ranks.world()
-    torch.manual_seed(mix(seed, drawn, 1 + rank))  # dropout, augmentation; all else draws from the batch
+@dataclass(frozen=True)
+class Drawn:
+    """A batch of a run: this rank's part of it, in the parts that it is worked on in."""
+
+    rows: Tensor
+    """Which examples, of this rank."""
+    seed: int
+    """Of what a turn on it draws by itself."""
+    parts: list[Batch[Any]]
+
+
+def draw(model: Generative[Any], data: Data, run: Run, seed: int, stage: Stage, drawn: int) -> Drawn:
+    """Draws batch number `drawn`."""
+    rank, world, size = ranks.rank(), ranks.world(), stage.batch or run.batch
     batch_rows, each = rows(len(data), size, seed, drawn), size // world // run.accumulate
-    batches = []
+    maker = next((p for p in stage.players if p.name == stage.maker), None)
+    parts = []
     for first in range(rank * size // world, (rank + 1) * size // world, each):
         part = slice(first, first + each)
         batch = data.fetch(batch_rows[part], StepNoise(mix(seed, drawn), size, part, model.device))
         if run.channels_last and batch.x.dim() == 4:
             batch = replace(batch, x=channels_last(batch.x))
-        batches.append(batch)
+        if maker and run.accumulate * world == 1:
+            batch = replace(batch, made=Once(maker))
+        parts.append(batch)
+    return Drawn(batch_rows[rank * size // world :], mix(seed, drawn, 1 + rank), parts)
+
+
+def play(model: Generative[Any], run: Run, player: Player, optimizer: Optimizer, clock: Clock, batch: Drawn) -> Loss:
+    """A turn of the player on a batch."""
+    reseed(batch.seed, model.device)  # dropout, augmentation; all else draws from the batch
     autocast = torch.bfloat16 if run.precision == "bf16" else None
     try:
-        with augmenting(model, run.augment), kernels(model.device, run.precision, run.repeatable):
-            return turn(model, player, optimizer, batches, clock, autocast=autocast)
+        look = trusting() if clock.step % LOOK else nullcontext()
+        with look, augmenting(model, run.augment), kernels(model.device, run.precision, run.repeatable):
+            return turn(model, player, optimizer, batch.parts, clock, autocast=autocast)
     except NonFiniteError as e:
-        items = ", ".join(map(str, batch_rows[rank * size // world :][:8].tolist()))
+        items = ", ".join(map(str, batch.rows[:8].tolist()))
         left = "" if isinstance(e, Ruined) else "no weight or buffer was changed by it. "
         raise type(e)(
             f"{e} in round {clock.step + 1}, on a batch with items {items}, ...; "
             f"{left}Lower the learning rate, or look at the data"
         ) from None
+
+
+def reseed(seed: int, device: torch.device) -> None:
+    """As torch.manual_seed, but of the generators that a turn draws from: to visit all takes longer than to fetch."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """One update of one player: everything that touches gradients, precision and ranks is here."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -31,6 +31,30 @@ def only(player: Player, model: nn.Module) -> Iterator[None]:
     finally:
         for w in idle:
             w.requires_grad_(True)
+
+
+class Once:
+    """What a player's weights make of a batch, for all players that move on it: made at the first call.
+
+    In the turns of the others it is given as numbers; in the maker's own, his gradient goes back through the making. In
+    between, nobody changes his weights.
+    """
+
+    def __init__(self, maker: Player) -> None:
+        self.weights = [w for w in maker.owns.parameters() if w.requires_grad]
+        self.made: Tensor | None = None
+
+    def __call__(self, make: Callable[[], Tensor]) -> Tensor:
+        own = all(w.requires_grad for w in self.weights)
+        if self.made is None:
+            try:
+                for w in self.weights:
+                    w.requires_grad_(True)
+                self.made = make()
+            finally:
+                for w in self.weights:
+                    w.requires_grad_(own)
+        return self.made if own else self.made.detach()
 
 
 def turn(
@@ -69,8 +93,7 @@ def turn(
     if player.clip is not None:
         torch.nn.utils.clip_grads_with_norm_(player.owns.parameters(), player.clip, norm)
     optimizer.step()
-    # the 2-norm is a tenth of the time of the largest magnitude, but may overflow where no weight has
-    if not torch.nn.utils.get_total_norm(list(player.owns.parameters())).isfinite() and (name := broken(model)):
+    if not size(list(player.owns.parameters())).isfinite() and (name := broken(model)):
         raise Ruined(f"player {player.name}: its update has made the weight {name} NaN or infinite")
     found = None
     if player.project:
@@ -114,13 +137,19 @@ def gradient(
         moved = [total / len(parts) for total in buffers.moved]
         loss = average(loss, gradients, moved)
         buffers.settle(moved)
-    norm = torch.nn.utils.get_total_norm(gradients)
-    seen = [v.float().reshape(()) for v in (loss.value, norm, buffers.peak())]
+    norm = size(gradients)
+    seen = [v.float().reshape(()) for v in (loss.value, norm, size(buffers.changeable()))]
     if not torch.stack(seen).isfinite().all():
         wrong = culprit(model, player, loss, norm, buffers)
         if wrong is not None:
             raise NonFiniteError(f"player {player.name}: {wrong}")
     return loss, norm
+
+
+def size(tensors: Sequence[Tensor]) -> Tensor:
+    """A number that is finite only if all of these are. It may be infinite without that, where they are huge: to know
+    for sure takes twenty times as long."""
+    return torch.nn.utils.get_total_norm(tensors)
 
 
 def culprit(model: nn.Module, player: Player, loss: Loss, norm: Tensor, buffers: Buffers) -> str | None:

@@ -51,6 +51,10 @@ class DCGANConfig:
     ema: Fraction = 0.999
     """Decay of the average of the generator's weights that samples are drawn from; 0: the weights themselves, as in
     the paper."""
+    shared: bool = False
+    """Whether both players of a round move on one batch, and the samples that they judge and improve are made once: a
+    pass of the generator less, as in PyTorch's own example and many others. Else each turn draws afresh, as in
+    Algorithm 1 of Goodfellow and others (2014)."""
     adam: Adam = Adam(lr=2e-4, betas=(0.5, 0.999))
     """For either player."""
 
@@ -70,13 +74,17 @@ class DCGAN(Generative[None]):
         net = self.average.unless_training(self.generator)
         return net(2 * noise.uniform(self.config.latent) - 1)
 
+    def fakes(self, batch: Batch[None]) -> Float[Tensor, "n c h w"]:
+        """A sample for each example."""
+        return batch.once(lambda: self.draw(batch.noise))
+
     def discriminator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
-        real, fake = self.discriminator(batch.x), self.discriminator(self.draw(batch.noise))
+        real, fake = self.discriminator(batch.x), self.discriminator(self.fakes(batch))
         logs = {"D(real)": real.sigmoid().mean(), "D(fake)": fake.sigmoid().mean()}
         return Loss(adversarial.discriminator(real, fake), logs)
 
     def generator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
-        return Loss(adversarial.non_saturating(self.discriminator(self.draw(batch.noise))))
+        return Loss(adversarial.non_saturating(self.discriminator(self.fakes(batch))))
 
     def stages(self) -> Sequence[Stage]:
         adam, follow = self.config.adam, partial(self.average.update, self.generator)
@@ -90,7 +98,7 @@ class DCGAN(Generative[None]):
             ),
             Player(name="generator", owns=self.generator, loss=self.generator_loss, optimizer=adam, project=follow),
         ]
-        return [Stage(name="train", players=players)]
+        return [Stage(name="train", players=players, maker="generator" if self.config.shared else None)]
 
 
 PRESETS = {
@@ -121,5 +129,11 @@ PRESETS = {
     ),
     "dcgan-tiny": Preset(
         config=DCGANConfig(x=Images(1, 8, 8), latent=4, width=4), steps=10, batch=8, expect="For tests."
+    ),
+    "dcgan-tiny-shared": Preset(
+        config=DCGANConfig(x=Images(1, 8, 8), latent=4, width=4, shared=True),
+        steps=10,
+        batch=8,
+        expect="For tests of samples that both players share.",
     ),
 }
