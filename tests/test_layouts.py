@@ -205,3 +205,22 @@ def test_values_are_numbers_or_classes() -> None:
     found, notes = valued(rows, {})
     assert found["n"][0].kind == "labels" or "n (" in notes[0]  # not a number: never one that is not finite
     assert valued([{"label": "3"}], {})[0] == {}
+
+
+def test_other_files_are_laid_out_as_those_of_the_run(tmp_path, cli) -> None:
+    """What a run knows of --halves and --x is not asked again of another folder; a person's own word comes first."""
+    random = np.random.default_rng(0)
+    for folder in ("mine", "other"):
+        (tmp_path / folder).mkdir()
+        for i in range(12):
+            Image.fromarray(random.integers(0, 256, (8, 16), dtype=np.uint8)).save(tmp_path / folder / f"{i}.png")
+    run = tmp_path / "run"
+    words = ["pixelcnn", "--data", tmp_path / "mine", "--halves", "A|B", "--x", "B", "--out", run]
+    done = cli("train", *words, "--steps", 2, "--batch", 2, "width=8", "blocks=1", "head=8")
+    assert done.code == 0, done.err
+    assert tt.load(run).config.x == tt.Images(1, 8, 8)
+    done = cli("score", run, "--data", tmp_path / "other", "--json")
+    assert done.code == 0, done.err
+    assert "the left half of each picture is A" in done.err
+    own = cli("score", run, "--data", tmp_path / "other", "--halves", "left|right", "--x", "left")
+    assert own.code == 0 and "is left, the right one" in own.err, own.err

@@ -87,7 +87,7 @@ def score(
         output.say(f"{gap.nats:.3f} +- {gap.stderr:.3f} nats {bounds}, on {gap.n} examples of the model's own (BDMC)")
 
 
-@data_options("binary", "size", "channels")
+@data_options(*(name for name in USING if name not in ("split", "strict")))
 def evaluate(
     folder: Folder,
     source: OwnSource = None,

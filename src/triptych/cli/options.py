@@ -111,7 +111,7 @@ def data_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]]
 
 ALL = tuple(name for name, (_, option) in declared().items() if option.help and name != "stride")
 """Options of data that decide what is stored and what is served; a stride is for scores."""
-USING = ("split", "binary", "size", "channels", "strict")
+USING = ("split", "binary", "size", "channels", "x", "halves", "index", "frames", "strict")
 """Options of data for a model that is there: it knows the others."""
 
 

@@ -192,9 +192,9 @@ class Dataset:
     def x(self) -> Kept:
         """Where the examples live. Two levels if they are made binary."""
         x = self.pack.meta.x
-        if self.windows and isinstance(x, Tokens):
+        if self.windows and isinstance(x, Tokens):  # the one space that is served in other lengths than it is stored
             return replace(x, length=self.windows.length)
-        return replace(x, levels=2) if self.dynamic and isinstance(x, Images) else x
+        return replace(x, levels=2) if self.dynamic and isinstance(x, Images) else x  # only pictures are drawn anew
 
     @property
     def given(self) -> Labels | PartialLabels | Tokens | None:

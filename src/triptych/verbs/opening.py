@@ -123,7 +123,7 @@ def opened(
         if source is None and run is not None:
             tell(run, known)
         return data(**{**known, **reading(model), **said})
-    options = {**binary(model, known), **reading(model), **said}
+    options = {**binary(model, known), **columns(source, known), **reading(model), **said}
     if task is not None:
         return data(source, **{**task.opens(model.config.x), **options})
     x = model.config.x
@@ -134,6 +134,12 @@ def opened(
     if found.x.kind != x.kind or found.x.shape == x.shape:
         return found
     return data(source, **{**shape, **options})
+
+
+def columns(source: str | Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run knows of the columns of its own files, for others, which are likely laid out as they are (--x "" says
+    that they are not)."""
+    return {name: known[name] for name in ("x", "halves", "index") if name in known} if files(source) else {}
 
 
 def as_data(source: Any, model: Generative[Any] | None = None) -> Any:
