@@ -1,20 +1,40 @@
 """Every test runs on one thread, with what no test may leave behind."""
 
 import io
+import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
+
+from triptych.data.cache import cache_folder
 
 torch.set_num_threads(1)
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # a shell starts what is in the background so, and children inherit
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of the tests' own, for all workers: packs of their files do not fill that of whoever runs them.
+    Sets that were downloaded before are at hand in it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
+    kept, here = cache_folder(None), folder / "library"
+    if kept is not None and (kept / "library").is_dir() and not here.exists():
+        with suppress(FileExistsError):  # another worker was faster
+            here.symlink_to(kept / "library", target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIPTYCH_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(autouse=True)
