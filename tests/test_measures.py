@@ -203,7 +203,9 @@ def test_a_run_for_a_task_is_evaluated_and_compared_as_its_task_says(tmp_path, c
     names = [m["name"] for m in found["measurements"]]
     assert names == ["PSNR", "SSIM", "PSNR, whole pictures", "SSIM, whole pictures"]
     assert found["distances"][0]["extractor"] == "random-conv"
-    both = compare([out], n=50, features=["random-conv"])
+    both = compare([out], n=50, features=["random-conv"], out=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "From above: what was asked, the answers, and the truth" in page
     assert both.evaluations[0].measurements[0].value == pytest.approx(found["measurements"][0]["value"], rel=1e-5)
     refused = cli("evaluate", out, "--data", folder, "--features", "random-con")
     assert refused.code == 2 and "did you mean 'random-conv'?" in refused.err

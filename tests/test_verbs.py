@@ -15,11 +15,12 @@ import triptych as tt
 from triptych import metrics
 from triptych.core import Adam, ItemNoise, UsageError
 from triptych.testing import Examples
-from triptych.verbs.compare import charts, compare, distinct
+from triptych.verbs.compare import compare, distinct
 from triptych.verbs.demo import Tick, demo
 from triptych.verbs.evaluate import evaluate
 from triptych.verbs.judge import Judge, served
 from triptych.verbs.sample import conditions, sample, write
+from triptych.verbs.sections import charts
 from triptych.verbs.walk import Between, interpolate, reconstruct
 
 
