@@ -224,3 +224,14 @@ def test_other_files_are_laid_out_as_those_of_the_run(tmp_path, cli) -> None:
     assert "the left half of each picture is A" in done.err
     own = cli("score", run, "--data", tmp_path / "other", "--halves", "left|right", "--x", "left")
     assert own.code == 0 and "is left, the right one" in own.err, own.err
+
+
+def test_pictures_come_before_values_of_their_name(tmp_path) -> None:
+    for i in range(3):
+        picture(tmp_path / "x" / f"{i}.png", 10 * i)
+        picture(tmp_path / "height" / f"{i}.png", 100)
+    rows = "".join(f"x/{i}.png,height/{i}.png,{i},{i}\n" for i in range(3))
+    (tmp_path / "metadata.csv").write_text(f"file_name,height_file,height,width\n{rows}")
+    data = tt.data(tmp_path, split="all")
+    assert data.columns["height"].planar and data.columns["width"] == Points(1)
+    assert "height" not in data.pack.meta.values and "values of that name" in " ".join(data.pack.meta.notes)

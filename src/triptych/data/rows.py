@@ -95,6 +95,9 @@ def read_rows(tree: Tree, said: Declared, sink: Sink, index: str | None = None) 
                 readings[str(e)] = replace(readings[str(e)], channels=3)
                 sink.restart()
     content = described(tree, IMAGES, found, kept, bad)
+    for name in sorted(set(called.values()) & content.values.keys()):
+        del content.values[name]
+        content.notes.append(f"{name} is a column of pictures: the values of that name are not used")
     for name in names[1:]:
         space = sink.column(called[name]).space()
         assert isinstance(space, Images)
