@@ -5,10 +5,9 @@ All of it passes `printable`: names, captions and the like come from files, and 
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -26,6 +25,7 @@ from rich.text import Text
 
 from triptych.cli.streams import reading
 from triptych.errors import UNSAFE, printable
+from triptych.verbs.progress import Tick, lines
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -95,10 +95,6 @@ def comparison(title: str, result: Any, protocol: bool) -> None:
         say("--protocol says how each number was measured.")
 
 
-class Tick(Protocol):
-    def __call__(self, step: int, text: str) -> None: ...
-
-
 class Rate(ProgressColumn):
     """Steps a second."""
 
@@ -110,7 +106,7 @@ class Rate(ProgressColumn):
 def progress() -> Iterator[Callable[[str, int], Tick]]:
     """Bars with rate and time left, one for each call of what is yielded; without a terminal, a line now and then."""
     if not err.is_terminal:
-        yield lines
+        yield lambda title, total: lines(title, total, note)
         return
     done = (
         TextColumn("{task.description}", markup=False),
@@ -127,29 +123,3 @@ def progress() -> Iterator[Callable[[str, int], Tick]]:
             return lambda step, text: bars.update(task, completed=step, text=printable(text))
 
         yield add
-
-
-def lines(title: str, total: int) -> Tick:
-    """About ten lines from start to end, each with the rate and the time that is left."""
-    every, last, began = max(1, total // 10), -1, (0, time.monotonic())
-
-    def tick(step: int, text: str) -> None:
-        nonlocal last, began
-        if last < 0:
-            began = (step, time.monotonic())
-        if step // every > last // every or (step == total and last != total):
-            note(f"{title}: {step}/{total} {text}{pace(step - began[0], time.monotonic() - began[1], total - step)}")
-        last = max(last, step)
-
-    return tick
-
-
-def pace(steps: int, seconds: float, left: int) -> str:
-    """Steps a second, and how long those that are left will take."""
-    if steps < 1 or seconds <= 0:
-        return ""
-    rate, rest = steps / seconds, left * seconds / steps
-    minutes, whole = divmod(round(rest), 60)
-    hours, minutes = divmod(minutes, 60)
-    time_left = f"{hours} h {minutes} min" if hours else f"{minutes} min {whole} s" if minutes else f"{whole} s"
-    return f"  {rate:.3g} steps/s" + (f", {time_left} left" if left else "")

@@ -15,7 +15,7 @@ BaseMeasure = Literal["mass", "density"]
 Kind = Literal["exact", "lower bound", "estimate"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Likelihood:
     """Log-probabilities of a batch, with what they are measured against."""
 
@@ -30,26 +30,30 @@ class Likelihood:
     how: str
     """The method and its settings, for tables: "chain rule", "ELBO, 1 draw", ..."""
 
+    def __repr__(self) -> str:
+        mean = self.nats.double().mean().item() if len(self.nats) else math.nan
+        return f"<{self.kind} log p of {len(self.nats):,}: mean {mean:.4g} nats ({self.how})>"
+
     def bits_per_dim(self) -> Float[Tensor, " batch"]:
         """-log2 p(x) / dims of each example."""
         return -self.nats / (self.dims * math.log(2))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Exact(Likelihood):
     """log p(x), up to rounding."""
 
     kind = "exact"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class LowerBound(Likelihood):
     """A number that, in expectation over the bound's own randomness, is not above log p(x)."""
 
     kind = "lower bound"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Estimate(Likelihood):
     """A simulated log p(x), with the simulation's standard error."""
 

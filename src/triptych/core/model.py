@@ -119,6 +119,11 @@ class Generative(nn.Module, ABC, Generic[G]):
         takes = self.sized(needs, given) if isinstance(self, AnySize) and isinstance(given, Picture) else needs
         takes.check_condition(given)
 
+    def __repr__(self) -> str:
+        given = getattr(self.config, "given", None)
+        many = sum(p.numel() for p in self.parameters())
+        return f"<{self.name}: {many:,} parameters, x in {self.config.x}{f', given {given}' if given else ''}>"
+
     def to(self, *where: Any, **options: Any) -> Self:
         """As torch has it. Raises UsageError for a device that this machine lacks."""
         try:

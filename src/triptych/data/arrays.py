@@ -55,7 +55,8 @@ def from_memory(source: Any) -> Arrays:
     if not pair and not hasattr(source, "shape"):
         raise DataError(
             f"data cannot be a {type(source).__name__}: it is a source by its name or path, an array or a tensor "
-            "[n, channels, height, width], or a pair of one and its classes [n]"
+            "[n, channels, height, width], a list of pictures, a pair of one and its classes [n], a torch Dataset, or "
+            "a dataset of Hugging Face"
         )
     x, y = (*source,) if pair else (source, None)
     arrays = {"x": as_pixels(as_array(x))}

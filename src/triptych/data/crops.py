@@ -16,6 +16,7 @@ from triptych.core import Batch, DataError, Images, ItemNoise, Noise, Space, Usa
 from triptych.data.beside import makers, spaces
 from triptych.data.columns import Column, Gathered, scale_of
 from triptych.data.files import Problem, sha256_of
+from triptych.data.notebook import html_of_data
 from triptych.data.packs import Pack, in_proportion
 from triptych.data.splits import choose
 from triptych.data.text import Tokenizer
@@ -109,6 +110,10 @@ class Crops:
 
     def __repr__(self) -> str:
         return f"<data {self.name}: {len(self):,} of {self.x}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return html_of_data(self, self.classes)
 
     @property
     def columns(self) -> Mapping[str, Space]:

@@ -31,6 +31,7 @@ from triptych.data.beside import labels_of, makers, spaces
 from triptych.data.columns import Column, Gathered
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
+from triptych.data.notebook import html_of_data
 from triptych.data.packs import Pack
 from triptych.data.sink import Kept, check_grey
 from triptych.data.splits import choose
@@ -267,6 +268,10 @@ class Dataset:
     def __repr__(self) -> str:
         given = f", given {self.given}" if self.given else ""
         return f"<data {self.name}: {len(self):,} of {self.x}{given}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return html_of_data(self, self.classes)
 
     def __getitem__(self, row: int | slice) -> Any:
         """One example: x alone, or the pair of x and its class or caption, where there are any; or some of the rows.

@@ -17,6 +17,7 @@ from triptych.data.builtin import BUILTIN, Source, builtin
 from triptych.data.corpus import is_corpus, read_corpus, tokenize
 from triptych.data.files import TARS, Archive, Files, Folder, Tar, Tree, Zip, reason_of, sha256_file, sha256_of, shown
 from triptych.data.folders import IMAGES, read_images
+from triptych.data.held import TABLES, from_files, shards
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.items import MOVING, SOLIDS, SOUNDS, SURFACES, Framed, kind_within, read_items
 from triptych.data.joined import copied
@@ -149,7 +150,10 @@ def find_in_folder(path: Path, frames: int | None) -> Source:
         return Packed(
             name=packed.meta.name, stamp=packed.fingerprint, read=lambda sink: read_pack(packed, sink), pack=packed
         )
-    return from_tree(name, Folder(path), frames)
+    folder = Folder(path)
+    if any(file.endswith(".parquet") for file in folder.files) and not IMAGES.among(folder):
+        return from_tree(name, from_files(shards(path), name), frames)
+    return from_tree(name, folder, frames)
 
 
 def find_in_file(path: Path, frames: int | None) -> Source:
@@ -164,6 +168,8 @@ def find_in_file(path: Path, frames: int | None) -> Source:
         tree = Files(path.parent, [path.name])
         tree.name = where
         return from_corpus(name, tree)
+    if suffix in TABLES:
+        return from_tree(name, from_files({path: ""}, where), frames)
     if suffix == ".zip":
         return from_tree(name, Zip(path, where), frames)
     if path.name.lower().endswith(TARS):
@@ -178,8 +184,9 @@ def find_in_file(path: Path, frames: int | None) -> Source:
         lone.name = where
         return replace(from_tree(name, lone, frames), lone=True)
     raise DataError(
-        f"{where} is no source: we take a picture, a sound, a folder of them, .npy, .npz, .txt, .zip, .tar (.gz, .bz2, "
-        f".xz), idx files (called ...images-idx3-ubyte, also .gz and .xz), and the built-in {', '.join(BUILTIN)}"
+        f"{where} is no source: we take a picture, a sound, a folder of them, .npy, .npz, .txt, .parquet, .zip, .tar "
+        f"(.gz, .bz2, .xz), idx files (called ...images-idx3-ubyte, also .gz and .xz), and the built-in "
+        f"{', '.join(BUILTIN)}"
     )
 
 

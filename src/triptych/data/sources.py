@@ -9,14 +9,15 @@ from typing import Any, Unpack
 
 from triptych.core import DataError, ResourceError, Symbols, UsageError
 from triptych.data import library
-from triptych.data.arrays import from_memory, read_arrays
+from triptych.data.arrays import Arrays, read_arrays
 from triptych.data.builtin import BUILTIN, Source
 from triptych.data.cache import cached, install
 from triptych.data.corpus import check_tokens
 from triptych.data.crops import Crops
 from triptych.data.dataset import Dataset, Windows
 from triptych.data.files import shown
-from triptych.data.finding import Packed, did_you_mean, exists, find, named
+from triptych.data.finding import Packed, did_you_mean, exists, find, from_tree, named
+from triptych.data.held import from_others
 from triptych.data.joined import Arrangement, joined, with_columns
 from triptych.data.noisy import Corruption
 from triptych.data.packs import Pack, build
@@ -36,6 +37,8 @@ def data(source: Any, **options: Unpack[Opening]) -> Served:
     """Opens a source; the first time, it is packed into a memory-mapped file in the cache.
 
     source    an array or a tensor of images or points, or a pair of it and classes (see `arrays`; kept in memory);
+              a list of PIL pictures, or a pair of it and classes; a torch Dataset; a dataset (or all its splits) of
+              Hugging Face datasets, an Arrow table, a .parquet or .arrow file or a folder of them (see `held`);
               the name of a built-in set (`BUILTIN`), or of one of the library that is on this machine; a folder of
               images or of sound files (class sub-folders, or metadata.jsonl or .csv with text or label); .npy or .npz;
               an idx file or a folder of them; a .txt file or a folder of them (UTF-8); a zip or tar of any of these,
@@ -201,9 +204,11 @@ def in_columns(found: Source, arranged: Arrangement, cache: str | Path | None) -
 
 
 def array_source(source: Any) -> Source:
-    """Arrays that are in memory already."""
-    arrays = from_memory(source)
-    return Source("array", "", lambda sink: read_arrays("array", arrays, sink))
+    """What is in memory already: arrays, and pictures and tables that others hold."""
+    found = from_others(source)
+    if not isinstance(found, Arrays):
+        return from_tree("array", found)
+    return Source("array", "", lambda sink: read_arrays("array", found, sink))
 
 
 def name_of(found: Source, options: Options) -> str:

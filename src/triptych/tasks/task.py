@@ -18,6 +18,7 @@ from torch import Tensor
 from triptych.core import Batch, Data, Fraction, Generative, Given, Noise, Space, UsageError, config
 from triptych.data.columns import columns_of, gathered
 from triptych.data.files import sha256_of
+from triptych.data.notebook import html_of_data
 from triptych.io import configs
 from triptych.media.audio import Clip
 from triptych.media.photo import Photo
@@ -177,6 +178,13 @@ class Posed:
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def __repr__(self) -> str:
+        return f"<data {self.name} for {self.task.name}: {len(self):,} of {self.x}, given {self.given}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return html_of_data(self, None)
 
     def fetch(self, rows: Tensor, noise: Noise) -> Batch[Any]:
         """Rows with their conditions; what a task draws at random comes from the same noise, after the data's own."""

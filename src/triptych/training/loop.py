@@ -109,6 +109,10 @@ class Round:
         values = torch.stack([v.detach().to(device, exact).reshape(()) for v in found.values()]).tolist()
         return dict(zip(found, values, strict=True))
 
+    def __repr__(self) -> str:
+        said = ", ".join(f"{name} {loss.value.item():.4g}" for name, loss in self.losses.items())
+        return f"<round {self.step}: {said}>"
+
     def state(self) -> State:
         """What `train(..., resume=...)` continues from, together with the model's own weights."""
         position = {k: getattr(self, k) for k in ("step", "stage", "stage_step", "drawn", "retry")}

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from triptych.core import Data, Generative, ItemNoise, Space, UsageError
 from triptych.core.likelihood import Kind
+from triptych.data.notebook import table_of
 from triptych.inference import anomaly as scores_of
 from triptych.io import commit, outputs
 from triptych.media import pictures
@@ -41,6 +42,15 @@ class Anomaly:
     items_normal: tuple[float, ...] = ()
     """-log p(x) of each item of either set, in the data's order."""
     items_other: tuple[float, ...] = ()
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{one.name} {one.auroc:.3f}" for one in self.scores)
+        return f"<{self.other} told from {self.normal} by {self.model}: AUROC {said}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        rows = [[one.name, f"{one.auroc:.4f}", f"{one.stderr:.4f}"] for one in self.scores]
+        return table_of(f"{self.model}: {self.normal} and {self.other}", ("score", "AUROC", "stderr"), rows)
 
     def as_dict(self) -> dict[str, Any]:
         """All but the items, ready for JSON."""

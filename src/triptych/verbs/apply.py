@@ -41,6 +41,9 @@ class Pipeline:
     run: str
     """The first digits of the sha256 of the model's weights."""
 
+    def __repr__(self) -> str:
+        return f"<{self.task.name} by {self.model!r}: takes {', '.join(self.flags)}>"
+
     def __call__(self, *brought: Any, seed: int = 0, tile: int | None = None, **asked: Any) -> Any:
         """What the model makes of what is brought: of a picture, a file's name, a PIL image or an array; of a text, the
         words. Other keywords are the task's.

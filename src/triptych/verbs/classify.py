@@ -13,6 +13,7 @@ from torch import Tensor
 from triptych.core import Data, Generative, ItemNoise, Label, UsageError, evaluating, mix
 from triptych.core.likelihood import Kind
 from triptych.data import fitted
+from triptych.data.notebook import table_of
 from triptych.inference import bayes, discriminative
 from triptych.io import commit, outputs
 from triptych.media import pictures
@@ -60,6 +61,17 @@ class Classification:
     """log p(x | y), float64 [n, classes], in the data's order."""
     y: Tensor
     """The true classes, int64 [n]."""
+
+    def __repr__(self) -> str:
+        said = f"accuracy {self.raw.accuracy:.4f}; {self.kind} ({self.how}), n = {self.n:,}"
+        return f"<{self.data} classified by {self.model}: {said}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        found = {"as the model says": self.raw, "at a temperature": self.calibrated}
+        found |= {"rival": self.rival.raw} if self.rival else {}
+        rows = [[name, f"{c.accuracy:.4f}", f"{c.nll:.4f}", f"{c.ece:.4f}"] for name, c in found.items()]
+        return table_of(repr(self)[1:-1], ("", "accuracy", "nats", "calibration error"), rows)
 
     def summary(self) -> dict[str, Any]:
         """All but the items, ready for JSON."""

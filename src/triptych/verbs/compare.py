@@ -12,6 +12,7 @@ import torch
 import triptych
 from triptych import report
 from triptych.core import UsageError
+from triptych.data.notebook import table_of
 from triptych.io import folder as folders_io
 from triptych.io import outputs
 from triptych.report import Fact, Page
@@ -31,6 +32,14 @@ class Comparison:
     folders: tuple[Path, ...]
     evaluations: tuple[Evaluation, ...]
     rows: report.Table
+
+    def __repr__(self) -> str:
+        return f"<{len(self.folders)} runs side by side: {', '.join(str(f) for f in self.folders)}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        columns, rows = self.table()
+        return table_of("Runs side by side", columns, rows, self.notes())
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values: the folder and the measurements of each run."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from triptych import metrics, models
 from triptych.core import FAITHFUL, Data, Decoding, Generative, Given, UsageError
 from triptych.data import fitted
+from triptych.data.notebook import table_of
 from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Quantity, Row
 from triptych.verbs.judge import Judge
 from triptych.verbs.measures import MEASURES, Case, record, run
@@ -87,6 +88,14 @@ class Evaluation:
     def left_out(self) -> dict[str, str]:
         """Measures that were not taken, and features that distances were not taken on, with reasons."""
         return {**self.skipped, **{f"distances, {name}": reason for name, reason in self.without.items()}}
+
+    def __repr__(self) -> str:
+        return f"<{self.model} on {self.data}, {self.n:,} samples: {', '.join(self.found) or 'nothing measured'}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        columns = ("measure", "value", "floor", "protocol")
+        return table_of(f"{self.model} on {self.data}", columns, self.rows(), self.notes())
 
     def as_dict(self) -> dict[str, Any]:
         """All but the samples, as JSON values; null, or an empty list, for what was left out (see "skipped").

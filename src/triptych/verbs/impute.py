@@ -43,6 +43,10 @@ class Imputations:
     means: Shaped[Tensor, "completions n ..."] | None
     """Of a model with a decoder: each completion without the noise that is drawn for each value by itself."""
 
+    def __repr__(self) -> str:
+        said = f"{self.completions} completions of {self.n} items of {self.data}, hidden: {self.hidden}"
+        return f"<{self.model}: {said}; mean distance {self.error:.4g} ({self.how})>"
+
     def summary(self) -> dict[str, Any]:
         """All but the items, ready for JSON."""
         return {k: v for k, v in vars(self).items() if not isinstance(v, Tensor)}

@@ -12,6 +12,13 @@ from triptych.media.text import SHOWN
 from triptych.verbs.sample import examples, to_look_at
 
 
+class Shown(str):
+    """A text that reads as it is where a notebook or a prompt shows it."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def show(what: Any, of: Space | Generative[Any] | Data | None = None, *, n: int = 64) -> Image.Image | str:
     """A picture of samples, of the first examples of a data set, or of samples of a model; of texts, the texts.
 
@@ -36,7 +43,7 @@ def show(what: Any, of: Space | Generative[Any] | Data | None = None, *, n: int 
     if tuple(x.shape) == space.shape:  # one by itself
         x = x[None]
     texts = medium_of(space).text(space, x[:SHOWN])
-    return medium_of(space).sheet(space, x) if texts is None else "\n---\n".join(texts)
+    return medium_of(space).sheet(space, x) if texts is None else Shown("\n---\n".join(texts))
 
 
 def space_of(x: Tensor, of: Any) -> Space:

@@ -26,6 +26,7 @@ from triptych.core import (
 )
 from triptych.core.likelihood import BaseMeasure, Kind
 from triptych.data import fitted
+from triptych.data.notebook import html_of
 from triptych.inference.ais import Annealing, Sandwich, ais, bdmc
 from triptych.inference.generators import Observation
 from triptych.inference.importance import LatentVariable, importance_sampling
@@ -74,6 +75,14 @@ class Score:
     """Negative log-likelihood of each item, in nats, in the data's order."""
     gap: Gap | None = None
     """What annealing may miss, if that is how it was scored."""
+
+    def __repr__(self) -> str:
+        said = f"{self.nats:.4g} nats, {self.bits_per_dim:.4g} bits/dim; {self.kind} ({self.how}), n = {self.n:,}"
+        return f"<score of {self.model} on {self.data}: {said}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return html_of(f"{self.model} on {self.data}", {k: v for k, v in self.summary().items() if v is not None})
 
     def summary(self) -> dict[str, Any]:
         """All but the items, ready for JSON."""

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from triptych.training.signals import Stop, catching
 from triptych.verbs.decoration import METRICS, check_mark
 from triptych.verbs.opening import as_data
 from triptych.verbs.pictured import Shots
+from triptych.verbs.progress import barred
 from triptych.verbs.resuming import best_of, check_begin, continues, reopen, resumes
 from triptych.verbs.rounds.described import described
 from triptych.verbs.rounds.logged import Log, logged
@@ -52,6 +53,7 @@ def train(
     held: Data | None = None,
     on_nan: OnNan = "stop",
     on_collapse: OnCollapse = "warn",
+    progress: bool = False,
 ) -> Iterator[Round]:
     """Trains `model` on `data`, one round at a time; without `out`, that is all.
 
@@ -64,6 +66,7 @@ def train(
     the best so far is kept under checkpoints/ too. With `resume`, a run that was interrupted in any way goes on where
     its last checkpoint stands and ends with the same weights, bit for bit, as if nothing had happened; where there is
     no checkpoint yet, it begins. That is the default under torchrun, which restarts its ranks by the same command.
+    With `progress`, a bar (of tqdm, where it is installed) or lines now and then say how far it is.
     SIGINT and SIGTERM end the run after the current step and a checkpoint; whatever looks at the model (pictures,
     scores) comes after a checkpoint and is left when a signal comes.
 
@@ -83,12 +86,15 @@ def train(
     training.check_batches(model, data, run)
     if dist.is_initialized() and (on_collapse != "warn" or on_nan == "rollback"):
         raise UsageError("stopping at a collapse and going back to a checkpoint are for one process; leave them out")
-    if out is None:
-        yield from training.train(model, data, run, skip=on_nan == "skip")
-        return
-    path = Path(out)
-    with writing(path) if leading() else nullcontext():
-        yield from recorded(model, data, run, path, resume, save_seconds, keep, pictures, held, on_nan, on_collapse)
+    path = None if out is None else Path(out)
+    with writing(path) if path is not None and leading() else nullcontext():
+        rounds = (
+            training.train(model, data, run, skip=on_nan == "skip")
+            if path is None
+            else recorded(model, data, run, path, resume, save_seconds, keep, pictures, held, on_nan, on_collapse)
+        )
+        total = sum(stage.rounds(run.steps) for stage in model.stages())
+        yield from barred(rounds, model.name, total) if progress and leading() else rounds
 
 
 def recorded(
@@ -103,7 +109,7 @@ def recorded(
     held: Data | None,
     on_nan: OnNan,
     on_collapse: OnCollapse,
-) -> Iterator[Round]:
+) -> Generator[Round]:
     """`train` into a folder that nobody else writes to."""
     state = reopen(model, data, run, path) if continues(path, resume) else None
     if state is None:
