@@ -1,6 +1,7 @@
 """Tasks: how they pose, ask, answer and compare."""
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,25 @@ def test_every_page_is_in_the_table() -> None:
         assert kind.name == name and isinstance(kind(), Task)
     with pytest.raises(UsageError, match="did you mean inpainting"):
         tasks.find("inpaint")
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_every_task_of_pictures_refuses_all_else_in_one_sentence(name) -> None:
+    task = tasks.find(name)()
+    other = "wearer" if name == "clothing" else "A"
+    columns = dict.fromkeys(("x", other), Points(2))
+    with pytest.raises(UsageError, match=rf"^{name} is for pictures; (x|{other}) holds Points\(dims=2\)$"):
+        task.spaces(columns)
+
+
+def test_spaces_are_asked_and_not_told_apart() -> None:
+    """What is asked with isinstance of a space says why, on its line or the one before."""
+    telling = re.compile(r"isinstance\(.*\b(Images|Tokens|Labels|PartialLabels|Voxels|Points|Audio|Video|Leveled)\b")
+    lines = list[tuple[str, str]]()
+    for path in Path(tt.__file__).parent.rglob("*.py"):
+        text = path.read_text().splitlines()
+        lines += [(before, line) for before, line in zip(["", *text], text, strict=False) if telling.search(line)]
+    assert len(lines) <= 5 and all("  # " in before + line for before, line in lines), lines
 
 
 @pytest.mark.parametrize("task", [SuperResolution(times=3, degradation="real"), Inpainting(hole="box")])

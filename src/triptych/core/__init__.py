@@ -22,7 +22,7 @@ from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
 from triptych.core.precision import full, precisely, products
 from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, inverse_cdf, levels_of, prefix
 from triptych.core.space import Leveled, Space, trusting
-from triptych.core.spaces import AnySpace, Audio, Images, Points, Tokens, Video, Voxels
+from triptych.core.spaces import AnySpace, Audio, Images, Points, Tokens, Video, Voxels, planar
 from triptych.core.text import BytePairs, Characters, Symbols
 from triptych.errors import (
     CollapseError,
@@ -105,6 +105,7 @@ __all__ = [
     "learning",
     "levels_of",
     "mix",
+    "planar",
     "precisely",
     "prefix",
     "products",

@@ -7,7 +7,7 @@ and come back. Media of a fixed number of levels (images, voxels, video, audio) 
 
 from dataclasses import field, replace
 from math import log1p
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeGuard
 
 import torch
 from pydantic import Field
@@ -153,7 +153,7 @@ class Tokens(Space):
 
     def serves(self, needs: Space) -> bool:
         """Also where the model does not say what its tokens stand for."""
-        return self == needs or (
+        return self == needs or (  # of its own kind it knows the fields; no other space has these
             isinstance(needs, Tokens) and needs.symbols is None and replace(self, symbols=None) == needs
         )
 
@@ -201,3 +201,8 @@ class Points(Space):
 
 AnySpace = Images | Voxels | Video | Audio | Tokens | Points | PartialLabels | Labels
 """Every space, for reading one back from JSON: by its tag, or by its fields where an earlier version wrote it."""
+
+
+def planar(space: Space | None) -> TypeGuard[Images]:
+    """Whether it is a space of pictures, for code that then asks for their height and width."""
+    return space is not None and space.planar

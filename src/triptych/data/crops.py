@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from triptych.core import Batch, DataError, Images, ItemNoise, Noise, Space, UsageError, sent
+from triptych.core import Batch, DataError, Images, ItemNoise, Noise, Space, UsageError, planar, sent
 from triptych.data.beside import makers, spaces
 from triptych.data.columns import Column, Gathered, scale_of
 from triptych.data.files import Problem, sha256_of
@@ -97,7 +97,7 @@ class Crops:
     @property
     def x(self) -> Images:
         x = self.pack.meta.x
-        assert isinstance(x, Images)
+        assert planar(x)
         return Images(x.channels, self.size, self.size, levels=x.levels)
 
     @property

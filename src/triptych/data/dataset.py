@@ -15,7 +15,6 @@ from triptych.core import (
     Batch,
     DataError,
     Given,
-    Images,
     ItemNoise,
     Labels,
     Noise,
@@ -25,6 +24,7 @@ from triptych.core import (
     Tokens,
     UsageError,
     mix,
+    planar,
     sent,
 )
 from triptych.data.beside import labels_of, makers, spaces
@@ -195,7 +195,7 @@ class Dataset:
         x = self.pack.meta.x
         if self.windows and isinstance(x, Tokens):  # the one space that is served in other lengths than it is stored
             return replace(x, length=self.windows.length)
-        return replace(x, levels=2) if self.dynamic and isinstance(x, Images) else x  # only pictures are drawn anew
+        return replace(x, levels=2) if self.dynamic and planar(x) else x  # only pictures are drawn anew
 
     @property
     def given(self) -> Labels | PartialLabels | Tokens | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from triptych.core import DataError, Images, UsageError
+from triptych.core import DataError, UsageError, planar
 from triptych.data.builtin import Source
 from triptych.data.columns import Column, Stored
 from triptych.data.files import Problem, Tree, sha256_of
@@ -133,7 +133,7 @@ def by_row(found: Source, others: Mapping[str, Source], sink: Sink) -> Content:
         theirs = {split: stop - start for split, (start, stop) in pack.meta.splits.items()}
         if theirs != content.splits:
             raise DataError(f"pair: {name} has the rows {theirs} where x has {content.splits}: row by row they differ")
-        if not isinstance(pack.meta.x, Images) or pack.meta.x.levels != 256:
+        if not planar(pack.meta.x) or pack.meta.x.levels != 256:
             raise DataError(f"pair: {name} holds {pack.meta.x}; a column is pictures of 256 levels")
         content.columns[name] = copied(name, Stored(Column(space=pack.meta.x), pack.x), sink)
         content.notes.append(f"{name} is another source, matched row by row")
@@ -155,7 +155,7 @@ def copied(name: str, stored: Stored, sink: Sink) -> Column:
         for i in range(n):
             into.append(reading.fit(stored.picture(i)[None]))
     space = into.space()
-    assert isinstance(space, Images)
+    assert planar(space)
     if reading.kind == "index":
         space = replace(column.space, height=space.height, width=space.width)
     return Column(space=space, reading=reading, colors=column.colors)

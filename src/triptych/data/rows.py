@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from triptych.core import DataError, Images, UsageError
+from triptych.core import DataError, UsageError, planar
 from triptych.data.columns import Column, label_map, scale_of
 from triptych.data.files import Problem, Tree, shown
 from triptych.data.folders import IMAGES, MEMORY, Item, arrange, content_of, described, load_all
@@ -100,7 +100,7 @@ def read_rows(tree: Tree, said: Declared, sink: Sink, index: str | None = None) 
         content.notes.append(f"{name} is a column of pictures: the values of that name are not used")
     for name in names[1:]:
         space = sink.column(called[name]).space()
-        assert isinstance(space, Images)
+        assert planar(space)
         if name in maps:
             space = label_map(space, len(readings[name].names) or gather.most[name] + 1)
         colors = maps[name].colors if name in maps else ()

@@ -23,7 +23,7 @@ from jaxtyping import Float, Shaped
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Images, Likelihood, Space, UsageError, levels_of
+from triptych.core import Images, Likelihood, Space, UsageError, levels_of, planar
 from triptych.core.likelihood import BaseMeasure, Kind
 from triptych.core.sampling import to_sequence
 
@@ -81,7 +81,7 @@ def lossless_bits(space: Space, x: Shaped[Tensor, "n ..."]) -> Float[Tensor, " n
     With the file's header, which is the same for all. Raises UsageError if x is not in the space, or has no levels.
     """
     level = space.index(x).cpu()
-    if isinstance(space, Images) and space.channels in (1, 3) and space.levels <= 256:
+    if planar(space) and space.channels in (1, 3) and space.levels <= 256:
         return torch.tensor([8.0 * png_bytes(space, one) for one in level], dtype=torch.float64)
     wide = torch.uint8 if levels_of(space) <= 256 else torch.int32
     rows = to_sequence(space, level).to(wide).numpy()

@@ -10,15 +10,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triptych.core import Data, Images, ItemNoise, Labels, Points, UsageError, mix
+from triptych.core import Data, ItemNoise, Space, UsageError, mix, planar
 
 BATCH = 64
 WIDTH = 64
 
 
-def network(x: Images | Points, classes: int) -> nn.Sequential:
+def network(x: Space, classes: int) -> nn.Sequential:
     """x [n, ...] -> logits [n, classes]: convolutions, averaged over the plane; for points two hidden layers."""
-    if isinstance(x, Points):
+    if not planar(x):
         layers: list[nn.Module] = [nn.Linear(x.dims, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU()]
     else:
         layers = []
@@ -38,13 +38,14 @@ def train_classifier(data: Data, *, steps: int = 2000, seed: int = 0) -> nn.Sequ
 
     Raises UsageError for data without labels, or whose examples are neither images nor points.
     """
-    if not isinstance(data.given, Labels) or not isinstance(data.x, Images | Points):
+    classes = data.given.choices if data.given and not data.given.optional else None
+    if classes is None or not (data.x.planar or data.x.measure == "density"):
         raise UsageError(
             f"{data.name} holds {data.x} with {data.given or 'no labels'}; it takes labeled images or points"
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(seed))
-        net = network(data.x, data.given.classes)
+        net = network(data.x, classes)
     optimizer = torch.optim.Adam(net.parameters(), fused=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps + 1)
     dice = torch.Generator().manual_seed(mix(seed, 1))

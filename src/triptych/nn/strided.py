@@ -11,7 +11,8 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator
 from torch import nn
 
-from triptych.core import Images, Points
+from triptych.core import Images, Points, planar
+from triptych.nn.dense import mlp
 
 X = TypeVar("X", bound=Images | Points)
 Normalization = Callable[[int], nn.Module]
@@ -26,7 +27,7 @@ def halvings(height: int, width: int) -> int:
 
 def buildable(x: X) -> X:
     """Raises ValueError, with sizes that would do, unless the networks can be built for images of this size."""
-    if isinstance(x, Images) and not halvings(x.height, x.width):
+    if planar(x) and not halvings(x.height, x.width):
         around = [range(max(s - s // 8 - 4, 8), s + s // 8 + 9) for s in (x.height, x.width)]
         sizes = [(h, w) for h in around[0] for w in around[1] if halvings(h, w) and (h == w) == (x.height == x.width)]
         sizes = sorted(sizes, key=lambda s: abs(s[0] - x.height) + abs(s[1] - x.width))[:3]
@@ -76,6 +77,20 @@ def discriminator(x: Images, width: int, normalization: Normalization = nn.Batch
     """Images -> one logit each."""
     features = trunk_features(x, width)
     return nn.Sequential(*trunk(x, width, normalization), nn.Linear(features, 1), nn.Flatten(0))
+
+
+def drawing(inputs: int, x: Images | Points, width: int) -> nn.Sequential:
+    """[n, inputs] -> x: `generator` of images; of points, three hidden layers of `width`."""
+    if not planar(x):
+        return mlp(inputs, width, width, width, x.dims)
+    return generator(inputs, x, width).apply(initialize)
+
+
+def judging(x: Images | Points, width: int, normalization: Normalization = nn.BatchNorm2d) -> nn.Sequential:
+    """x -> one score each: `discriminator` of images; of points, three hidden layers of `width`."""
+    if not planar(x):
+        return nn.Sequential(*mlp(x.dims, width, width, width, 1), nn.Flatten(0))
+    return discriminator(x, width, normalization).apply(initialize)
 
 
 def initialize(layer: nn.Module) -> None:

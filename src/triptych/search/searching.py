@@ -31,6 +31,7 @@ from triptych.core import (
     UsageError,
     config,
     mix,
+    planar,
 )
 from triptych.losses import adversarial
 from triptych.models.gan.autogan import Cell, Discriminator, Generator, initialize
@@ -151,7 +152,7 @@ class SharedGAN(nn.Module):
 def searchable(data: Data, settings: Search) -> Images:
     """What the data is of. Raises UsageError unless it is images, large enough for so many cells."""
     cells = len(settings.iterations)
-    if not isinstance(data.x, Images) or min(data.x.height, data.x.width) < 2 << cells:
+    if not planar(data.x) or min(data.x.height, data.x.width) < 2 << cells:
         raise UsageError(
             f"iterations={list(settings.iterations)}: a generator of {cells} cells takes images whose sides have "
             f"{2 << cells} pixels or more; {data.name} serves {data.x}"

@@ -24,7 +24,7 @@ from triptych.core.classes import listed
 from triptych.inference import tiling
 from triptych.media.photo import Photo, read_photo
 from triptych.metrics import Measurement, fidelity, hue_error, own_nearest
-from triptych.tasks.task import Question, Training
+from triptych.tasks.task import Question, Training, of_pictures
 from triptych.tasks.translation import copied, in_channels, mean_picture
 
 WEARER = ("wearer", "model", "person", "worn", "people")
@@ -73,11 +73,7 @@ class Clothing(Training):
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
         source, target = self.ends(columns)
-        given, x = columns[source], columns[target]
-        for name, one in ((source, given), (target, x)):
-            if not isinstance(one, Images):
-                raise UsageError(f"{name} holds {one}; clothing is for pictures")
-        assert isinstance(x, Images) and isinstance(given, Images)
+        given, x = (of_pictures(columns[name], name, self.name, drawn=False) for name in (source, target))
         if (given.height, given.width) != (x.height, x.width):
             raise UsageError(
                 f"{source} has pictures of {given.height} x {given.width} (height x width) and {target} of {x.height} "

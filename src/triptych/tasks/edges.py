@@ -23,12 +23,10 @@ from triptych.core import (
     Given,
     Images,
     ItemNoise,
-    Labels,
     Noise,
     Picture,
     Positive,
     Space,
-    UsageError,
     config,
 )
 from triptych.data.columns import columns_of, gathered
@@ -36,7 +34,7 @@ from triptych.inference import tiling
 from triptych.media.photo import LUMA, Photo, read_photo
 from triptych.metrics import Measurement, fidelity
 from triptych.metrics.trained import RECIPE, Trained
-from triptych.tasks.task import Posed, Question
+from triptych.tasks.task import Posed, Question, of_pictures
 from triptych.tasks.translation import copied, in_channels, mean_picture
 
 READ, SECONDS = 10_000, 40.0
@@ -60,9 +58,7 @@ class Edges:
         return {"size": x.height}
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
-        x = columns["x"]
-        if not isinstance(x, Images) or x.channels not in (1, 3):
-            raise UsageError(f"edges are of pictures; the data serve {x}")
+        x = of_pictures(columns["x"], "x", self.name)
         return x, Images(1, x.height, x.width, levels=2)
 
     def pose(self, columns: Mapping[str, Tensor], noise: Noise) -> tuple[Tensor, Given]:
@@ -104,10 +100,10 @@ class Edges:
         """Of data with classes: whether a classifier takes answers for what the truth is."""
         training = test.training_part()
         labels = columns_of(training.data).get("label")
-        if not isinstance(labels, Labels):
+        if labels is None or labels.optional or labels.choices is None:
             return []
         x, _, y = examples(training, READ)
-        reader = Trained.classifier(x, y, labels.classes, seconds=SECONDS)
+        reader = Trained.classifier(x, y, labels.choices, seconds=SECONDS)
         x, given, y = examples(test, min(ITEMS, limit or ITEMS))
         found = {
             "": torch.cat(

@@ -26,13 +26,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from triptych.core import Count, Generative, Given, Images, ItemNoise, Noise, Picture, Space, UsageError, config
+from triptych.core import Count, Generative, Given, Images, ItemNoise, Noise, Picture, Space, UsageError, config, planar
 from triptych.inference import imputation, tiling
 from triptych.media.photo import Photo, read_photo
 from triptych.metrics import Measurement, fidelity, within_holes
 from triptych.tasks.degradation import reduced
 from triptych.tasks.holes import Kind, border_mean, diffused, holes, thickness
-from triptych.tasks.task import Question
+from triptych.tasks.task import Question, of_pictures
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,7 @@ class Inpainting:
         return {"crop": x.height * self.shrink, "channels": x.channels}
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
-        x = columns["x"]
-        if not isinstance(x, Images):
-            raise UsageError(f"inpainting is for pictures; the data serve {x}")
+        x = of_pictures(columns["x"], "x", self.name, drawn=False)
         if x.height % self.shrink or x.width % self.shrink:
             raise UsageError(f"pictures of {x.height} x {x.width} cannot be made {self.shrink} times smaller")
         x = replace(x, height=x.height // self.shrink, width=x.width // self.shrink)
@@ -158,7 +156,7 @@ def masked(x: Float[Tensor, "n c h w"], hole: Bool[Tensor, "n 1 h w"]) -> Pictur
 def fills(model: Generative[Any]) -> bool:
     """Whether this is a model that was trained to fill holes: its condition is a picture and a mask."""
     x, given = model.config.x, getattr(model.config, "given", None)
-    return isinstance(x, Images) and isinstance(given, Images) and given.channels == x.channels + 1
+    return planar(x) and planar(given) and given.channels == x.channels + 1
 
 
 def imputed(model: Generative[Any], x: Float[Tensor, "n c h w"], known: Bool[Tensor, "n c h w"]) -> imputation.Imputed:

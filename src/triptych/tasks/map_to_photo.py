@@ -22,14 +22,27 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from triptych.core import Data, Generative, Given, Images, ItemNoise, Noise, Picture, Space, UsageError, config, mix
+from triptych.core import (
+    Data,
+    Generative,
+    Given,
+    Images,
+    ItemNoise,
+    Noise,
+    Picture,
+    Space,
+    UsageError,
+    config,
+    mix,
+    planar,
+)
 from triptych.core.classes import listed
 from triptych.inference import tiling
 from triptych.media.maps import NO_CLASS, ClassTable, Color, table_of
 from triptych.media.photo import Photo, read_index, read_photo
 from triptych.metrics import Measurement, fidelity
 from triptych.metrics.segmenter import BATCH, RECIPE, segmented, train_segmenter
-from triptych.tasks.task import Posed, Question, Training
+from triptych.tasks.task import Posed, Question, Training, of_pictures
 from triptych.tasks.translation import in_channels
 
 NONE = -1
@@ -72,7 +85,7 @@ class MapToPhoto(Training):
 
     def column(self, columns: Mapping[str, Space]) -> str:
         """The one of label maps. Raises UsageError."""
-        maps = [name for name, s in columns.items() if name != "x" and isinstance(s, Images) and s.levels == 2]
+        maps = [name for name, s in columns.items() if name != "x" and planar(s) and s.levels == 2]
         if self.map and self.map in columns and self.map not in maps:
             raise UsageError(f"map={self.map}: it holds pictures; index= with the name of its folder reads maps")
         if self.map and self.map not in maps:
@@ -80,7 +93,7 @@ class MapToPhoto(Training):
                 f"map={self.map}: there is no such column of label maps; there is {listed(maps) or 'none'}"
             )
         if not maps:
-            others = [name for name, s in columns.items() if name != "x" and isinstance(s, Images)]
+            others = [name for name, s in columns.items() if name != "x" and planar(s)]
             reads = f"index= with the name of its folder makes classes of the values of {' or '.join(others)}"
             remedy = reads if others else "put pictures and maps into folders image/ and label/, with the same names"
             raise UsageError(f"there is no label map beside x: {remedy}")
@@ -93,8 +106,7 @@ class MapToPhoto(Training):
         columns: Mapping[str, Space] = data.columns if hasattr(data, "columns") else {"x": data.x}
         name = self.column(columns)
         column = getattr(data, "maps", {}).get(name)
-        space = columns[name]
-        assert isinstance(space, Images)
+        space = of_pictures(columns[name], name, self.name, drawn=False)
         table = column.table if column is not None else None
         found = table or table_of(space.channels)
         if not self.classes:
@@ -138,10 +150,8 @@ class MapToPhoto(Training):
     # Training
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
-        x, space = columns["x"], columns[self.column(columns)]
-        assert isinstance(space, Images)
-        if not isinstance(x, Images) or x.channels not in (1, 3):
-            raise UsageError(f"photographs are grey or in colour; the data serve {x}")
+        x, name = of_pictures(columns["x"], "x", self.name), self.column(columns)
+        space = of_pictures(columns[name], name, self.name, drawn=False)
         if (space.height, space.width) != (x.height, x.width):
             raise UsageError(
                 f"maps are {space.height} x {space.width} (height x width) and pictures {x.height} x {x.width}: they "
@@ -151,7 +161,7 @@ class MapToPhoto(Training):
         if not self.beside:
             return x, Images(classes, x.height, x.width, levels=2)
         more = columns.get(self.beside)
-        if not isinstance(more, Images) or self.beside in ("x", self.map):
+        if not planar(more) or self.beside in ("x", self.map):
             others = [name for name in columns if name not in ("x", "label", "caption", self.map)]
             raise UsageError(f"beside={self.beside}: there is no such column; there is {listed(others) or 'none'}")
         return x, Images(classes + more.channels, x.height, x.width)

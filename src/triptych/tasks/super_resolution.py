@@ -24,7 +24,7 @@ from triptych.inference import tiling
 from triptych.media.photo import Photo, read_photo
 from triptych.metrics import Convention, Measurement, fidelity
 from triptych.tasks.degradation import eight_bits, reduced, smaller, worn
-from triptych.tasks.task import Question
+from triptych.tasks.task import Question, of_pictures
 
 
 @config
@@ -51,8 +51,8 @@ class SuperResolution:
         return {"crop": x.height * self.shrink, "channels": x.channels}
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
-        x = columns["x"]
-        if not isinstance(x, Images) or x.levels == 2:
+        x = of_pictures(columns["x"], "x", self.name, drawn=False)
+        if x.levels == 2:
             raise UsageError(f"super resolution is for photographs and drawings; the data serve {x}")
         whole = self.step
         if x.height % whole or x.width % whole:
@@ -99,8 +99,8 @@ class SuperResolution:
 
 def enlarged(mode: str) -> Callable[[Given, Space], Tensor]:
     def enlarge(given: Given, x: Space) -> Tensor:
-        assert isinstance(given, Picture) and isinstance(x, Images)
+        assert isinstance(given, Picture)
         aligned = None if mode == "nearest" else False
-        return F.interpolate(given.grid, size=(x.height, x.width), mode=mode, align_corners=aligned).clamp(-1, 1)
+        return F.interpolate(given.grid, size=x.shape[-2:], mode=mode, align_corners=aligned).clamp(-1, 1)
 
     return enlarge

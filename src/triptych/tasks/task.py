@@ -15,7 +15,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Batch, Data, Fraction, Generative, Given, Noise, Space, UsageError, config
+from triptych.core import Batch, Data, Fraction, Generative, Given, Images, Noise, Space, UsageError, config, planar
 from triptych.data.columns import columns_of, gathered
 from triptych.data.files import sha256_of
 from triptych.data.notebook import html_of_data
@@ -212,6 +212,19 @@ class Posed:
         return list(getattr(self.data, "problems", []))
 
     labels = classes = captions = tokenizer = truth = None
+
+
+def of_pictures(space: Space | None, column: str, task: str, drawn: bool = True) -> Images:
+    """The space of a column that a task takes pictures from; `drawn`: grey or in colour, and no label maps.
+
+    Raises UsageError for all else.
+    """
+    if not planar(space):
+        raise UsageError(f"{task} is for pictures; {column} holds {space}")
+    if drawn and (space.channels not in (1, 3) or (space.channels == 3 and space.levels == 2)):
+        maps = ' (map-to-photo is for label maps; index="" reads them as pictures)' if space.levels == 2 else ""
+        raise UsageError(f"{task} is for pictures, grey or in colour; {column} holds {space}{maps}")
+    return space
 
 
 def trained_on(batch: Batch[Any], how: Training) -> Batch[Any]:

@@ -22,7 +22,7 @@ from triptych.core import Data, Generative, Given, Images, ItemNoise, Noise, Pic
 from triptych.inference import tiling
 from triptych.media.photo import Photo, read_photo
 from triptych.metrics import Measurement, fidelity
-from triptych.tasks.task import Question, Training
+from triptych.tasks.task import Question, Training, of_pictures
 
 MEAN_OF = 2000
 """Training pictures, at most, that the mean picture is the mean of."""
@@ -70,14 +70,7 @@ class Translation(Training):
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
         source, target = self.ends(columns)
-        given, x = columns[source], columns[target]
-        for name, one in ((source, given), (target, x)):
-            if not isinstance(one, Images) or one.channels not in (1, 3) or (one.channels == 3 and one.levels == 2):
-                raise UsageError(
-                    f"{name} holds {one}; translation is for pictures, grey or in colour (map-to-photo is for label "
-                    'maps; index="" reads them as pictures)'
-                )
-        assert isinstance(given, Images) and isinstance(x, Images)
+        given, x = (of_pictures(columns[name], name, self.name) for name in (source, target))
         if (given.height, given.width) != (x.height, x.width):
             raise UsageError(
                 f"{source} has pictures of {given.height} x {given.width} (height x width) and {target} of {x.height} "
@@ -120,8 +113,8 @@ class Translation(Training):
 
 def copied(given: Given, x: Space) -> Tensor:
     """The picture as it came."""
-    assert isinstance(given, Picture) and isinstance(x, Images)
-    return in_channels(given.grid, x.channels)
+    assert isinstance(given, Picture)
+    return in_channels(given.grid, x.shape[x.channel_axis])
 
 
 def in_channels(x: Float[Tensor, "n c h w"], channels: int) -> Float[Tensor, "n d h w"]:

@@ -28,7 +28,7 @@ from triptych.data.columns import columns_of
 from triptych.inference import tiling
 from triptych.media.photo import Photo, read_photo
 from triptych.metrics import Measurement, Trained, fidelity, own_nearest
-from triptych.tasks.task import Posed, Question
+from triptych.tasks.task import Posed, Question, of_pictures
 from triptych.tasks.translation import copied, in_channels
 
 Direction = Literal["AtoB", "BtoA"]
@@ -127,11 +127,7 @@ class UnpairedTranslation:
     # Training
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
-        x, given = columns["x"], columns["A"]
-        for one in (given, x):
-            if not isinstance(one, Images):
-                raise UsageError(f"translation is for pictures; one kind is {one}")
-        assert isinstance(x, Images) and isinstance(given, Images)
+        x, given = (of_pictures(columns[name], name, self.name, drawn=False) for name in ("x", "A"))
         if x.shape != given.shape:
             what = f"one kind is {listed_shape(given)} and the other {listed_shape(x)}"
             raise UsageError(f"{what}: size= and channels= bring both to one")

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from triptych.core import Generative, Given, Images, UsageError
+from triptych.core import Generative, Given, UsageError
 from triptych.nn.augment import Augmentation, together
 
 
@@ -22,7 +22,7 @@ def judges_of(model: Generative[Any]) -> list[nn.Module]:
         raise UsageError(
             f"{model.name} has no discriminator of images whose view could be augmented; leave out augment"
         )
-    if not isinstance(model.config.x, Images):
+    if not model.config.x.planar:
         raise UsageError(f"{model.name} judges no images, but {model.config.x}: leave out augment, which is for images")
     return list(dict.fromkeys(place for place in said if isinstance(place, nn.Module)))
 

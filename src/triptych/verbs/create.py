@@ -10,7 +10,6 @@ from triptych import models
 from triptych.core import (
     Data,
     Generative,
-    Labels,
     PartialLabels,
     Space,
     UsageError,
@@ -95,9 +94,12 @@ def condition(served: Space | None, usual: Space | None) -> Space | None:
 
     A model that bears unknown labels bears known ones too, and not the other way round.
     """
-    if isinstance(served, Labels) and isinstance(usual, PartialLabels):
-        return PartialLabels(served.classes, names=served.names)
-    return None if isinstance(served, PartialLabels) and not isinstance(usual, PartialLabels) else served
+    bears = usual is not None and usual.optional
+    if served is None or (served.optional and not bears):
+        return None
+    if bears and not served.optional and served.choices is not None:
+        return PartialLabels(served.choices, names=served.told)
+    return served
 
 
 def load(path: str | Path, kind: type[Generative[Any]] | None = None) -> Generative[Any]:

@@ -19,7 +19,7 @@ def sound(name: str, assignments: list[str], resume: Path | None) -> Audio | Non
     config = preset.config if preset else kind()
     if resume is not None and commit.committed(resume) and folder.about(resume)["model"] == entry.name:
         config = configs.from_json(kind, folder.about(resume)["config"], str(resume))
-    if not isinstance(config.x, Audio):
+    if not isinstance(config.x, Audio):  # the one space that is an option of `data`: recordings have no other size=
         return None
     of_x = [a.removeprefix("x.") for a in assignments if a.startswith("x.")]
     return configs.override(config.x, of_x)

@@ -16,7 +16,7 @@ from typing import Annotated
 
 from jaxtyping import Float
 from pydantic import AfterValidator
-from torch import Tensor, nn
+from torch import Tensor
 
 from triptych.core import (
     Adam,
@@ -37,7 +37,6 @@ from triptych.core import (
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
 from triptych.nn import strided
-from triptych.nn.dense import mlp
 from triptych.nn.ema import EMA
 
 PAPER = Paper(
@@ -65,28 +64,14 @@ class LSGANConfig:
     """For either player; the paper's rates are 1e-3 on scenes and 2e-4 on Chinese characters."""
 
 
-def generator(c: LSGANConfig) -> nn.Sequential:
-    """z [n, latent] -> x."""
-    if isinstance(c.x, Points):
-        return mlp(c.latent, c.width, c.width, c.width, c.x.dims)
-    return strided.generator(c.latent, c.x, c.width).apply(strided.initialize)
-
-
-def discriminator(c: LSGANConfig) -> nn.Sequential:
-    """x -> one score each."""
-    if isinstance(c.x, Points):
-        return nn.Sequential(*mlp(c.x.dims, c.width, c.width, c.width, 1), nn.Flatten(0))
-    return strided.discriminator(c.x, c.width).apply(strided.initialize)
-
-
 class LSGAN(Generative[None]):
     name = "lsgan"
 
     def __init__(self, config: LSGANConfig) -> None:
         super().__init__()
         self.config = config
-        self.generator = generator(config)
-        self.discriminator = discriminator(config)
+        self.generator = strided.drawing(config.latent, config.x, config.width)
+        self.discriminator = strided.judging(config.x, config.width)
         self.average = EMA(self.generator, config.ema)
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n ..."]:

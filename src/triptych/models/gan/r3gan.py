@@ -42,6 +42,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    planar,
     precisely,
 )
 from triptych.losses import adversarial, penalties
@@ -92,7 +93,7 @@ class R3GANConfig:
 
     @model_validator(mode="after")
     def groups(self) -> Self:
-        for width in widths(self.x, self) if isinstance(self.x, Images) else ():
+        for width in widths(self.x, self) if planar(self.x) else ():
             if not width or EXPANSION * width % min(self.group, EXPANSION * width):
                 raise ValueError(
                     f"width={self.width} leaves a stage {width} channels, and the {EXPANSION * width} of its 3 x 3 "
@@ -190,7 +191,7 @@ class Generator(nn.Module):
             self.embedding = nn.Embedding(c.given.classes, c.latent)
             nn.init.normal_(self.embedding.weight, 0, c.given.classes**-0.5)
             inputs += c.latent
-        self.layers = mlp(inputs, *[c.width] * 3, c.x.dims) if isinstance(c.x, Points) else self.resnet(inputs, c.x, c)
+        self.layers = self.resnet(inputs, c.x, c) if planar(c.x) else mlp(inputs, *[c.width] * 3, c.x.dims)
 
     @staticmethod
     def resnet(inputs: int, x: Images, c: R3GANConfig) -> nn.Sequential:
@@ -217,9 +218,7 @@ class Discriminator(nn.Module):
             features = c.width
             self.embedding = nn.Embedding(c.given.classes, features)
             nn.init.normal_(self.embedding.weight, 0, (features * c.given.classes) ** -0.5)
-        self.layers = (
-            mlp(c.x.dims, *[c.width] * 3, features) if isinstance(c.x, Points) else self.resnet(features, c.x, c)
-        )
+        self.layers = self.resnet(features, c.x, c) if planar(c.x) else mlp(c.x.dims, *[c.width] * 3, features)
 
     @staticmethod
     def resnet(features: int, x: Images, c: R3GANConfig) -> nn.Sequential:

@@ -15,7 +15,7 @@ from typing import Annotated
 
 from jaxtyping import Float
 from pydantic import AfterValidator
-from torch import Tensor, nn
+from torch import Tensor
 
 from triptych.core import (
     Batch,
@@ -37,7 +37,6 @@ from triptych.core import (
 )
 from triptych.models.paper import Paper
 from triptych.nn import strided
-from triptych.nn.dense import mlp
 from triptych.nn.ema import EMA
 
 PAPER = Paper(
@@ -69,28 +68,14 @@ class WGANConfig:
     """For either player; with momentum the critic may become unstable (Section 4)."""
 
 
-def generator(c: WGANConfig) -> nn.Sequential:
-    """z [n, latent] -> x; DCGAN's for images, as in the paper."""
-    if isinstance(c.x, Points):
-        return mlp(c.latent, c.width, c.width, c.width, c.x.dims)
-    return strided.generator(c.latent, c.x, c.width).apply(strided.initialize)
-
-
-def critic(c: WGANConfig) -> nn.Sequential:
-    """x -> f(x), one score each."""
-    if isinstance(c.x, Points):
-        return nn.Sequential(*mlp(c.x.dims, c.width, c.width, c.width, 1), nn.Flatten(0))
-    return strided.discriminator(c.x, c.width).apply(strided.initialize)
-
-
 class WGAN(Generative[None]):
     name = "wgan"
 
     def __init__(self, config: WGANConfig) -> None:
         super().__init__()
         self.config = config
-        self.generator = generator(config)
-        self.critic = critic(config)
+        self.generator = strided.drawing(config.latent, config.x, config.width)
+        self.critic = strided.judging(config.x, config.width)
         self.average = EMA(self.generator, config.ema)
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n ..."]:

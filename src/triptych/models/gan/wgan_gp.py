@@ -40,7 +40,6 @@ from triptych.core import (
 from triptych.losses import penalties
 from triptych.models.paper import Paper
 from triptych.nn import strided
-from triptych.nn.dense import mlp
 from triptych.nn.ema import EMA
 
 PAPER = Paper(
@@ -72,28 +71,14 @@ class WGANGPConfig:
     """For either player (Algorithm 1)."""
 
 
-def generator(c: WGANGPConfig) -> nn.Sequential:
-    """z [n, latent] -> x."""
-    if isinstance(c.x, Points):
-        return mlp(c.latent, c.width, c.width, c.width, c.x.dims)
-    return strided.generator(c.latent, c.x, c.width).apply(strided.initialize)
-
-
-def critic(c: WGANGPConfig) -> nn.Sequential:
-    """x -> D(x), one score each."""
-    if isinstance(c.x, Points):
-        return nn.Sequential(*mlp(c.x.dims, c.width, c.width, c.width, 1), nn.Flatten(0))
-    return strided.discriminator(c.x, c.width, partial(nn.GroupNorm, 1)).apply(strided.initialize)
-
-
 class WGANGP(Generative[None]):
     name = "wgan-gp"
 
     def __init__(self, config: WGANGPConfig) -> None:
         super().__init__()
         self.config = config
-        self.generator = generator(config)
-        self.critic = critic(config)
+        self.generator = strided.drawing(config.latent, config.x, config.width)
+        self.critic = strided.judging(config.x, config.width, partial(nn.GroupNorm, 1))
         self.average = EMA(self.generator, config.ema)
 
     def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n ..."]:
