@@ -211,6 +211,12 @@ def sample(
     top_p: Annotated[
         float | None, typer.Option(help="Autoregressive models: only the likeliest values that reach p together.")
     ] = None,
+    guidance: Annotated[
+        float,
+        typer.Option(
+            "--guidance", "--cfg-scale", help="Models of codes: how far to follow the condition; 1: as it was learned."
+        ),
+    ] = 1.0,
     truncation: Annotated[
         float | None,
         typer.Option(help="BigGAN: latent numbers further than this from 0 are drawn again; inf: none are."),
@@ -239,6 +245,7 @@ def sample(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        guidance=guidance,
         truncation=truncation,
         text=text,
         observation=observation,
@@ -251,6 +258,7 @@ def sample(
         "temperature": temperature if temperature != 1 else None,
         "top_k": top_k,
         "top_p": top_p,
+        "guidance": guidance if guidance != 1 else None,
         "truncation": truncation,
         "observation": observation,
     }

@@ -11,6 +11,7 @@ from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
 from triptych.core.model import (
     AnySize,
     Autoregressive,
+    Coding,
     Decoding,
     Generative,
     HasLikelihood,
@@ -46,6 +47,7 @@ __all__ = [
     "BytePairs",
     "Characters",
     "Clock",
+    "Coding",
     "CollapseError",
     "Count",
     "Data",

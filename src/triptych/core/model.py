@@ -17,6 +17,7 @@ from triptych.core.likelihood import Likelihood
 from triptych.core.noise import ItemNoise, Noise
 from triptych.core.precision import HALVES, products
 from triptych.core.sampling import FAITHFUL, Sampling, raster
+from triptych.core.space import Space
 from triptych.core.spaces import Images
 from triptych.errors import UsageError
 
@@ -68,8 +69,11 @@ class Generative(nn.Module, ABC, Generic[G]):
             raise UsageError(f"sample: n={n} and first={first} must not be negative")
         given = self.condition(n, given)
         self.check_given(n, given)
-        if how.picks and not isinstance(self, Autoregressive):
+        if how.picks and not isinstance(self, Autoregressive | Coding):
             raise UsageError(f"{self.name} is not autoregressive: it takes no temperature, limit or known values")
+        if how.guidance != 1 and not (isinstance(self, Coding) and given is not None):
+            why = "was not trained to do without its condition" if given is not None else "has no condition to follow"
+            raise UsageError(f"{self.name} {why}; leave out guidance={how.guidance:g}")
         if how.truncation is not None and not isinstance(self, Truncatable):
             raise UsageError(f"{self.name} has no latent that could be truncated")
         if how.observation != "drawn" and not isinstance(self, Decoding):
@@ -255,6 +259,10 @@ class Decoding(Generative[G]):
     def observe(self, noise: Noise, given: G) -> Observation:
         """p(x | z) for a z drawn by each item of `noise`."""
 
+    def steered(self, noise: Noise, given: G, how: Sampling) -> Observation:
+        """As `observe`, with those options of sampling that are about the latent."""
+        return self.observe(noise, given)
+
     @final
     def draw(
         self,
@@ -263,8 +271,41 @@ class Decoding(Generative[G]):
         how: Sampling = FAITHFUL,
     ) -> Shaped[Tensor, "n ..."]:
         """One x for each item of `noise`: drawn from p(x | z), or its mean, as `how.observation` says."""
-        p = self.observe(noise, given)
+        p = self.steered(noise, given, how)
         return p.mean if how.observation == "mean" else p.icdf(noise.uniform(*p.uniforms))
+
+
+class Coding(Decoding[G]):
+    """A model of codes, and of x by its code. Temperature, limits, known values and guidance are those of the codes.
+
+    Where it has a condition, it was also trained without. What `how.guidance` draws has a distribution of its own, not
+    the model's, so that no likelihood is that of guided samples (`check_plain`).
+    """
+
+    codes: Space
+    """The space of a code: tokens, as many as the grid has places."""
+
+    @abstractmethod
+    def draw_codes(self, noise: Noise, given: G, how: Sampling = FAITHFUL) -> Int[Tensor, "n places"]:
+        """One code for each item of `noise`."""
+
+    @abstractmethod
+    def pixels(self, code: Int[Tensor, "*n places"]) -> Observation:
+        """p(x | code)"""
+
+    def observe(self, noise: Noise, given: G) -> Observation:
+        return self.steered(noise, given, FAITHFUL)
+
+    def steered(self, noise: Noise, given: G, how: Sampling) -> Observation:
+        return self.pixels(self.draw_codes(noise, given, how))
+
+    def check_plain(self, guidance: float) -> None:
+        """Raises UsageError for a likelihood of guided samples."""
+        if guidance != 1:
+            raise UsageError(
+                f"guidance={guidance:g}: guided samples are not drawn from p(x | given), whose likelihood {self.name} "
+                "gives, and so is not theirs; leave it out (1 is plain)"
+            )
 
 
 @contextmanager

@@ -36,7 +36,9 @@ def inverse_cdf(logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Te
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """Options of sampling, all but the last two for autoregressive models. By default, samples follow the model.
+    """Options of sampling; but for the last three, they are for autoregressive models and those of codes.
+
+    By default, samples follow the model.
 
     Raises UsageError for a temperature, a limit or a truncation that makes no sense.
     """
@@ -54,6 +56,9 @@ class Sampling:
     comes later is not foreseen by those before it: the result is a plausible completion, not a draw from p(x | known).
     """
 
+    guidance: float = 1.0
+    """How far to follow the condition, in models that were also trained without (`Coding`): u + guidance (c - u) of the
+    scores c given it and u without. 1 is plain, and what the model learned; 0 ignores the condition."""
     truncation: float | None = None
     """Latent numbers that lie further than this from 0 are drawn again, in models that allow for it (`Truncatable`)."""
     observation: Literal["drawn", "mean"] = "drawn"
@@ -67,6 +72,8 @@ class Sampling:
             raise UsageError(f"top_k={self.top_k}: it must be 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UsageError(f"top_p={self.top_p}: it must be above 0 and at most 1")
+        if not 0 <= self.guidance < float("inf"):
+            raise UsageError(f"guidance={self.guidance}: it must be 0 or more; 1 is plain sampling")
         if self.truncation is not None and not self.truncation > 0:
             raise UsageError(f"truncation={self.truncation}: it must be above 0; inf keeps all")
         if self.observation not in ("drawn", "mean"):
@@ -107,6 +114,10 @@ class Sampling:
             late = before >= self.top_p * (1 - SAME)  # those before it reached top_p already
             logits = logits.masked_fill(torch.zeros_like(late).scatter_(-1, place, late), -torch.inf)
         return logits
+
+    def guide(self, told: Float[Tensor, "*n k"], untold: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
+        """Scores that follow the condition as far as `guidance` says, of those given it and those without."""
+        return untold + self.guidance * (told - untold)
 
     def fill(
         self, known: Int[Tensor, "*n"], logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]

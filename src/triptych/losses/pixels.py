@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import logsigmoid, softplus
 
-from triptych.core import full
+from triptych.core import Images, full
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 
@@ -98,3 +98,19 @@ class DiscretizedLogistic(Distribution):
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
         return self.icdf(torch.rand(self._extended_shape(torch.Size(sample_shape)), device=self.loc.device))
+
+
+LEAST_LOG_SCALE = -7.0
+
+
+def pixels_of(y: Float[Tensor, "*n outputs h w"], levels: int) -> Binary | DiscretizedLogistic:
+    """Of `outputs_of` numbers a pixel, what a decoder says of it: each channel Bernoulli, or discretized logistic."""
+    if levels == 2:
+        return Binary(y)
+    loc, log_scale = y.chunk(2, dim=-3)
+    return DiscretizedLogistic(loc, log_scale.clamp(min=LEAST_LOG_SCALE), levels)
+
+
+def outputs_of(x: Images) -> int:
+    """How many numbers a pixel `pixels_of` takes."""
+    return x.channels * (1 if x.levels == 2 else 2)

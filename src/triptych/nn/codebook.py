@@ -132,9 +132,14 @@ class Codebook(nn.Module):
         return self.use()
 
     def use(self) -> dict[str, Tensor]:
-        """Of the batch observed last: the share of codes that it used, and the perplexity, exp of their entropy.
+        """What `use` says of the batch observed last."""
+        return use(self.seen_counts)
 
-        The perplexity is as many codes as would be in use if they all were used equally often: from 1 to K.
-        """
-        p = self.seen_counts / self.seen_counts.sum()
-        return {"used": (p > 0).to(p.dtype).mean(), "perplexity": torch.special.entr(p).sum().exp()}
+
+def use(counts: Float[Tensor, " codes"]) -> dict[str, Tensor]:
+    """By how often each code came in a batch: the share that it used, and the perplexity, exp of their entropy.
+
+    The perplexity is as many codes as would be in use if they all were used equally often: from 1 to K.
+    """
+    p = counts / counts.sum()
+    return {"used": (p > 0).to(p.dtype).mean(), "perplexity": torch.special.entr(p).sum().exp()}

@@ -123,6 +123,7 @@ def steering(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    guidance: float = 1.0,
     truncation: float | None = None,
     text: str = "",
     observation: Literal["drawn", "mean"] = "drawn",
@@ -138,13 +139,15 @@ def steering(
         if x.symbols is None:
             raise UsageError(f"{model.name} models {x}: a sample of it does not begin with text; leave out --prefix")
         known = prefix(x, x.encode(text)[None])
-    if (temperature, top_k, top_p, known, truncation, observation) == (1.0, None, None, None, None, "drawn"):
+    chosen = (temperature, top_k, top_p, known, guidance, truncation, observation)
+    if chosen == (1.0, None, None, None, 1.0, None, "drawn"):
         return FAITHFUL
     return Sampling(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         known=known,
+        guidance=guidance,
         truncation=truncation,
         observation=observation,
     )

@@ -41,7 +41,7 @@ from triptych.core import (
     check_sides,
     config,
 )
-from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
 from triptych.models.paper import Paper
 from triptych.nn.code_prior import CodePrior
 from triptych.nn.codebook import Codebook
@@ -56,8 +56,6 @@ PAPER = Paper(
     conditions="none or label",
     likelihood="lower bound",
 )
-
-LEAST_LOG_SCALE = -7.0
 
 
 @config
@@ -144,7 +142,7 @@ class VQVAE(Decoding[Label | None]):
         self.config, x = config, config.x
         self.encoder = encoder(config)
         self.codebook = Codebook(config.codes, config.code_width, config.decay, config.revive)
-        self.decoder = decoder(config, x.channels * (1 if x.levels == 2 else 2))
+        self.decoder = decoder(config, outputs_of(x))
         self.code_prior = CodePrior(
             config.codes,
             config.grid,
@@ -170,10 +168,7 @@ class VQVAE(Decoding[Label | None]):
     def pixels(self, e: Float[Tensor, "*n rows columns code_width"]) -> Binary | DiscretizedLogistic:
         """p(x | z) of each pixel; they are independent."""
         y = self.decoder(e.flatten(0, -4).movedim(-1, 1)).unflatten(0, e.shape[:-3])
-        if self.config.x.levels == 2:
-            return Binary(y)
-        loc, log_scale = y.chunk(2, dim=-3)
-        return DiscretizedLogistic(loc, log_scale.clamp(min=LEAST_LOG_SCALE), self.config.x.levels)
+        return pixels_of(y, self.config.x.levels)
 
     def observe(self, noise: Noise, given: Label | None = None) -> Binary | DiscretizedLogistic:
         code = self.code_prior.draw(noise.uniform(*self.config.grid), given)

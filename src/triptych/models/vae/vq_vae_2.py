@@ -43,7 +43,7 @@ from triptych.core import (
     check_sides,
     config,
 )
-from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
 from triptych.models.paper import Paper
 from triptych.nn.code_prior import CodePrior
 from triptych.nn.codebook import Codebook
@@ -59,7 +59,6 @@ PAPER = Paper(
     likelihood="lower bound",
 )
 
-LEAST_LOG_SCALE = -7.0
 
 Codes = tuple[Int[Tensor, "*n rows columns"], Int[Tensor, "*n rows2 columns2"]]
 """The top grid, and the bottom one, twice as high and wide."""
@@ -191,7 +190,7 @@ class VQVAE2(Decoding[Label | None]):
         self.bottom_codebook = Codebook(config.codes, k, config.decay, config.revive)
         self.top_up = nn.ConvTranspose2d(k, k, 4, 2, 1)
         """The top codes at the bottom's size, for the decoder, which reads both."""
-        self.decoder = decoder(config, 2 * k, x.channels * (1 if x.levels == 2 else 2), config.halvings)
+        self.decoder = decoder(config, 2 * k, outputs_of(x), config.halvings)
         self.top_prior, self.bottom_prior = code_prior(config, config.top), code_prior(config, config.bottom)
         self.above = Above(config)
 
@@ -224,10 +223,7 @@ class VQVAE2(Decoding[Label | None]):
         """p(x | top, bottom) of each pixel; they are independent."""
         up, low = self.top_up(top.flatten(0, -4).movedim(-1, 1)), bottom.flatten(0, -4).movedim(-1, 1)
         y = self.decoder(torch.cat((up, low), 1)).unflatten(0, bottom.shape[:-3])
-        if self.config.x.levels == 2:
-            return Binary(y)
-        loc, log_scale = y.chunk(2, dim=-3)
-        return DiscretizedLogistic(loc, log_scale.clamp(min=LEAST_LOG_SCALE), self.config.x.levels)
+        return pixels_of(y, self.config.x.levels)
 
     def observe(self, noise: Noise, given: Label | None = None) -> Binary | DiscretizedLogistic:
         top = self.top_prior.draw(noise.uniform(*self.config.top), given)
