@@ -86,6 +86,9 @@ def train(
         Literal["warn", "stop", "rollback"],
         typer.Option("--on-collapse", help="Where a GAN stops learning: say so, stop, or go back to a checkpoint."),
     ] = "warn",
+    track: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Also log to tensorboard, wandb (offline), trackio.")
+    ] = None,
     by: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="What to train for a task.")] = None,
     direction: Annotated[
         Literal["AtoB", "BtoA"] | None, typer.Option(help="For translation: which of a pair is made of the other.")
@@ -170,6 +173,7 @@ def train(
             held=held,
             on_nan=on_nan,
             on_collapse=on_collapse,
+            track=track or (),
         ):
             tick(now.step, told(now))
     verb.leave_ranks()

@@ -18,6 +18,9 @@ EXTRAS = (
     ("video", "av", "MP4 and the other kinds of video that are no pictures that move"),
     ("compress", "constriction", "compress and decompress"),
     ("tables", "pyarrow", "Parquet and Arrow tables as data"),
+    ("tensorboard", "tensorboard", "train --track tensorboard"),
+    ("wandb", "wandb", "train --track wandb"),
+    ("trackio", "trackio", "train --track trackio"),
 )
 
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from triptych.media import medium_of, pictures
 from triptych.tasks.task import Posed
 from triptych.verbs.decoration import SAMPLES, decorating
 from triptych.verbs.sample import evenly, examples, picture, to_look_at
+from triptych.verbs.tracking import Careful
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class Shots:
         self.model, self.data, self.path, self.total = model, data, path, total
         self.when = sorted({round(total * (i / wanted) ** 2) for i in range(1, wanted + 1)})
         self.wanted, self.cost, self.spent = wanted, 0.0, 0.0
+        self.trackers: Sequence[Careful] = ()
 
     def first(self) -> None:
         """Before the first step."""
@@ -98,31 +101,35 @@ class Shots:
             how = Timed(limit=limit, values=N * self.model.config.x.dims)
         with decorating(file):
             try:
-                image = shown(self.model, self.data, how)
+                image, x = shown(self.model, self.data, how)
             except TooSlow as e:
                 self.cost = e.seconds
                 self.keep([at for at in self.when if at > step] if not step else [])
             else:
                 text = {"model": self.model.name, "step": str(step), "seed": "0", "observation": how.observation}
                 pictures.save_png(image, file, text)
+                for tracker in self.trackers:
+                    tracker.shot(self.model.config.x, image, x, step)
                 self.cost = time.monotonic() - started
         self.spent += time.monotonic() - started
 
 
-def shown(model: Generative[Any], data: Data, how: Sampling) -> Image.Image:
-    """The same samples as ever, as they are now; of a task, what was asked, the answers and the truth."""
+def shown(model: Generative[Any], data: Data, how: Sampling) -> tuple[Image.Image, Tensor]:
+    """The same samples as ever, as they are now, and a picture of them; of a task, what was asked, the answers and the
+    truth."""
     if isinstance(data, Posed):
         return triptychs(model, data, 8)
-    return picture(model.config.x, model.sample(N, examples(model, N, data), seed=0, how=how))
+    x = model.sample(N, examples(model, N, data), seed=0, how=how)
+    return picture(model.config.x, x), x
 
 
-def triptychs(model: Generative[Any], data: Posed, n: int) -> Image.Image:
+def triptychs(model: Generative[Any], data: Posed, n: int) -> tuple[Image.Image, Tensor]:
     """What was asked, the model's answers, and the truth, of items evenly spaced over the data; one below the other."""
     rows = evenly(len(data), n)
     batch = data.fetch(rows, ItemNoise(0, rows.tolist(), model.device))
     x = model.sample(n, batch.given, seed=0)
     asked = data.task.shown(batch.given, x)
     if isinstance(asked, Tensor):
-        return pictures.strip([asked, x, batch.x], scale=2 if x.shape[-1] <= 64 else 1)
+        return pictures.strip([asked, x, batch.x], scale=2 if x.shape[-1] <= 64 else 1), x
     made, truth = (medium_of(data.x).cells(data.x, rows) for rows in (x, batch.x))
-    return pictures.rows(list(zip(asked, made, truth, strict=True)))
+    return pictures.rows(list(zip(asked, made, truth, strict=True))), x

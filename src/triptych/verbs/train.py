@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from triptych.core import Data, Generative, HasLikelihood, TriptychError, UsageE
 from triptych.data import check_fits, fitted
 from triptych.errors import Interrupted
 from triptych.io import commit, outputs
+from triptych.io.configs import to_json
 from triptych.io.lock import writing
 from triptych.nn import ranks
 from triptych.tasks.task import Posed, Says
@@ -35,6 +36,7 @@ from triptych.verbs.rounds.pictured import pictured
 from triptych.verbs.rounds.saved import Checkpoints, saved
 from triptych.verbs.rounds.scored import scored
 from triptych.verbs.rounds.watched import OnCollapse, warned, watched
+from triptych.verbs.tracking import names_of, opened
 from triptych.verbs.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ def train(
     on_nan: OnNan = "stop",
     on_collapse: OnCollapse = "warn",
     progress: bool = False,
+    track: str | Sequence[str] = (),
 ) -> Iterator[Round]:
     """Trains `model` on `data`, one round at a time; without `out`, that is all.
 
@@ -66,6 +69,7 @@ def train(
     the best so far is kept under checkpoints/ too. With `resume`, a run that was interrupted in any way goes on where
     its last checkpoint stands and ends with the same weights, bit for bit, as if nothing had happened; where there is
     no checkpoint yet, it begins. That is the default under torchrun, which restarts its ranks by the same command.
+    `track` names trackers that get the log and the pictures too: "tensorboard", "wandb", "trackio" (see `tracking`).
     With `progress`, a bar (of tqdm, where it is installed) or lines now and then say how far it is.
     SIGINT and SIGTERM end the run after the current step and a checkpoint; whatever looks at the model (pictures,
     scores) comes after a checkpoint and is left when a signal comes.
@@ -86,12 +90,16 @@ def train(
     training.check_batches(model, data, run)
     if dist.is_initialized() and (on_collapse != "warn" or on_nan == "rollback"):
         raise UsageError("stopping at a collapse and going back to a checkpoint are for one process; leave them out")
-    path = None if out is None else Path(out)
+    path, trackers = None if out is None else Path(out), names_of(track)
+    if path is None and trackers:
+        raise UsageError(f"track={trackers[0]}: a run that is tracked has a folder; say out=")
     with writing(path) if path is not None and leading() else nullcontext():
         rounds = (
             training.train(model, data, run, skip=on_nan == "skip")
             if path is None
-            else recorded(model, data, run, path, resume, save_seconds, keep, pictures, held, on_nan, on_collapse)
+            else recorded(
+                model, data, run, path, resume, save_seconds, keep, pictures, held, on_nan, on_collapse, trackers
+            )
         )
         total = sum(stage.rounds(run.steps) for stage in model.stages())
         yield from barred(rounds, model.name, total) if progress and leading() else rounds
@@ -109,6 +117,7 @@ def recorded(
     held: Data | None,
     on_nan: OnNan,
     on_collapse: OnCollapse,
+    track: Sequence[str] = (),
 ) -> Generator[Round]:
     """`train` into a folder that nobody else writes to."""
     state = reopen(model, data, run, path) if continues(path, resume) else None
@@ -127,6 +136,9 @@ def recorded(
     total = sum(stage.rounds(run.steps) for stage in model.stages())
     stopwatch, pace = Stopwatch(state["seconds"] if state else 0.0), Pace(save_seconds, total)
     shots, log = Shots(model, held or data, path, pictures, total), Log(path / METRICS, stopwatch)
+    about = {"model": model.name, **to_json(model.config), "data": data.name, "run": to_json(run)}
+    shots.trackers = opened(track, path, about, began) if leading() else []
+    log.sinks += shots.trackers
     best = best_of(path, state)
     checkpoints = Checkpoints(path, model, data, run, keep=keep, pace=pace, stopwatch=stopwatch, best=best)
 
@@ -168,6 +180,8 @@ def recorded(
             ) from e
         finally:
             log.flush()
+            for tracker in shots.trackers:
+                tracker.close()
         if stop.signal is not None:
             raise Interrupted(
                 stop.signal, f"interrupted at step {step} of {total}; saved in {path}: --resume continues"

@@ -14,8 +14,8 @@ LINES = 400
 """Of a whole run; a checkpoint adds one."""
 
 Sink: TypeAlias = Callable[[Mapping[str, float]], None]
-"""Where a line goes: {"step": 10, "seconds": 1.5, "generator": 0.7, ...}. A tracker (TensorBoard, Weights & Biases,
-trackio) is one more of these, beside `Jsonl` in `Log.sinks`."""
+"""Where a line goes: {"step": 10, "seconds": 1.5, "generator": 0.7, ...}. Trackers (see `verbs.tracking`) are more of
+these, beside `Jsonl` in `Log.sinks`."""
 
 
 class Jsonl:
