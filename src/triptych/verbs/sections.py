@@ -81,7 +81,7 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
 def answers(model: Generative[Any], test: Posed, name: str) -> Plate:
     """Of a task: what is asked, beside what comes back."""
     return Plate(
-        image=triptychs(model, test, ASKED),
+        image=triptychs(model, test, ASKED)[0],
         alt=f"{ASKED} answers of {name}",
         caption="From above: what was asked, the answers, and the truth",
         protocol=f"{ASKED} held-out examples, evenly spaced, not chosen",
