@@ -24,6 +24,7 @@ PRESETS = [
     "wavenet-tiny-binary",
     "vq-vae-tiny",
     "vq-vae-2-tiny",
+    "llamagen-tiny-classes",
 ]
 
 
@@ -57,6 +58,8 @@ def sharp(preset):
         for layer in model.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
                 layer.weight.mul_(2)
+                if not layer.weight.any():  # which would draw evenly, whatever it is told
+                    layer.weight.normal_()
     return model.eval()
 
 

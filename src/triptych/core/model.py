@@ -17,8 +17,7 @@ from triptych.core.likelihood import Likelihood
 from triptych.core.noise import ItemNoise, Noise
 from triptych.core.precision import HALVES, products
 from triptych.core.sampling import FAITHFUL, Sampling, raster
-from triptych.core.space import Space
-from triptych.core.spaces import Images
+from triptych.core.spaces import Images, Tokens
 from triptych.errors import UsageError
 
 GC = TypeVar("GC", bound=Given | None, contravariant=True)
@@ -282,8 +281,8 @@ class Coding(Decoding[G]):
     the model's, so that no likelihood is that of guided samples (`check_plain`).
     """
 
-    codes: Space
-    """The space of a code: tokens, as many as the grid has places."""
+    codes: Tokens
+    """The space of a code: as many tokens as the grid has places."""
 
     @abstractmethod
     def draw_codes(self, noise: Noise, given: G, how: Sampling = FAITHFUL) -> Int[Tensor, "n places"]:

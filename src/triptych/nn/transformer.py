@@ -121,11 +121,12 @@ class SteadyCache(KVCache):
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention with rotary embedding: each position attends to itself and those before it
-    (Section 3.2)."""
+    """Multi-head self-attention with rotary embedding (Section 3.2). Causal: each position attends to itself and those
+    before it; otherwise to all."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, causal: bool = True) -> None:
         super().__init__()
+        self.causal = causal
         self.heads, self.size = heads, width // heads
         self.take = nn.Linear(width, 3 * width, bias=False)
         self.give = nn.Linear(width, width, bias=False)
@@ -141,7 +142,7 @@ class Attention(nn.Module):
         if cache is not None and x.shape[1] == 1:
             heads = cache.recall(queries)
         else:
-            heads = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+            heads = F.scaled_dot_product_attention(queries, keys, values, is_causal=self.causal)
         out: Tensor = self.give(heads.transpose(1, 2).flatten(2))
         return out
 
@@ -165,18 +166,25 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm block: attention, then a feed-forward network at each position, each with a residual connection."""
+    """A pre-norm block: attention, then a feed-forward network at each position, each with a residual connection.
 
-    def __init__(self, width: int, heads: int) -> None:
+    In training, `dropout` of what either adds is left out.
+    """
+
+    def __init__(self, width: int, heads: int, causal: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
-        self.norm1, self.attention = RMSNorm(width), Attention(width, heads)
+        self.norm1, self.attention = RMSNorm(width), Attention(width, heads, causal)
         self.norm2, self.network = RMSNorm(width), SwiGLU(width)
+        self.dropout = dropout
 
     def forward(
         self, x: Float[Tensor, "n t width"], turn: Float[Tensor, "2 t size"], cache: KVCache | None = None
     ) -> Float[Tensor, "n t width"]:
-        x = x + self.attention(self.norm1(x), turn, cache)
-        return x + self.network(self.norm2(x))
+        x = x + self.kept(self.attention(self.norm1(x), turn, cache))
+        return x + self.kept(self.network(self.norm2(x)))
+
+    def kept(self, x: Float[Tensor, "n t width"]) -> Float[Tensor, "n t width"]:
+        return F.dropout(x, self.dropout) if self.dropout and self.training else x
 
 
 class Transformer(nn.Module):
@@ -184,10 +192,18 @@ class Transformer(nn.Module):
 
     turns: Tensor
 
-    def __init__(self, layers: int, width: int, heads: int, turns: Float[Tensor, "2 length size"]) -> None:
+    def __init__(
+        self,
+        layers: int,
+        width: int,
+        heads: int,
+        turns: Float[Tensor, "2 length size"],
+        causal: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.heads, self.size = heads, width // heads
-        self.blocks = nn.ModuleList([Block(width, heads) for _ in range(layers)])
+        self.blocks = nn.ModuleList([Block(width, heads, causal, dropout) for _ in range(layers)])
         self.norm = RMSNorm(width)
         self.register_buffer("turns", turns, persistent=False)
         for name, weight in self.named_parameters():
@@ -204,9 +220,10 @@ class Transformer(nn.Module):
     def forward(
         self, h: Float[Tensor, "n t width"], caches: Sequence[KVCache] | None = None
     ) -> Float[Tensor, "n t width"]:
-        """Causal: output t depends on h up to t.
+        """If causal, output t depends on h up to t.
 
-        With caches, `h` is what comes next: first any number of positions (the prefix), then one at a time.
+        With caches, which a causal one takes, `h` is what comes next: first any number of positions (the prefix), then
+        one at a time.
         """
         turn = caches[0].turn(self.turns, h.shape[1]) if caches else self.turns[:, : h.shape[1]]
         for i, block in enumerate(self.blocks):
