@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Text,
         Tokens,
         Transfer,
+        Vector,
         Video,
         Voxels,
     )
@@ -121,6 +122,7 @@ __all__ = [
     "Transfer",
     "TriptychError",
     "UsageError",
+    "Vector",
     "Video",
     "Voxels",
     "ais",

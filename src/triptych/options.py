@@ -22,7 +22,6 @@ else:
 F = TypeVar("F", bound=Callable[..., Any])
 Binarization = Literal["dynamic", "fixed", "threshold"]
 TokenKind = Literal["characters", "bytes"]
-Condition = Literal["label", "caption"]
 Size = int | tuple[int, int]
 
 
@@ -105,7 +104,10 @@ class Opening(Packing, total=False):
     ]
     labels_seed: Annotated[int, Option("Which examples keep their class.", default=0, least=0, kept=(int,))]
     condition: Annotated[
-        Condition | None, Option("Of a source that has both; default: what the model takes.", kept=(str,))
+        str | None,
+        Option(
+            "The column to condition on: label, caption, or one of values; default: by the model.", "NAME", kept=(str,)
+        ),
     ]
     crop: Annotated[
         int | None,

@@ -98,14 +98,13 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model, or for a task, into a run folder; --resume goes on with it, bit for bit."""
-    from triptych.data import data as open_data
     from triptych.io.outputs import check_apart
     from triptych.models import find_preset
     from triptych.tasks.task import Says, posed
     from triptych.verbs import posing
     from triptych.verbs import train as verb
     from triptych.verbs.announce import announce, told
-    from triptych.verbs.opening import resumed, tell
+    from triptych.verbs.opening import open_to_train, resumed, tell
     from triptych.verbs.prepare import prepare
     from triptych.verbs.prepare import sound as sound_for
     from triptych.verbs.resuming import check_begin, continues
@@ -135,7 +134,7 @@ def train(
     heard = chosen({"sound": sound_for(model, settings or [], held)})
     if "crop" in opening and "size" not in opening:
         before = {**before, "size": None}
-    found: Any = open_data(**{**before, **heard, **opening})
+    found: Any = open_to_train(posing.usual(model).x, preset is not None, **{**before, **heard, **opening})
     found = found if plan.task is None else posed(found, plan.task)
     if plan.task is not None and isinstance(found.task, Says):
         for line in found.task.said(found.data):
@@ -204,7 +203,10 @@ def sample(
     overwrite: Overwrite = False,
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 64,
     given: Annotated[
-        str | None, typer.Option(help="The condition: a class by its name or number, or several in turn: cat,dog.")
+        str | None,
+        typer.Option(
+            help="The condition: a class by its name or number, or several in turn: cat,dog; or numbers: 20,40."
+        ),
     ] = None,
     text: Annotated[str, typer.Option("--prefix", help="Text that every sample begins with.")] = "",
     temperature: Annotated[

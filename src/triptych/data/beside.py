@@ -1,6 +1,7 @@
 """What stands beside x in each row of a pack: its class, its caption, numbers, and further pictures."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from triptych.core import Labels, PartialLabels, Space, sent
+from triptych.core import Labels, PartialLabels, Space, UsageError, sent
+from triptych.core.classes import listed
 from triptych.data.packs import Pack
 
 Makers = dict[str, Callable[[], Tensor]]
@@ -29,6 +31,17 @@ def spaces(pack: Pack) -> dict[str, Space]:
     if pack.meta.tokenizer:
         found["caption"] = pack.meta.tokenizer.space
     return found | dict(pack.meta.values)
+
+
+def check_condition(pack: Pack, name: str) -> None:
+    """Raises UsageError unless there is such a column of classes, captions or values."""
+    there = spaces(pack)
+    if name in ("label", "caption") and name not in there:
+        raise UsageError(f'{pack.meta.name} has no {name}s; leave out condition="{name}"')
+    if name not in there:
+        near = get_close_matches(name, there, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there is {listed(tuple(there)) or 'none'}"
+        raise UsageError(f"condition={name!r}: {pack.meta.name} has no such column to condition on; {hint}")
 
 
 def makers(pack: Pack, rows: Int[Tensor, " k"], device: torch.device) -> Makers:

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from triptych.core import Batch, DataError, Images, ItemNoise, Noise, Space, UsageError, planar, sent
-from triptych.data.beside import makers, spaces
+from triptych.data.beside import check_condition, makers, spaces
 from triptych.data.columns import Column, Gathered, scale_of
 from triptych.data.files import Problem, sha256_of
 from triptych.data.notebook import html_of_data
@@ -38,6 +38,8 @@ class Crops:
     """Those of the pack that are served, int64 [k]: none that is smaller than a crop."""
     size: int
     opened: Mapping[str, Any] | None = None
+    condition: str | None = None
+    """The column of whole pictures that was asked for as the condition of their crops."""
 
     @classmethod
     def of(cls, pack: Pack, split: str, size: int, opened: Mapping[str, Any] | None = None) -> "Crops":
@@ -92,7 +94,8 @@ class Crops:
 
     @property
     def fingerprint(self) -> str:
-        return sha256_of(self.pack.fingerprint, "crops", str(self.size), str(self.pictures.tolist()))
+        served = [self.condition] if self.condition else []
+        return sha256_of(self.pack.fingerprint, "crops", str(self.size), str(self.pictures.tolist()), *served)
 
     @property
     def x(self) -> Images:
@@ -102,8 +105,13 @@ class Crops:
 
     @property
     def given(self) -> Space | None:
-        """Crops have no label or caption: what is in the picture need not be in the crop."""
-        return None
+        """What was asked for; unasked a crop has no label or caption: what is in the picture need not be in it."""
+        return spaces(self.pack)[self.condition] if self.condition else None
+
+    def serving(self, condition: str) -> "Crops":
+        """The same with this column as the condition. Raises UsageError if there is none of this name."""
+        check_condition(self.pack, condition)
+        return replace(self, condition=condition)
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -130,10 +138,11 @@ class Crops:
         """The further columns of pictures, and how each was read."""
         return self.pack.meta.columns
 
-    def fetch(self, rows: Int[Tensor, " batch"], noise: Noise) -> Batch[None]:
+    def fetch(self, rows: Int[Tensor, " batch"], noise: Noise) -> Batch[Any]:
         """The crops numbered `rows`, float32 [n, channels, size, size] in [-1, 1], on the device of `noise`."""
-        x = self.cut(self.places(rows, noise), None)
-        return Batch(self.x.from_index(sent(x, noise.device)), None, noise)
+        columns = self.gather(rows, noise)
+        given = self.given.condition(columns[self.condition]) if self.given and self.condition else None
+        return Batch(columns["x"], given, noise)
 
     def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> Gathered:
         """Every column of the crops numbered `rows`: pictures of the same places, float32 in [-1, 1]."""
@@ -198,14 +207,14 @@ class Crops:
         for split in ("validation", "test"):
             numbers = range(*self.pack.meta.splits.get(split, (0, 0)))
             if self.split == "train" and any(min(self.pack.picture(i).shape[1:]) >= self.size for i in numbers):
-                return Crops.of(self.pack, split, self.size, self.opened)
+                return replace(Crops.of(self.pack, split, self.size, self.opened), condition=self.condition)
         return None
 
     def training_part(self) -> "Crops":
         """What was not held out. Raises UsageError if this is a part of it."""
         if self.split in ("train", "all"):
             raise UsageError(f"{self.name} is what is trained on, or holds it: nothing of it is held out")
-        return Crops.of(self.pack, "train", self.size, self.opened)
+        return replace(Crops.of(self.pack, "train", self.size, self.opened), condition=self.condition)
 
     labels = captions = truth = None
     """What a `Dataset` may have of each row, and crops have as columns only."""

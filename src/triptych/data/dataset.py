@@ -20,14 +20,13 @@ from triptych.core import (
     Noise,
     PartialLabels,
     Space,
-    Text,
     Tokens,
     UsageError,
     mix,
     planar,
     sent,
 )
-from triptych.data.beside import labels_of, makers, spaces
+from triptych.data.beside import check_condition, makers, spaces
 from triptych.data.columns import Column, Gathered
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
@@ -37,7 +36,6 @@ from triptych.data.sink import Kept, check_grey
 from triptych.data.splits import choose
 from triptych.data.text import Tokenizer
 from triptych.data.values import UNKNOWN
-from triptych.options import Condition
 
 LENGTH = 256
 """Tokens a window of text, if nothing is said."""
@@ -106,8 +104,8 @@ class Dataset:
     """The share of values that are replaced by any level, drawn anew whenever they are fetched."""
     labeled: Tensor | None = None
     """Those rows of the pack, bool, whose class is served; that of the others is unknown. None: all are."""
-    condition: Condition | None = None
-    """Which condition was asked for, of a source that has both. None: captions, unless a model takes classes."""
+    condition: str | None = None
+    """Which column was asked for as the condition. None: captions, if there are any, or else classes."""
     numbering: Numbering | None = None
     """How the classes are numbered, if not as in the pack."""
 
@@ -183,8 +181,8 @@ class Dataset:
         served = str(self.windows) if self.windows else str(self.dynamic)
         if self.labeled is not None:
             served += hashlib.sha256(self.labeled.numpy().tobytes()).hexdigest()
-        if self.condition == "label" and self.tokenizer:
-            served += self.condition
+        if self.condition in self.pack.values or (self.condition == "label" and self.tokenizer):
+            served += str(self.condition)
         if self.numbering and not self.numbering.unchanged:
             served += str(self.numbering.numbers)
         return sha256_of(self.pack.fingerprint, rows, served, *([str(self.mutate)] if self.mutate else []))
@@ -198,19 +196,31 @@ class Dataset:
         return replace(x, levels=2) if self.dynamic and planar(x) else x  # only pictures are drawn anew
 
     @property
-    def given(self) -> Labels | PartialLabels | Tokens | None:
+    def given(self) -> Space | None:
         """Where their conditions live: captions if there are any, or else classes; or what was asked for."""
-        if self.tokenizer and self.serves != "label":
-            return self.tokenizer.space
-        return self.label_space
+        if self.serves == self.kinds:
+            return self.label_space
+        return spaces(self.pack)[self.serves] if self.serves else None
+
+    @property
+    def kinds(self) -> str:
+        """The column that says the class of each example: label, or that of values which was asked for."""
+        asked = self.pack.meta.values.get(self.condition or "")
+        return str(self.condition) if asked is not None and asked.choices else "label"
+
+    @property
+    def y(self) -> np.ndarray | None:
+        """The classes of all rows of the pack, as it numbers them."""
+        return self.pack.y if self.kinds == "label" else self.pack.values[self.kinds]
 
     @property
     def label_space(self) -> Labels | PartialLabels | None:
         """Where the classes live, if there are any."""
-        if not self.pack.meta.classes:
+        stored = spaces(self.pack).get(self.kinds)
+        if stored is None or stored.choices is None:
             return None
-        space = self.numbering.space if self.numbering else labels_of(self.pack.meta.classes)
-        unknown = self.labeled is not None or self.pack.partial
+        space = self.numbering.space if self.numbering else Labels(stored.choices, names=stored.told)
+        unknown = self.labeled is not None or stored.optional
         return PartialLabels(space.classes, names=space.names) if unknown else space
 
     @property
@@ -218,7 +228,7 @@ class Dataset:
         """All that a row has, by name: x, label, caption, values, and further pictures; see `gather`."""
         found: dict[str, Space] = {"x": self.x, **spaces(self.pack)}
         if self.label_space:
-            found["label"] = self.label_space
+            found[self.kinds] = self.label_space
         return found | {name: stored.column.space for name, stored in self.pack.columns.items()}
 
     @property
@@ -236,23 +246,22 @@ class Dataset:
 
         x = self.fetch(rows, noise).x
         found = {"x": lambda: x, **makers(self.pack, numbers, device)}
-        if self.pack.y is not None:
-            found["label"] = lambda: sent(self.classes_of(numbers), device)
+        if self.y is not None:
+            found[self.kinds] = lambda: sent(self.classes_of(numbers), device)
         for name, stored in self.pack.columns.items():
             found[name] = partial(lambda one: one.column.served(taken(one.pixels)), stored)
         return Gathered(found)
 
     @property
-    def serves(self) -> Condition | None:
-        """Which kind of condition is served."""
+    def serves(self) -> str | None:
+        """Which column is served as the condition."""
         if self.condition:
             return self.condition
         return "caption" if self.tokenizer else "label" if self.pack.meta.classes else None
 
-    def serving(self, condition: Condition) -> "Dataset":
-        """The same with the other condition, of a source that has both. Raises UsageError if it has not."""
-        if (self.tokenizer if condition == "caption" else self.pack.meta.classes) is None:
-            raise UsageError(f'{self.pack.meta.name} has no {condition}s; leave out condition="{condition}"')
+    def serving(self, condition: str) -> "Dataset":
+        """The same with this column as the condition. Raises UsageError if there is none of this name."""
+        check_condition(self.pack, condition)
         return replace(self, condition=condition)
 
     def numbered(self, numbering: Numbering) -> "Dataset":
@@ -274,7 +283,7 @@ class Dataset:
         return html_of_data(self, self.classes)
 
     def __getitem__(self, row: int | slice) -> Any:
-        """One example: x alone, or the pair of x and its class or caption, where there are any; or some of the rows.
+        """One example: x alone, or the pair of x and its condition, where there is one; or some of the rows.
 
         Binary pixels are drawn by the row's number, always the same. Raises IndexError.
         """
@@ -285,9 +294,9 @@ class Dataset:
             raise IndexError(f"{self.name} has rows 0 to {len(self) - 1}; asked for {row}")
         rows = torch.tensor([number])
         x = self.fetch(rows, ItemNoise(0, [number])).x[0]
-        if self.pack.tokens is not None and (captions := self.pack.captions):
+        if self.serves == "caption" and (captions := self.pack.captions):
             return x, captions[int(self.locate(rows))]
-        return x if self.given is None else (x, int(self.subset(rows).labels[0]))  # type: ignore[index]
+        return x if self.serves is None else (x, self.gather(rows, ItemNoise(0, [number]))[self.serves].item())
 
     def __iter__(self) -> Iterator[Any]:
         return (self[row] for row in range(len(self)))
@@ -304,11 +313,10 @@ class Dataset:
             return Batch(sent(torch.from_numpy(self.pack.x)[places, 0], device).long(), None, noise)
         k = sent(self.levels(numbers), device)
         given: Given | None = None
-        if self.serves == "caption" and self.pack.tokens is not None:
-            given = Text(sent(torch.from_numpy(self.pack.tokens).index_select(0, numbers), device).long())
-        elif self.pack.y is not None:
-            assert self.label_space is not None
-            given = self.label_space.condition(sent(self.classes_of(numbers), device))
+        where, column = self.given, self.serves
+        if where is not None and column is not None:
+            classes = sent(self.classes_of(numbers), device) if column == self.kinds else None
+            given = where.condition(makers(self.pack, numbers, device)[column]() if classes is None else classes)
         space, sizes = self.x, self.pack.sizes
         lengths = None if sizes is None else sent(torch.from_numpy(sizes)[numbers, 1], device)
         if self.dynamic:
@@ -361,12 +369,12 @@ class Dataset:
         rows = (
             torch.arange(self.rows.start, self.rows.stop, self.rows.step) if isinstance(self.rows, range) else self.rows
         )
-        return None if self.pack.y is None else self.classes_of(rows)
+        return None if self.y is None else self.classes_of(rows)
 
     def classes_of(self, rows: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
         """The classes of rows of the pack, as they are served."""
-        assert self.pack.y is not None
-        y = torch.from_numpy(self.pack.y).index_select(0, rows)
+        assert self.y is not None
+        y = torch.from_numpy(self.y).index_select(0, rows)
         if self.labeled is not None:
             y = torch.where(self.labeled[rows], y, UNKNOWN)
         if self.numbering:
@@ -376,9 +384,7 @@ class Dataset:
     @property
     def classes(self) -> list[str] | None:
         """The names of the classes, by their number."""
-        if not self.pack.meta.classes:
-            return None
-        return list(self.numbering.space.called if self.numbering else self.pack.meta.classes)
+        return list(self.label_space.called) if self.label_space else None
 
     @property
     def captions(self) -> list[str] | None:
@@ -415,7 +421,7 @@ class Dataset:
         Raises UsageError unless there are classes and every class has its share of `labels`.
         """
         y, classes = self.labels, len(self.classes or ())
-        if y is None or self.serves == "caption":
+        if y is None or self.serves != self.kinds:
             raise UsageError(f"labels={labels}: {self.pack.meta.name} has no classes")
         most = int(y[y != UNKNOWN].bincount(minlength=classes).min()) * classes
         if not classes <= labels <= most:

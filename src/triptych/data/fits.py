@@ -6,10 +6,10 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from triptych.core import Data, DataError, Labels, PartialLabels, Space, Tokens, UsageError
 from triptych.core.classes import Classes, listed
+from triptych.data.columns import columns_of
 from triptych.data.dataset import Dataset, Numbering
 from triptych.data.files import shown
 from triptych.media import medium_of
-from triptych.options import Condition
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def serving(data: D, kinds: tuple[type, ...]) -> D:
     """The data with the condition that is of one of these kinds, if it has that, and nobody asked for another."""
     if not isinstance(data, Dataset) or data.condition or not (data.tokenizer and data.pack.meta.classes):
         return data
-    wanted: Condition = "label" if set(kinds) & {Labels, PartialLabels} and Tokens not in kinds else "caption"
+    wanted = "label" if set(kinds) & {Labels, PartialLabels} and Tokens not in kinds else "caption"
     chosen: Any = data.serving(wanted)
     return chosen
 
@@ -136,6 +136,14 @@ def how_to_fit(has: Space, wants: Space) -> str:
 def how_to_condition(needs: Space, data: Data) -> str:
     if needs.classed and data.given and data.given.optional:
         return "its every label must be known: open it without labels=, and leave out what has no label"
+    if needs.measure == "density" or getattr(getattr(data, "pack", None), "sizes", None) is not None:
+        columns = [name for name, space in columns_of(data).items() if space.kind == needs.kind and name != "x"]
+        if columns:
+            return f'open the data with condition="{columns[0]}"' + (
+                f", or {listed(columns[1:])}" if columns[1:] else ""
+            )
+        if needs.measure == "density":
+            return "numbers to condition on are columns of metadata.csv: an age, a size"
     if needs.choices:
         if getattr(data, "condition", None) == "caption":
             return 'open the data with condition="label", if it has labels'

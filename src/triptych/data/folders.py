@@ -17,6 +17,7 @@ from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
 from triptych.data.layouts import called, class_names, layout
 from triptych.data.lookbook import product_of
 from triptych.data.metadata import Row, captions_beside, is_table, read_captions, read_table
+from triptych.data.sides import SizesDiffer
 from triptych.data.sink import CHUNK, Content, Kept, Sink
 from triptych.data.splits import Said, ambiguous, held_out, level
 from triptych.data.values import UNKNOWN, valued
@@ -366,9 +367,10 @@ def decode_all(tree: Tree, items: list[Item], sink: Sink, channels: int) -> tupl
         shape = picture.pixels.shape[1:]
         first = first or (item.file, shape)
         if shape != first[1]:
-            raise DataError(
+            raise SizesDiffer(
                 f"{tree.name}: {shown(first[0])} has {first[1][0]} x {first[1][1]} pixels (height x width) and "
-                f"{shown(item.file)} has {shape[0]} x {shape[1]}; give size= to bring all to one size"
+                f"{shown(item.file)} has {shape[0]} x {shape[1]}; give size= to bring all to one size",
+                tree,
             )
         pixels.append(picture.pixels)
         held += picture.pixels.nbytes

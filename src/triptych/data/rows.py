@@ -13,6 +13,7 @@ from triptych.data.columns import Column, label_map, scale_of
 from triptych.data.files import Problem, Tree, shown
 from triptych.data.folders import IMAGES, MEMORY, Item, arrange, content_of, described, load_all
 from triptych.data.pairs import Declared
+from triptych.data.sides import SizesDiffer
 from triptych.data.sink import CHUNK, Content, Sink
 from triptych.media.images import BadImage, Decoded, decode, decode_grey_index, palette_of
 from triptych.media.maps import NO_CLASS, BadTable, ClassTable, Color, code_of, read_classes
@@ -300,9 +301,10 @@ class Gather:
             self.first = self.first or list(zip(files, sides, strict=True))
             for file, side, (before, its) in zip(files, sides, self.first, strict=True):
                 if side != its:
-                    raise DataError(
+                    raise SizesDiffer(
                         f"{self.tree.name}: {shown(before)} has {its[0]} x {its[1]} pixels (height x width) and "
-                        f"{shown(file)} has {side[0]} x {side[1]}; give size= to bring all to one size, or crop="
+                        f"{shown(file)} has {side[0]} x {side[1]}; give size= to bring all to one size, or crop=",
+                        self.tree,
                     )
             return None
         scales = [scale_of(sides[0], side) for side in sides]

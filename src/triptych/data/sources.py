@@ -67,8 +67,9 @@ def data(source: Any, **options: Unpack[Opening]) -> Served:
     labels    in the training part only so many examples keep their class, as many of each, and that of the others
               becomes unknown; so many that about half of all examples have one, by repeating those that do.
     labels_seed  which ones.
-    condition  "label" or "caption", of a source that has both. If nothing is said, a model is given what it takes, and
-              captions are served where nobody takes classes.
+    condition  the column that is served as the condition: "label", "caption", or one of values (an age, an attribute),
+              of which numbers are served as they were read, in their own unit. If nothing is said, a model is given
+              the class or the caption that it takes, and captions where nobody takes classes; crops have none.
     crop      pictures keep their own sizes, and squares of so many pixels of them are served (see `Crops`): anywhere in
               them for training, else side by side.
     x         which column is x, of a source of several pictures a row (see `pairs`): of folders side by side (x/ map/,
@@ -138,8 +139,6 @@ def as_stored(how: Opening, sides: tuple[int, int] | None, binary: Binarization 
     if how["channels"] not in (None, 1, 3):
         raise UsageError(f"channels={how['channels']!r}: it is 1 or 3")
     check_tokens(how["tokens"])
-    if how["condition"] not in (None, "label", "caption"):
-        raise UsageError(f'condition={how["condition"]!r}: it is "label" or "caption"')
     fixed = None if binary == "dynamic" else binary
     return Options(sides, how["channels"], fixed, how["tokens"], how["sound"], noisy, how["crop"] is not None)
 
@@ -160,9 +159,11 @@ def served(
     length, stride = how["length"], how["stride"]
     again = dict(opened or {})
     if how["crop"] is not None:
-        if binary or mutate or condition or labels is not None or length is not None or stride is not None:
-            raise UsageError("crop= goes with size= and channels= only")
-        return Crops.of(pack, split, how["crop"], again | {"crop": how["crop"]} if opened else None)
+        if binary or mutate or labels is not None or length is not None or stride is not None:
+            raise UsageError("crop= goes with size=, channels= and condition= only")
+        again |= {"crop": how["crop"], **({"condition": condition} if condition else {})}
+        crops = Crops.of(pack, split, how["crop"], again if opened else None)
+        return crops.serving(condition) if condition else crops
     if pack.meta.x.symbols is not None:
         if mutate:
             raise UsageError(f"mutate= is for images and sound; {pack.meta.name} holds {pack.meta.x}")

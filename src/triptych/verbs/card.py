@@ -10,12 +10,14 @@ from pydantic import TypeAdapter
 
 from triptych import models
 from triptych.core import Data, Generative, Space
+from triptych.data import Served
 from triptych.io import configs, outputs
 from triptych.io.commit import write_atomic
 from triptych.options import declared
 from triptych.report import Card, Fact, Link, model_card
 from triptych.tasks.task import Posed
 from triptych.training import Run
+from triptych.verbs.inspect import columns
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ def write_card(
         training=[
             *([Fact("classes", ", ".join(f"{k} {name}" for k, name in enumerate(names)))] if names else []),
             Fact("data", f"{data.name}, {len(data):,} examples, fingerprint {data.fingerprint[:12]}"),
+            *columns_read(data),
             Fact("run", f"{run.steps:,} steps of {run.batch}, seed {run.seed}, {run.precision}"),
             Fact("time", f"{seconds:.0f} s on {made_with['device']}, {made_with['threads']} threads"),
             Fact("versions", f"triptych {made_with['triptych']}, torch {made_with['torch']}"),
@@ -50,7 +53,7 @@ def write_card(
         paper=Link(f"{entry.paper.title} ({entry.paper.year})", entry.paper.url),
         bibtex=entry.bibtex(),
         folder=str(path),
-        given=f"tt.Label(torch.arange({given.choices}))" if given and given.classed else "",
+        given=example(given),
         picture=picture,
     )
     file = path / "README.md"
@@ -60,6 +63,16 @@ def write_card(
         write_atomic(file, model_card(card).encode())
 
 
+def columns_read(data: Data) -> list[Fact]:
+    """What else was read than x, and on what of it x was conditioned."""
+    source: Any = data.data if isinstance(data, Posed) else data
+    if not isinstance(source, Served):
+        return []
+    found = {name: f"{name}: {its['space']}{its['reading']}" for name, its in columns(source).items() if name != "x"}
+    facts = [Fact("columns beside x", "; ".join(found.values()))] if found else []
+    return [*facts, Fact("condition", f"the column {source.condition}")] if source.condition else facts
+
+
 def described(x: Space) -> str:
     """What `sample` returns."""
     shape = ", ".join(str(size) for size in x.shape)
@@ -67,6 +80,13 @@ def described(x: Space) -> str:
         text = "; `model.config.x.decode(row)` is the text of one" if x.symbols else ""
         return f"int64 [n, {shape}], tokens from 0 to {x.values - 1}{text}"
     return f"float32 [n, {shape}]" + (" in [-1, 1]" if x.scaled else "")
+
+
+def example(given: Space | None) -> str:
+    """Conditions, in Python."""
+    if given is not None and given.classed:
+        return f"tt.Label(torch.arange({given.choices}))"
+    return f"tt.Vector(torch.zeros(8, {given.dims}))" if given is not None and given.measure == "density" else ""
 
 
 def command(model: Generative[Any], data: Data, run: Run, path: Path) -> str:

@@ -42,6 +42,15 @@ def columns(data: Served) -> dict[str, dict[str, Any]]:
     out = dict[str, dict[str, Any]]()
     for name, space in data.columns.items():
         known = len(data) if name != "label" or data.labels is None else int((data.labels >= 0).sum())
-        reading = READINGS[data.maps[name].reading.kind] if name in data.maps else ""
-        out[name] = {"space": str(space), "count": known, "reading": reading}
+        out[name] = {"space": str(space), "count": known, "reading": reading(data, name)}
     return out
+
+
+def reading(data: Served, name: str) -> str:
+    """How a column was read, as far as its space does not say it."""
+    if name in data.maps:
+        return READINGS[data.maps[name].reading.kind]
+    if name in data.pack.values and data.columns[name].measure == "density":
+        low, high = data.pack.values[name].min(), data.pack.values[name].max()
+        return f", from {low:g} to {high:g}, as they were read"
+    return ""

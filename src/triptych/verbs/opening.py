@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Unpack
 
-from triptych.core import Audio, Data, Generative, UsageError
+from triptych.core import Audio, Data, Generative, Space, UsageError, planar
 from triptych.core.reading import expect
 from triptych.data import Served, data
 from triptych.data.builtin import BUILTIN
+from triptych.data.sides import SizesDiffer
 from triptych.io import commit, configs, folder
 from triptych.media import medium_of
 from triptych.options import Opening, declared
@@ -84,6 +85,26 @@ def own(run: str | Path, model: Generative[Any], split: str) -> Served:
     return open_for(model, run, None, split=split)
 
 
+def open_to_train(x: Space, fixed: bool, /, **options: Any) -> Served:
+    """Opens data for a model whose x is usually `x`, and if it is `fixed`, always.
+
+    Pictures of several sizes, of which nothing says the size to bring them to, are brought to that of `x`; or if any is
+    smaller, to squares whose side is the largest power of two that none is smaller than. That is said aloud.
+    """
+    try:
+        return data(**options)
+    except SizesDiffer as e:
+        if not planar(x):
+            raise
+        size, why = (x.height, x.width), "the model's usual size"
+        if not fixed and (shortest := e.shortest()) < max(size):
+            side = 1 << shortest.bit_length() - 1
+            size, why = (side, side), f"as the shortest side of them has {shortest} pixels"
+        brought = f"brought to {size[0]} x {size[1]} (height x width), {why}"
+        logger.warning("%s: pictures of several sizes are %s; size= says another", e.tree.name, brought)
+        return data(**{**options, "size": size})
+
+
 def open_for(
     model: Generative[Any],
     run: str | Path | None,
@@ -139,7 +160,8 @@ def opened(
 def columns(source: str | Path, known: Mapping[str, Any]) -> dict[str, Any]:
     """What a run knows of the columns of its own files, for others, which are likely laid out as they are (--x "" says
     that they are not)."""
-    return {name: known[name] for name in ("x", "halves", "index") if name in known} if files(source) else {}
+    kept = ("x", "halves", "index", *([] if known.get("condition") in ("label", "caption") else ["condition"]))
+    return {name: known[name] for name in kept if name in known} if files(source) else {}
 
 
 def as_data(source: Any, model: Generative[Any] | None = None) -> Any:

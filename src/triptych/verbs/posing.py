@@ -54,6 +54,10 @@ def opening(chosen: Chosen) -> dict[str, Any]:
     """How data are opened for it: crops as large as the model's x."""
     if chosen.task is None:
         return {}
-    entry, preset = models.find_preset(chosen.model)
-    config = preset.config if preset else folder.config_class(entry.load())()
-    return chosen.task.opens(config.x)
+    return chosen.task.opens(usual(chosen.model).x)
+
+
+def usual(name: str) -> Any:
+    """The configuration of a preset, or of a model if nothing is said."""
+    entry, preset = models.find_preset(name)
+    return preset.config if preset else folder.config_class(entry.load())()

@@ -72,7 +72,7 @@ def in_turn(model: Generative[Any]) -> str:
 
 def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | None:
     """The conditions that a text asks for: "cat", "3" or "cat,dog" (in turn) for a model of labels, "some words" for a
-    model of captions.
+    model of captions, "20,40,60" (in turn) for a model of one number, "0.5,-1" for one of two.
 
     Raises UsageError for what the model does not take.
     """
@@ -82,6 +82,9 @@ def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | Non
     if space is not None and space.symbols is not None:
         said: Given = space.condition(space.elements(check_words(space, asked), n).to(model.device))
         return said
+    if space is not None and space.measure == "density":
+        numbered: Given = space.condition(numbers(space, n, asked).to(model.device))
+        return numbered
     if space is None or not space.choices:
         raise UsageError(f"{model.name} takes no label; leave out --given")
     whole = asked in space.called  # a name may have a comma in it
@@ -95,6 +98,21 @@ def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | Non
     space.check(y, "--given")
     given: Given = space.condition(y)
     return given
+
+
+def numbers(space: Space, n: int, asked: str) -> Tensor:
+    """float32 [n, dims]: single numbers in turn, or all that one condition has. Raises UsageError."""
+    try:
+        values = torch.tensor([float(word) for word in asked.split(",")])
+    except ValueError:
+        raise UsageError(f"--given {asked}: these are numbers, with commas between: 20,40,60") from None
+    if space.dims > 1 and len(values) != space.dims:
+        raise UsageError(f"--given {asked}: {len(values)} numbers; a condition has {space.dims}")
+    rows = values.view(-1, space.dims)
+    found = rows[torch.arange(n) % len(rows)]
+    if not found.isfinite().all():
+        raise UsageError(f"--given {asked}: it takes finite numbers")
+    return found
 
 
 def check_words(space: Tokens, text: str) -> str:

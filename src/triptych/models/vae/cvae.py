@@ -1,4 +1,4 @@
-"""CVAE: a VAE of images by class, in which encoder, prior and decoder know the class.
+"""CVAE: a VAE of images by class, or by numbers as an age, in which encoder, prior and decoder know them.
 
 Learning Structured Output Representation using Deep Conditional Generative Models.
 Sohn, Lee and Yan, 2015.
@@ -7,7 +7,7 @@ https://papers.nips.cc/paper/5775-learning-structured-output-representation-usin
     log p(x | y) >= E_q(z|x,y) [log p(x | y, z)] - KL(q(z | x, y) || p(z | y))        (Equation 4)
 
 in our letters: the paper writes x for what is given, and y for what is modeled. There the former is an image; here it
-is a class, for which the paper's recognition network of the prior p(z | y) comes down to a table.
+is a class, for which the paper's recognition network of the prior p(z | y) comes down to a table; or numbers.
 """
 
 from collections.abc import Sequence
@@ -31,8 +31,10 @@ from triptych.core import (
     LowerBound,
     Noise,
     Player,
+    Points,
     Preset,
     Stage,
+    Vector,
     config,
     full,
 )
@@ -47,7 +49,7 @@ PAPER = Paper(
     authors="Kihyuk Sohn, Honglak Lee, Xinchen Yan",
     year=2015,
     url="https://papers.nips.cc/paper/5775-learning-structured-output-representation-using-deep-conditional-generative-models",
-    conditions="label",
+    conditions="label or numbers",
     likelihood="lower bound",
 )
 
@@ -56,8 +58,8 @@ PAPER = Paper(
 class CVAEConfig:
     x: Images = Images(1, 28, 28, levels=2)
     """The space of x. p(x | z): Bernoulli pixels if there are two levels, else discretized logistic ones."""
-    given: Labels = Labels(10)
-    """The classes."""
+    given: Labels | Points = Labels(10)
+    """The classes; or numbers, as an age, which the networks are shown as they are."""
     latent: Count = 50
     """Dimensions of z, which is Gaussian given the class."""
     hidden: tuple[Count, ...] = (500, 500)
@@ -65,48 +67,54 @@ class CVAEConfig:
     adam: Adam = Adam(lr=1e-3, schedule="cosine")
 
 
-class CVAE(Decoding[Label]):
+class CVAE(Decoding[Label | Vector]):
     name = "cvae"
 
     def __init__(self, config: CVAEConfig) -> None:
         super().__init__()
-        self.config, x, classes = config, config.x, config.given.classes
-        self.encoder = mlp(x.dims + classes, *config.hidden, 2 * config.latent)
-        self.decoder = mlp(config.latent + classes, *reversed(config.hidden), x.dims)
-        self.table = nn.Embedding(classes, 2 * config.latent)
-        nn.init.zeros_(self.table.weight)  # p(z | y) = N(0, I) for every class, to begin with
+        self.config, x, told = config, config.x, config.given.choices or config.given.dims
+        self.encoder = mlp(x.dims + told, *config.hidden, 2 * config.latent)
+        self.decoder = mlp(config.latent + told, *reversed(config.hidden), x.dims)
+        classes = config.given.choices is not None
+        self.table = nn.Embedding(told, 2 * config.latent) if classes else mlp(told, *config.hidden, 2 * config.latent)
+        last = self.table if isinstance(self.table, nn.Embedding) else self.table[-1]
+        for weight in last.parameters():
+            nn.init.zeros_(weight)  # p(z | y) = N(0, I) for every y, to begin with
         if x.levels > 2:
             self.log_scale = nn.Parameter(torch.full(x.shape, -2.0))
 
-    def told(self, features: Float[Tensor, "... n features"], given: Label) -> Float[Tensor, "... n both"]:
-        """Features, and beside them a one for the class among zeros."""
-        one = F.one_hot(given.y, self.config.given.classes).to(features.dtype)
-        return torch.cat((features, one.expand(*features.shape[:-1], -1)), -1)
+    def told(self, features: Float[Tensor, "... n features"], given: Label | Vector) -> Float[Tensor, "... n both"]:
+        """Features, and beside them a one for the class among zeros; or the numbers."""
+        if isinstance(given, Vector):
+            one = given.values
+        else:
+            one = F.one_hot(given.y, self.config.given.choices)
+        return torch.cat((features, one.to(features.dtype).expand(*features.shape[:-1], -1)), -1)
 
-    def prior(self, given: Label) -> Distribution:
+    def prior(self, given: Label | Vector) -> Distribution:
         """p(z | y)"""
-        return gaussian(self.table(given.y))
+        return gaussian(self.table(given.values if isinstance(given, Vector) else given.y))
 
-    def encode(self, x: Float[Tensor, "n c h w"], given: Label) -> Distribution:
+    def encode(self, x: Float[Tensor, "n c h w"], given: Label | Vector) -> Distribution:
         """q(z | x, y)"""
         return gaussian(self.encoder(self.told(x.flatten(1), given)))
 
-    def decode(self, z: Float[Tensor, "... n latent"], given: Label) -> Distribution:
+    def decode(self, z: Float[Tensor, "... n latent"], given: Label | Vector) -> Distribution:
         """p(x | y, z), over images"""
         return Independent(self.pixels(z, given), 3, validate_args=False)
 
-    def pixels(self, z: Float[Tensor, "... n latent"], given: Label) -> Binary | DiscretizedLogistic:
+    def pixels(self, z: Float[Tensor, "... n latent"], given: Label | Vector) -> Binary | DiscretizedLogistic:
         """p(x | y, z) of each pixel; they are independent."""
         y = self.decoder(self.told(z, given)).unflatten(-1, self.config.x.shape)
         if self.config.x.levels == 2:
             return Binary(y)
         return DiscretizedLogistic(y, self.log_scale, self.config.x.levels)
 
-    def observe(self, noise: Noise, given: Label) -> Binary | DiscretizedLogistic:
+    def observe(self, noise: Noise, given: Label | Vector) -> Binary | DiscretizedLogistic:
         p = self.prior(given)
         return self.pixels(p.mean + p.stddev * noise.normal(self.config.latent), given)
 
-    def loss(self, batch: Batch[Label], clock: Clock) -> Loss:
+    def loss(self, batch: Batch[Label | Vector], clock: Clock) -> Loss:
         """Minus the bound of Equation 4, in nats, with one draw of z and the divergence in closed form."""
         q, p = self.encode(batch.x, batch.given), self.prior(batch.given)
         z = q.mean + q.stddev * batch.noise.normal(self.config.latent)
@@ -114,7 +122,7 @@ class CVAE(Decoding[Label]):
         rate = kl_divergence(q, p).mean()
         return Loss(distortion + rate, {"distortion": distortion, "rate": rate})
 
-    def log_prob(self, x: Float[Tensor, "n c h w"], given: Label, *, draws: int = 1) -> LowerBound:
+    def log_prob(self, x: Float[Tensor, "n c h w"], given: Label | Vector, *, draws: int = 1) -> LowerBound:
         """A lower bound on log p(x | y): Equation 4 for one draw, the tighter one of Burda et al. for more.
 
         Importance Weighted Autoencoders (2015, Equation 8; https://arxiv.org/abs/1509.00519). Draws come from torch's
