@@ -3,11 +3,15 @@
 import copy
 import itertools
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import triptych as tt
 from triptych.core import (
     UNKNOWN,
     Batch,
@@ -129,6 +133,35 @@ def test_guided_samples_have_no_likelihood() -> None:
         make(TINY).sample(2, how=Sampling(guidance=3))
     with pytest.raises(UsageError, match="guidance=-1"):
         Sampling(guidance=-1)
+
+
+def test_the_command_line_guides(tmp_path: Path, cli: Any) -> None:
+    """By either name."""
+    torch.manual_seed(0)
+    model = LlamaGen(CLASSES)
+    torch.nn.init.normal_(model.out.weight, std=2.0)
+    torch.nn.init.normal_(model.tokenizer.decoder[-1].weight, std=2.0)
+    tt.save_pretrained(model, tmp_path / "run")
+
+    def drawn(*options: object) -> np.ndarray:
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.npz"
+        done = cli("sample", tmp_path / "run", "--out", out, "-n", 64, "--given", 1, *options)
+        assert done.code == 0, done
+        with np.load(out) as arrays:
+            return np.asarray(arrays[arrays.files[0]])
+
+    plain, guided = drawn(), drawn("--guidance", 5)
+    assert (guided == drawn("--cfg-scale", 5)).all() and (drawn("--guidance", 1) == plain).all()
+    assert (guided != plain).any()
+
+
+def test_words_of_captions_are_a_condition() -> None:
+    """As data that come with captions have them: with words, and what fills up."""
+    data = tt.data("shapes", size=16)
+    model = LlamaGen(replace(TEXT, x=data.x, given=data.given))
+    assert len(model.sample(2, "a red circle", seed=0, how=Sampling(guidance=2))) == 2
+    for _ in train(model, data, Run(steps=1, batch=4)):
+        pass
 
 
 def test_what_is_dropped_teaches_the_null_condition() -> None:
