@@ -36,7 +36,7 @@ def test_the_models_with_a_decoder_s_noise_are_known() -> None:
 def test_the_mean_is_what_draws_lie_around(name: str, preset: str) -> None:
     model = tt.create(preset)
     model.eval()
-    given = examples(model, 3)
+    given = examples(model, 3, Examples(model.config.x, getattr(model.config, "given", None)))
     mean = model.sample(3, given, seed=4, how=MEAN)
     assert mean.shape == (3, *model.config.x.shape) and bool((mean.abs() <= 1 + 1e-6).all())
     assert torch.equal(mean, model.sample(3, given, seed=4, how=MEAN))
