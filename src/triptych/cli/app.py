@@ -66,6 +66,7 @@ VERBS: dict[Callable[..., None], str] = {
     using.impute: "Fill in what is missing of an item.",
     using.compress: "Make data small without loss, by a model.",
     using.decompress: "Get back what compress made small, exactly.",
+    using.export: "A model for programs without Triptych: ONNX.",
     measuring.evaluate: "Distances, coverage, copies and likelihood of a run.",
     measuring.compare: "Runs side by side, as a table and a page.",
     running.demo: "Three families on real MNIST, from nothing to a report.",

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -282,3 +282,23 @@ def decompress(
         )
     else:
         output.say(f"{len(held.x)} items in {seconds:.1f} s: {out}")
+
+
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A folder: the program, and a README.md with a script.")],
+    to: Annotated[Literal["onnx", "torch"], typer.Option(help="ONNX, or a program of torch.export (.pt2).")] = "onnx",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write a generator, decoder, encoder or translator for programs without Triptych; checked against the model."""
+    from triptych.verbs.export import export as write
+
+    result = write(folder, out, to, overwrite=overwrite)
+    if as_json:
+        output.dump(result.as_dict())
+        return
+    for name, apart in result.apart.items():
+        sizes = ", ".join(map(str, result.batches))
+        output.say(f"{out / name}: as the model, but for {apart:.1e} (batches of {sizes})")
+    output.say(f"{out}: {', '.join(result.files)}")

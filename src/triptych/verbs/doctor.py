@@ -17,6 +17,7 @@ EXTRAS = (
     ("audio", "soundfile", "FLAC, Ogg, AIFF and MP3, and WAV files of other encodings"),
     ("video", "av", "MP4 and the other kinds of video that are no pictures that move"),
     ("compress", "constriction", "compress and decompress"),
+    ("export", "onnxruntime", "export --to onnx"),
     ("tables", "pyarrow", "Parquet and Arrow tables as data"),
     ("tensorboard", "tensorboard", "train --track tensorboard"),
     ("wandb", "wandb", "train --track wandb"),
