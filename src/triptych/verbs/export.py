@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +43,8 @@ BATCHES = (1, 2, 5)
 """At which what was written is compared with the model."""
 TOLERANCE = 1e-3
 """The most that a value may differ, of values that are from -1 to 1: kernels round differently."""
+LEAST = 2
+"""The least sides of a condition of any size, in multiples of what they must be multiples of."""
 TRACED = 3
 """Items that the program is written from: more than one, so that no size is taken for granted."""
 MEAN = Sampling(observation="mean")
@@ -225,12 +227,13 @@ def parts(model: Generative[Any]) -> list[Part]:
     if not inputs and not conditioned:
         raise UsageError(f"{model.name} draws samples of nothing: there is no program to export")
 
+    multiple = model.multiple if isinstance(model, AnySize) else 0
+
     def example(n: int, seed: int) -> tuple[Tensor, ...]:
         noise = ItemNoise(seed, range(n))
         drawn = [noise.normal(*i.shape) if i.kind == "normal" else noise.uniform(*i.shape) for i in inputs]  # type: ignore[arg-type]
-        return (*drawn, condition(needs, n, seed)) if needs is not None else tuple(drawn)
+        return (*drawn, condition(sized(needs, multiple, n), n, seed)) if needs is not None else tuple(drawn)
 
-    multiple = model.multiple if isinstance(model, AnySize) else 0
     found = [Part("model", Drawn(model).eval(), (*inputs, *conditioned), ("x",), example, multiple)]
     if isinstance(model, LatentVariable) and model.config.x.values is not None:
         x = Input("x", "x", model.config.x.shape, f"what is encoded: {model.config.x}")
@@ -240,6 +243,15 @@ def parts(model: Generative[Any]) -> list[Part]:
 
         found.append(Part("encoder", Encoded(model).eval(), (x, *conditioned), ("mean", "deviation"), examples))
     return found
+
+
+def sized(space: Any, multiple: int, n: int) -> Any:
+    """The space of a condition of any size, in sizes that differ with n and are large enough that no side within the
+    network is a single pixel, which would be taken for one that is always so; others as they are."""
+    if not multiple:
+        return space
+    height, width = (max(side, LEAST * 2 * multiple) for side in (space.height, space.width))
+    return replace(space, height=height, width=width + multiple * (n % 2))
 
 
 DISTRIBUTED = {"normal": "standard normal", "uniform": "uniform on [0, 1)"}
@@ -252,7 +264,7 @@ def condition(space: Any, n: int, seed: int) -> Tensor:
         return torch.randint(space.choices, (n,), generator=generator)
     if space.values is None:
         return torch.randn(n, *space.shape, generator=generator)
-    return space.from_index(torch.randint(space.values, (n, *space.shape), generator=generator))  # type: ignore[no-any-return]
+    return space.from_index(torch.randint(space.values, (n, *space.shape), generator=generator))
 
 
 def program(part: Part, to: To, name: str) -> bytes:
@@ -262,7 +274,7 @@ def program(part: Part, to: To, name: str) -> bytes:
     sizes: list[dict[int, Any]] = [{0: batch} for _ in args]
     if part.multiple:
         for axis, side in ((2, "height"), (3, "width")):
-            dim = torch.export.Dim(side, min=1, max=16384 // part.multiple)
+            dim = torch.export.Dim(side, min=LEAST, max=16384 // part.multiple)
             sizes[-1][axis] = dim if part.multiple == 1 else part.multiple * dim
     try:
         shapes: Any = (
@@ -349,7 +361,10 @@ def readme(model: Generative[Any], written: Sequence[Part], to: To, apart: Mappi
         lines += [f"- `{i.name}` [batch{''.join(f', {s}' for s in i.shape)}]: {i.what}" for i in part.inputs]
         lines += ["", f"and gives {', '.join(f'`{o}`' for o in part.outputs)}.", ""]
     if isinstance(model, AnySize):
-        lines += [f"The sides of the condition may be any multiples of {model.multiple}.", ""]
+        lines += [
+            f"The sides of the condition may be any multiples of {model.multiple}, from {LEAST * model.multiple} on.",
+            "",
+        ]
     x = model.config.x
     lines += [f"x is {x}; pictures are from -1 (black) to 1 (white).", ""]
     return "\n".join([*lines, "```python", script(written[0], to).strip(), "```", ""])
