@@ -170,7 +170,8 @@ def test_the_script_of_the_readme_samples_without_triptych(tmp_path, name: str, 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         exec(script, space)  # noqa: S102  # it is ours
-    assert Image.open(here / "samples.png").height >= 4
+    with Image.open(here / "samples.png") as made:
+        assert made.height >= 4
 
 
 def test_the_verb_says_how_near_it_is(tmp_path, cli) -> None:
