@@ -11,6 +11,8 @@ from PIL import Image
 import triptych as tt
 from triptych.core import DataError, ItemNoise, Label, Labels, Points, UsageError, Vector
 from triptych.data.fits import check_fits, fitted
+from triptych.data.values import column
+from triptych.media import medium_of
 from triptych.models.vae.cvae import CVAE, CVAEConfig
 from triptych.verbs.create import create_for
 from triptych.verbs.inspect import inspect
@@ -135,3 +137,13 @@ def test_pictures_of_several_sizes_are_opened_for_the_model(tmp_path, cli, caplo
     assert open_for(model, tmp_path / "run", None, split="train").x == model.config.x
     with pytest.raises(DataError, match="give size= to bring all to one size"):
         tt.data(tmp_path / "photos")
+
+
+def test_a_field_of_a_table_is_read_as_one_file_that_a_person_brings() -> None:
+    for words in (["3", "40.5", "-1e3", "3"], ["ann", "bob", "ann", "ann", "bob"]):
+        space, stored = column(words, None)
+        medium = medium_of(space)
+        assert np.array_equal(stored, [medium.read(space, word.encode()) for word in words])
+    assert column(["1", "nan", "1", "1", "nan"], None)[0] == Labels(2)  # what is no finite number is a word
+    space, stored = column(["1", "0", "7", "1"], ("man", "woman"))
+    assert space.optional and stored.tolist() == [1, 0, -1, 1]

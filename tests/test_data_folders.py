@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from triptych.core import DataError
-from triptych.data import Dataset, data, folders
+from triptych.data import Dataset, data, decoding
 from triptych.data.folders import natural
 from triptych.data.splits import said, taken
 from triptych.media import reading
@@ -150,7 +150,7 @@ def test_large_pictures_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.
         return decode(content, *options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(reading, "decode", watched)
-    monkeypatch.setattr(folders, "MEMORY", 1)
+    monkeypatch.setattr(decoding, "MEMORY", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     found = data(tmp_path, split="all", cache=tmp_path / "again")
     assert most == 1 and found.fingerprint == whole.fingerprint

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import triptych.data.cache as cache_module
-import triptych.data.packs as packs
+import triptych.data.packing as packing
 from triptych.core import Data, DataError, Images, IntegrityError, ItemNoise, ResourceError, StepNoise, UsageError
 from triptych.data import Tokenizer, data, pack
 
@@ -173,7 +173,7 @@ def test_a_full_disk(source: Path, tmp_path: Path, cache: Path, monkeypatch: pyt
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(packs, "sync", full)
+    monkeypatch.setattr(packing, "sync", full)
     assert len(data(source)) > 0
     assert folders(cache) == []
     with pytest.raises(ResourceError, match="disk is full"):
@@ -186,7 +186,7 @@ def test_an_interrupted_pack_leaves_nothing(source: Path, cache: Path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as m:
-        m.setattr(packs, "write_meta", interrupted)
+        m.setattr(packing, "write_meta", interrupted)
         with pytest.raises(KeyboardInterrupt):
             data(source)
     assert folders(cache) == []

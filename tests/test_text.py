@@ -172,7 +172,7 @@ def test_windows_with_context_overlap(file: Path) -> None:
 def test_a_long_text_is_served_in_as_many_windows_as_a_permutation_can_hold(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triptych.data.dataset.MOST_WINDOWS", 500)
+    monkeypatch.setattr("triptych.data.windows.MOST_WINDOWS", 500)
     train = tt.data(file, length=20)
     assert 400 < len(train) <= 500 and served(train, 1) == [story()[5:25]]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from triptych.core import DataError, IntegrityError
 from triptych.data.files import sha256_of, shown
-from triptych.data.packs import FORMAT, READING, Pack, build, open_pack
+from triptych.data.packing import build
+from triptych.data.packs import FORMAT, READING, Pack, open_pack
 from triptych.data.sink import CannotWrite, Options, Reader, writing
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ from triptych.core.text import LONGEST, WORD, Pair, joined
 from triptych.data.files import MANY_BYTES, Problem, Tree, reason_of, shown
 from triptych.data.sink import Content, Sink
 from triptych.data.splits import ambiguous, level
-from triptych.media.encodings import BadText, decode_pieces, encoding_of
+from triptych.media.encodings import BadText, encoding_of
+from triptych.media.text import text_pieces
 from triptych.options import TokenKind
 
 MOST_TOKENS = 65536
@@ -150,12 +151,7 @@ def look(tree: Tree, name: str, split: str) -> TextFile | Problem:
 
 def text_of(tree: Tree, name: str) -> Iterator[str]:
     """A file's text, its line ends as "\\n". Raises BadText and OSError."""
-    held = ""
-    for piece in decode_pieces(tree.pieces(name)):
-        text = held + piece
-        held = "\r" if text.endswith("\r") else ""  # its "\n" may come with the next piece
-        yield text[: len(text) - len(held)].replace("\r\n", "\n")
-    yield held
+    return text_pieces(tree.pieces(name))
 
 
 def joined_files(tree: Tree, files: list[TextFile]) -> Iterator[str]:

@@ -15,8 +15,9 @@ from triptych.data import library
 from triptych.data.arrays import Arrays, load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Source, builtin
 from triptych.data.corpus import is_corpus, read_corpus, tokenize
+from triptych.data.decoding import read_images
 from triptych.data.files import TARS, Archive, Files, Folder, Tar, Tree, Zip, reason_of, sha256_file, sha256_of, shown
-from triptych.data.folders import IMAGES, read_images
+from triptych.data.folders import IMAGES
 from triptych.data.held import TABLES, from_files, shards
 from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.items import MOVING, SOLIDS, SOUNDS, SURFACES, Framed, kind_within, read_items

@@ -8,9 +8,9 @@ from typing import Any
 from triptych.core import DataError, UsageError, planar
 from triptych.data.builtin import Source
 from triptych.data.columns import Column, Stored
+from triptych.data.decoding import read_images
 from triptych.data.files import Problem, Tree, sha256_of
-from triptych.data.folders import read_images
-from triptych.data.packs import build
+from triptych.data.packing import build
 from triptych.data.pairs import declared, declares, one_of, siblings, unpaired
 from triptych.data.rows import Part, read_rows
 from triptych.data.sink import CHUNK, Content, Options, Sink

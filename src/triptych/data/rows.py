@@ -10,8 +10,9 @@ import numpy as np
 
 from triptych.core import DataError, UsageError, planar
 from triptych.data.columns import Column, label_map, scale_of
+from triptych.data.decoding import MEMORY, content_of, load_all
 from triptych.data.files import Problem, Tree, shown
-from triptych.data.folders import IMAGES, MEMORY, Item, arrange, content_of, described, load_all
+from triptych.data.folders import IMAGES, Item, arrange, described
 from triptych.data.pairs import Declared
 from triptych.data.sides import SizesDiffer
 from triptych.data.sink import CHUNK, Content, Sink

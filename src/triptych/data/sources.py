@@ -14,15 +14,17 @@ from triptych.data.builtin import BUILTIN, Source
 from triptych.data.cache import cached, install
 from triptych.data.corpus import check_tokens
 from triptych.data.crops import Crops
-from triptych.data.dataset import Dataset, Windows
+from triptych.data.dataset import Dataset
 from triptych.data.files import shown
 from triptych.data.finding import Packed, did_you_mean, exists, find, from_tree, named
 from triptych.data.held import from_others
 from triptych.data.joined import Arrangement, joined, with_columns
 from triptych.data.noisy import Corruption
-from triptych.data.packs import Pack, build
+from triptych.data.packing import build
+from triptych.data.packs import Pack
 from triptych.data.sink import CannotWrite, Options
 from triptych.data.splits import REQUESTS
+from triptych.data.windows import Windows
 from triptych.options import Binarization, Opening, Packing, Size, settled, with_signature
 
 log = logging.getLogger(__name__)

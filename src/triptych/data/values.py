@@ -3,11 +3,12 @@ classes by their names."""
 
 import re
 from collections.abc import Mapping, Sequence
-from math import isfinite
 
 import numpy as np
 
 from triptych.core import Labels, PartialLabels, Points
+from triptych.media import of_kind
+from triptych.media.work import BadFile
 
 NAME = re.compile(r"\w[\w .-]{0,63}")
 """What a column may be called."""
@@ -54,20 +55,35 @@ def column(words: Sequence[str], names: tuple[str, ...] | None) -> Valued | str:
     if names is None and (numbers := as_numbers(there)) is not None:
         if len(there) < len(words):
             return f"{len(words) - len(there)} rows have no number"
-        return Points(1), numbers[:, None]
-    kinds = tuple(sorted(set(there))) if names is None else names
-    if names is None and (len(kinds) > MOST_KINDS or (2 * len(kinds) > len(there) > 4)):
-        return f"{len(kinds)} different words in {len(there)} rows"
-    number = {kind: k for k, kind in enumerate(kinds)} if names is None else {str(k): k for k in range(len(kinds))}
+        return Points(1), numbers
+    kinds = len(set(there))
+    if names is None and (kinds > MOST_KINDS or (2 * kinds > len(there) > 4)):
+        return f"{kinds} different words in {len(there)} rows"
+    medium = of_kind("labels")
+    space = medium.survey(map(as_file, there)) if names is None else Labels(len(names), names=names)
+    number = {word: read(space, word) for word in set(there)}
     y = np.array([number.get(word, UNKNOWN) for word in words], np.int64)
-    space = PartialLabels if (y == UNKNOWN).any() else Labels
-    return space(len(kinds), names=kinds), y
+    return (PartialLabels(space.classes, names=space.names) if (y == UNKNOWN).any() else space), y
 
 
 def as_numbers(words: Sequence[str]) -> np.ndarray | None:
-    """float32 [n]; None if any of them is no finite number."""
+    """float32 [n, 1]; None if any of them is no finite number."""
+    medium, space = of_kind("points"), Points(1)
     try:
-        values = [float(word) for word in words]
-    except ValueError:
+        known = {word: medium.read(space, as_file(word)) for word in dict.fromkeys(words)}
+    except BadFile:
         return None
-    return np.array(values, np.float32) if all(map(isfinite, values)) and values else None
+    return np.stack([known[word] for word in words]) if words else None
+
+
+def read(space: Labels, word: str) -> int:
+    """The number of a class; `UNKNOWN` of what is none."""
+    try:
+        return int(of_kind("labels").read(space, as_file(word)))
+    except BadFile:
+        return UNKNOWN
+
+
+def as_file(word: str) -> bytes:
+    """A field of a table as the file that it would be: a column is read as one file that a person brings."""
+    return word.encode("utf-8", "replace")

@@ -1,6 +1,6 @@
 """Text: files of UTF-8 (or what a byte order mark says) as tokens, and texts that somebody brings or takes home."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +12,7 @@ from torch import Tensor
 from triptych.core import Characters, Tokens, UsageError
 from triptych.core.reading import read_file
 from triptych.media import pictures
-from triptych.media.encodings import decode
+from triptych.media.encodings import decode_pieces
 from triptych.media.medium import Medium, quiet, surveyed
 from triptych.media.work import BadFile, Work
 
@@ -112,7 +112,17 @@ class TextMedium(Medium[Tokens]):
 
 def text_of(data: bytes) -> str:
     """The text of a file, its line ends as "\\n". Raises BadFile."""
-    return decode(data).replace("\r\n", "\n")
+    return "".join(text_pieces(iter([data]))).removeprefix("\ufeff")  # a mark too many
+
+
+def text_pieces(pieces: Iterator[bytes]) -> Iterator[str]:
+    """The same of a file that is read piece by piece, as a corpus is."""
+    held = ""
+    for piece in decode_pieces(pieces):
+        text = held + piece
+        held = "\r" if text.endswith("\r") else ""  # its "\n" may come with the next piece
+        yield text[: len(text) - len(held)].replace("\r\n", "\n")
+    yield held
 
 
 def tokens_of(space: Tokens, text: str) -> np.ndarray:
