@@ -175,7 +175,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.attention = RMSNorm(width), Attention(width, heads, causal)
         self.norm2, self.network = RMSNorm(width), SwiGLU(width)
-        self.dropout = dropout
+        self.drop = nn.Dropout(dropout)
 
     def forward(
         self, x: Float[Tensor, "n t width"], turn: Float[Tensor, "2 t size"], cache: KVCache | None = None
@@ -184,7 +184,10 @@ class Block(nn.Module):
         return x + self.kept(self.network(self.norm2(x)))
 
     def kept(self, x: Float[Tensor, "n t width"]) -> Float[Tensor, "n t width"]:
-        return F.dropout(x, self.dropout) if self.dropout and self.training else x
+        if not (self.training and self.drop.p):
+            return x  # to call a layer that does nothing costs a single token something
+        out: Tensor = self.drop(x)
+        return out
 
 
 class Transformer(nn.Module):
