@@ -153,6 +153,11 @@ REFUSALS = {
     "msg-gan": "in several sizes at once",
     "gat": "looks at latents",
     "srgan": "how alike two pictures are",
+    "pix2pix": "a picture with its condition, place by place",
+    "spade": "compare a picture with its map",
+    "oasis": "the class of every pixel",
+    "cyclegan": "two kinds of pictures",
+    "stargan": "it also classifies",
 }
 
 
@@ -160,7 +165,8 @@ REFUSALS = {
 def test_every_model_augments_what_all_its_players_judge_or_says_why_not(name, preset):
     model = create(preset)
     data = Examples(model.config.x, getattr(model.config, "given", None))
-    judges = find(name).family == "gan" or name in ("vae-gan", "deepfill", "srgan")
+    judges = name == "vae-gan" or (find(name).family in ("gan", "translation") and name != "sr-compact")
+    judges = judges and getattr(model.config, "adversarial", 1) > 0
     run = Run(steps=1, batch=8, augment=("translation", "cutout"))
     if not judges or not isinstance(model.config.x, Images) or name in REFUSALS:
         with pytest.raises(UsageError, match=REFUSALS.get(name, f"{name} (has no discriminator|judges no images)")):

@@ -17,6 +17,7 @@ from triptych.models.translation.deepfill import (
     Gated,
     distance,
     doubled,
+    in_patches,
     local,
     same,
 )
@@ -109,6 +110,12 @@ def test_reach_is_exact(dilations):
     assert max(seen) == far
 
 
+def test_patches_are_what_pixel_shuffle_undoes():
+    x = torch.randn(2, 3, 4, 6)
+    assert torch.equal(nn.functional.pixel_shuffle(in_patches(x, 2), 2), x)
+    assert in_patches(x[:0], 2).shape == (0, 12, 2, 3)
+
+
 def test_brightness_and_contrast_pass_through():
     model = shaken(TINY).eval()
     _, given = holed(2, 1, 16, 16)
@@ -161,7 +168,7 @@ def test_the_discriminator_has_a_spectral_norm_of_one():
 
 
 def test_every_patch_and_channel_has_a_score():
-    model = DeepFill(PRESETS["deepfill-64"].config)
+    model = DeepFill(replace(PRESETS["deepfill-64"].config, adversarial=1.0))
     scores = model.judge(torch.zeros(2, 3, 64, 64), torch.zeros(2, 1, 64, 64))
     assert scores.shape == (2, 128, 4, 4)
     assert scores.min() < 0 < scores.max()  # nothing cuts them off

@@ -442,12 +442,15 @@ def test_overrides(assignment: str, path, value) -> None:
         ("adam.lr=Infinity", r"adam\.lr=inf"),
         ("adam.schedule=step", "constant.*linear.*cosine"),
         ("inner.sizes=[1,two]", r"inner\.sizes"),
-        ("name=3", "name=3"),
     ],
 )
 def test_an_override_that_cannot_be_says_why(assignment: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         configs.override(Outer(), [assignment])
+
+
+def test_what_is_text_takes_a_number_as_text() -> None:
+    assert configs.override(Outer(), ["name=3"]).name == "3"
 
 
 def test_configs_come_back_from_json() -> None:

@@ -18,6 +18,7 @@ averages of the generators.
 The model is a function of c: it shows one of the x that are possible, and always the same. `reversed` goes back.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -123,13 +124,13 @@ class CycleGAN(AnySize[Picture]):
 
     def reversed(self) -> "CycleGAN":
         """The same model the other way round: what it models is the first kind, given pictures of the second."""
-        other, names = CycleGAN(self.config), {"there": "back", "back": "there"}
+        other, names = copy.deepcopy(self), {"there": "back", "back": "there"}
         turned = {
             ".".join(names.get(part, part) for part in key.split(".")): value
             for key, value in self.state_dict().items()
         }
         other.load_state_dict(turned)
-        return other.to(self.device, self.precision).train(self.training)
+        return other
 
     def discriminator_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """Of both, each half of L_GAN, as in the paper."""

@@ -35,7 +35,7 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, elu, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import avg_pool2d, elu, pixel_shuffle
 from torch.nn.utils.parametrizations import spectral_norm
 
 from triptych.core import (
@@ -178,12 +178,19 @@ class Generator(nn.Module):
         picture, mask = given[:, :-1], given[:, -1:]
         mean, contrast = local(picture)
         x = torch.cat([(picture - mean) / contrast, mask], 1)
-        first = self.whole(pixel_unshuffle(x, self.patch))  # n, width, h / patch, w / patch
+        first = self.whole(in_patches(x, self.patch))  # n, width, h / patch, w / patch
         second = self.halved(first)
         x = self.to_half(self.quarter(second))
         x = self.to_whole(self.on_half(torch.cat([x, second], 1)))
         x = self.last(self.on_whole(torch.cat([x, first], 1)))
         return contrast * pixel_shuffle(x, self.patch)
+
+
+def in_patches(x: Float[Tensor, "n c h w"], side: int) -> Float[Tensor, "n c*side*side h/side w/side"]:
+    """What `pixel_shuffle` undoes. (`pixel_unshuffle` forgets to do it to an empty batch.)"""
+    n, c, h, w = x.shape
+    squares = x.reshape(n, c, h // side, side, w // side, side).permute(0, 1, 3, 5, 2, 4)
+    return squares.reshape(n, c * side * side, h // side, w // side)
 
 
 def local(x: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n 1 h w"]]:
@@ -221,7 +228,7 @@ class DeepFill(AnySize[Picture]):
         super().__init__()
         self.config = c = config
         self.generator = Generator(c)
-        self.discriminator = discriminator(c)
+        self.discriminator = discriminator(c) if c.adversarial else None
         self.beside, self.average = Beside(), EMA(self.generator, c.ema)
         self.multiple, self.reach = 4 * c.patch, self.generator.reach
 
@@ -251,13 +258,14 @@ class DeepFill(AnySize[Picture]):
         return Loss(c.pixel * pixel + c.adversarial * adversarial.hinge_generator(scores), logs)
 
     def judge(self, x: Float[Tensor, "n c h w"], mask: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n d h2 w2"]:
+        assert self.discriminator is not None
         return self.discriminator(self.beside(x, mask))
 
     def stages(self) -> Sequence[Stage]:
         c, net, follow = self.config, self.generator, partial(self.average.update, self.generator)
         alone = Player(name="generator", owns=net, loss=self.pixel_loss, optimizer=c.pretrain_adam, project=follow)
         first = Stage(name="pretrain", players=[alone], times=c.pretrain)
-        if not c.adversarial:
+        if self.discriminator is None:
             return [first]
         discriminator = Player(
             name="discriminator",

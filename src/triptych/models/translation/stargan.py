@@ -158,7 +158,11 @@ class StarGAN(AnySize[Picture]):
     def sought(self, given: Picture) -> Float[Tensor, "n domains"]:
         """1 for the domains that a condition asks for, else 0."""
         planes = given.grid[:, -self.domains :].mean((2, 3))
-        return one_hot(planes.argmax(1), self.domains).to(planes) if self.config.exclusive else (planes > 0).to(planes)
+        return (
+            one_hot(planes.argmax(1), self.domains).to(planes.dtype)
+            if self.config.exclusive
+            else (planes > 0).to(planes.dtype)
+        )
 
     def turned(self, x: Float[Tensor, "n c h w"], domains: Float[Tensor, "n domains"]) -> Float[Tensor, "n c h w"]:
         """G(x, t)"""
