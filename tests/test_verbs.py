@@ -62,7 +62,8 @@ def test_the_demo_leaves_three_runs_and_a_report(tmp_path: Path) -> None:
     assert text_of(tmp_path / "samples.png")["seed"] == "0"
     for name in ("dcgan", "vae", "pixelcnn"):
         assert (tmp_path / name / "README.md").read_text().startswith("---\nlibrary_name: triptych")
-        assert (tmp_path / name / "samples" / "progress.gif").exists()
+        # where sampling one value after the other takes long, pictures are left out
+        assert name == "pixelcnn" or (tmp_path / name / "samples" / "progress.gif").exists()
         about = json.loads((tmp_path / name / "config.json").read_text())
         assert about["model"] == name and about["run"]["steps"] == 4
     again = demo(tmp_path, progress=silent, quick=True)  # nothing is left to train; the same numbers come out

@@ -27,7 +27,7 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution, Independent, Uniform
 from torch.nn import functional as F
 
 from triptych.core import (
@@ -243,9 +243,11 @@ class MaskGIT(Coding[Label | Text | None]):
         if draws < 1:
             raise UsageError(f"draws={draws}: the bound takes one or more")
         ids, nats = self.prefix.ids(len(code), given), torch.zeros(len(code), device=code.device, dtype=self.precision)
+        zero = torch.zeros((), device=code.device)
+        uniform = Uniform(zero, zero + 1)
         for _ in range(draws):
-            rank = torch.rand(code.shape, device=code.device).argsort(1).argsort(1)
-            masked = rank <= torch.randint(self.codes.length, (len(code), 1), device=code.device)
+            rank = uniform.sample(code.shape).argsort(1).argsort(1)
+            masked = rank <= (uniform.sample((len(code), 1)) * self.codes.length).long()
             part = (masked * self.cost(code, masked, ids)).sum(1) * (self.codes.length / masked.sum(1))
             nats = nats - part / draws
         how = f"order-agnostic bound, {draws} draw{'s' if draws > 1 else ''}"
