@@ -1,12 +1,8 @@
 """Pictures of several sizes, where one size is needed and nobody said which."""
 
-import warnings
-from io import BytesIO
-
-from PIL import Image
-
 from triptych.core import DataError
 from triptych.data.files import Tree
+from triptych.media.images import BadImage, open_picture
 
 
 class SizesDiffer(DataError):
@@ -24,9 +20,7 @@ class SizesDiffer(DataError):
 def side_of(tree: Tree, name: str) -> tuple[int, int] | None:
     """Width and height of a picture; None of what is none, which the packer names."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata
-            with Image.open(BytesIO(tree.read(name))) as picture:
-                return picture.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        with open_picture(tree.read(name), header=True) as picture:
+            return picture.size
+    except (OSError, BadImage):
         return None

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,12 +194,10 @@ def check(model: Generative[Any], to: To) -> None:
     if to == "torch":
         return
     for module in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            __import__(module)
-        except ImportError as e:
+        if find_spec(module) is None:
             raise UsageError(
                 f"to=onnx needs {module}, and what is not run again is not written: pip install 'triptych[export]'"
-            ) from e
+            )
 
 
 @contextmanager
