@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from triptych import models
 from triptych.data.cache import cache_folder
 
 torch.set_num_threads(1)
@@ -40,6 +41,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_models_left() -> Iterator[None]:
+    """Models from outside the package that a module's tests made known."""
+    before = dict(models.FOREIGN)
+    yield
+    models.FOREIGN.clear()
+    models.FOREIGN.update(before)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ class FSQ(nn.Module):
     @torch.no_grad()
     def observe(self, code: Int[Tensor, "*n"]) -> None:
         """Counts the codes of a batch, or of a part of it, for `follow`."""
-        self.seen = self.seen + torch.bincount(code.flatten(), minlength=self.codes).to(self.seen.dtype)
+        one = code.flatten()  # not bincount: it would wait for a GPU to say how many there are
+        self.seen = self.seen.index_add(0, one, torch.ones_like(one, dtype=self.seen.dtype))
 
     @torch.no_grad()
     def follow(self) -> dict[str, Tensor]:
