@@ -20,6 +20,8 @@ from triptych.metrics import (
     read_classes,
     shipped,
 )
+from triptych.tasks.inpainting import Inpainting
+from triptych.tasks.task import posed
 from triptych.testing import Examples
 from triptych.verbs import features
 from triptych.verbs.judge import Judge
@@ -237,6 +239,12 @@ def test_usual_features_suit_the_data():
     assert features.usual(Striped((1, 8, 8), n=30)) == ("random-conv", "pca-64", "pixels"), "15 of a class are few"
     assert features.usual(Striped((1, 8, 8), labels=False))[0] == "random-conv"
     assert features.usual(Examples(tt.Images(1, 8, 8), Labels(500), n=48))[0] == "random-conv"
+
+
+def test_the_classes_of_what_a_task_poses_are_those_of_the_data():
+    data = Examples(tt.Images(1, 16, 16), Labels(3), n=30)
+    x, y = features.labeled(posed(data, Inpainting()), 20)
+    assert len(x) == 20 and torch.equal(y, features.labeled(data, 20)[1])
 
 
 def test_names_are_parsed():

@@ -15,6 +15,7 @@ from triptych.data.cache import cache_folder
 from triptych.errors import TriptychError
 from triptych.io import commit, tensors
 from triptych.metrics.trained import RECIPE, SECONDS, Name, Trained
+from triptych.tasks.task import Posed
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ def made(
     if file is not None and (kept := restored(kind, shape, file)):
         return kept
     x, y = labeled(train, max(1, BYTES // images[0].numel()))
-    classes = train.given.choices if train.given else None
+    given = behind(train).given
+    classes = given.choices if given else None
     log.info("training %s features on %s: about %.0f s of one core or less, then kept", name, train.name, seconds)
     learned = cast(Trained, metrics.extractor(name, x, y, classes=classes, seconds=seconds))
     if file is None:
@@ -92,6 +94,11 @@ def restored(name: Name, shape: tuple[int, int, int], file: Path) -> Trained | N
         return None
 
 
+def behind(train: Data) -> Data:
+    """The data themselves, whose classes a task that poses them does not ask for."""
+    return train.data if isinstance(train, Posed) else train
+
+
 def labeled(train: Data, most: int) -> tuple[Tensor, Tensor | None]:
     """Up to `most` images as bytes, evenly spaced, and their classes (-1 where unknown) if the data have any."""
     rows = torch.arange(min(most, len(train))) * len(train) // min(most, len(train))
@@ -99,5 +106,6 @@ def labeled(train: Data, most: int) -> tuple[Tensor, Tensor | None]:
     for part in torch.split(rows, 500):
         batch = train.fetch(part, ItemNoise(0, part.tolist()))
         images.append(metrics.eight_bit(batch.x))
-        labels += [batch.given.y] if isinstance(batch.given, Label | PartialLabel) else []
+        given = batch.given if behind(train) is train else behind(train).fetch(part, ItemNoise(0, part.tolist())).given
+        labels += [given.y] if isinstance(given, Label | PartialLabel) else []
     return torch.cat(images), torch.cat(labels) if labels else None
