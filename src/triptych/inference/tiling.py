@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from triptych.core import AnySize, Generative, Picture, UsageError
 
 TILE = 192
-"""Pixels of the condition to a side of a tile, margins not counted, if nothing is said."""
-MOST_MARGIN = 64
+"""Pixels of the condition to a side of a tile, margins not counted, if nothing is said; four times as many as a margin
+has, where that is more."""
+MOST_MARGIN = 96
 """Of the condition's pixels, around a tile. A receptive field beyond it is faded, not followed."""
 
 Piece = tuple[int, int, Float[Tensor, "channels height width"]]
@@ -46,7 +47,7 @@ def pieces(
     ratio = ratio_of(model)
     if isinstance(model, AnySize):
         step, margin = model.multiple, -(-min(model.reach, MOST_MARGIN) // model.multiple) * model.multiple
-        side = -(-(tile or TILE) // step) * step
+        side = -(-(tile or max(TILE, 4 * margin)) // step) * step
         if side < 1:
             raise UsageError(f"tile={tile}: a tile has 1 pixel or more")
         padded = reflect(grid, -height % step, -width % step)
