@@ -1,4 +1,4 @@
-"""The README is true: its examples run, its catalogue is the table of models."""
+"""The README and the pages of docs/ are true: their examples run, the catalogue is the table of models."""
 
 import importlib.util
 import re
@@ -14,7 +14,16 @@ from triptych.cli.app import app
 from triptych.verbs import judge
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text()
+PAGES = ("command-line", "data", "pictures", "text", "likelihood", "adding-a-model", "models", "measured")
+"""In the order in which their examples go on from each other."""
+TEXT = "\n".join(file.read_text() for file in (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in PAGES)))
+
+
+def test_every_page_is_read_and_every_link_leads_somewhere() -> None:
+    assert sorted(PAGES) == sorted(file.stem for file in (ROOT / "docs").glob("*.md"))
+    for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", file.read_text()):
+            assert "://" in link or (file.parent / link).exists(), f"{file.name} leads to {link}, which is not there"
 
 
 def blocks(language: str) -> list[str]:
@@ -58,7 +67,8 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         noise = np.random.default_rng(i).integers(0, 256, (28, 28), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "fashion" / f"{i}.png")
     (tmp_path / "kjv.txt").write_text("In the beginning was a short text.\n" * 100)
-    lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("triptych ")]
+    every = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("triptych ")]
+    lines = list(dict.fromkeys(every))  # what two pages show is run once
     assert len(lines) >= 12
     for line in lines:
         words = shlex.split(line, comments=True)[1:]

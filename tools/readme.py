@@ -1,6 +1,6 @@
-"""Keeps the README's catalogue true: `python tools/readme.py` rewrites it from the table of models.
+"""Keeps the catalogue of docs/models.md true: `python tools/readme.py` rewrites it from the table of models.
 
-A test fails while the README says something else.
+A test fails while the page says something else.
 """
 
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from triptych.models import own
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 START, END = "<!-- catalogue -->", "<!-- end of catalogue -->"
 FAMILIES = {
     "gan": "GANs",
@@ -31,11 +31,11 @@ def catalogue() -> str:
 
 
 def updated(text: str) -> str:
-    """The README with its catalogue as it should be."""
+    """The page with its catalogue as it should be."""
     return re.sub(f"{START}.*{END}", lambda _: f"{START}\n{catalogue()}\n{END}", text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
-    before = README.read_text()
-    README.write_text(updated(before))
-    sys.exit(0 if updated(before) == before else "the README's catalogue was rewritten")
+    before = PAGE.read_text()
+    PAGE.write_text(updated(before))
+    sys.exit(0 if updated(before) == before else "the catalogue was rewritten")
