@@ -302,7 +302,8 @@ PRESETS = {
         config=QUICK,
         steps=5000,
         batch=8,
-        expect="Being measured.",
+        expect="Photographs, halved first (shrink=2), seed 0: half an hour of one CPU core. PSNR in the hole 26.93 dB; "
+        "diffusion 26.08, mean of the border 21.75 (748 held-out crops).",
     ),
     "deepfill-paper": Preset(
         config=DeepFillConfig(
@@ -322,7 +323,8 @@ PRESETS = {
         config=replace(QUICK, x=Images(1, 28, 28, levels=2), given=Images(2, 28, 28), patch=1, width=16),
         steps=4000,
         batch=16,
-        expect="Being measured.",
+        expect="Binarized MNIST, 3,000 of these steps, seed 0: 3 minutes of one CPU core. Of the hidden half, right or "
+        "bottom, a pixel is .11 off the truth in the mean (100 held-out digits).",
     ),
     "deepfill-tiny": Preset(
         config=DeepFillConfig(x=Images(1, 8, 8), given=Images(2, 8, 8), width=2, dilations=(2,), judge=4, halvings=2),

@@ -206,7 +206,8 @@ PRESETS = {
         config=QUICK,
         steps=2800,
         batch=8,
-        expect="Photographs, half an hour of one CPU core; not trained by us yet.",
+        expect="Photographs (halved first), seed 0: 23 minutes of one CPU core. 748 held-out crops of 64: "
+        "FD-random-conv .032, of sr-compact .044, of bicubic .088; a decibel of PSNR below sr-compact.",
     ),
     "srgan-x2": Preset(
         config=replace(QUICK, given=Images(3, 32, 32)),
