@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 import triptych as tt
 from triptych.core import UsageError
 from triptych.media.photo import Photo
+from triptych.tasks import TASKS
 from triptych.verbs.apply import jobs, pipeline
 
 
@@ -39,6 +41,12 @@ def test_a_run_knows_its_task(run) -> None:
     assert about["task"] == {"name": "super-resolution", "times": 2, "degradation": "bicubic", "shrink": 1}
     assert about["data"]["opened"]["crop"] == 16
     assert len(list((run / "samples").glob("step-*.png"))) >= 2
+
+
+def test_help_names_every_task(cli) -> None:
+    help = " ".join(cli("apply", "--help").out.split())
+    for task in TASKS:
+        assert re.search(rf"(?<![\w-]){task}(?![\w-])", help), task
 
 
 def test_it_goes_on_as_a_task(run, photos, cli) -> None:

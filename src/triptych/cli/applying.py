@@ -28,9 +28,9 @@ def apply(
 ) -> None:
     """Use a trained model on a file of yours, or on a folder of them: --picture FILE, and what its task takes.
 
-    super-resolution: --picture. inpainting: --picture, and --mask (white is filled), --invert-mask or --hide.
-    map-to-photo: --picture, the map, and --beside where the model is shown more. edges: --picture, --drawing.
-    unpaired-translation: --picture, and --direction of models of both ways. clothing: --picture.
+    super-resolution, translation, clothing: --picture. inpainting: --picture, and --mask (white is filled),
+    --invert-mask or --hide. map-to-photo: --picture, the map, and --beside where the model is shown more.
+    edges: --picture, --drawing. unpaired-translation: --picture, and --direction of models of both ways.
     """
     from triptych.io.outputs import check_file
     from triptych.verbs.apply import answers, by_stem, jobs, pipeline
