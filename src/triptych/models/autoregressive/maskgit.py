@@ -242,8 +242,8 @@ class MaskGIT(Coding[Label | Text | None]):
         self.check_given(len(code), given)
         if draws < 1:
             raise UsageError(f"draws={draws}: the bound takes one or more")
-        ids, nats = self.prefix.ids(len(code), given), torch.zeros(len(code), device=code.device, dtype=self.precision)
-        zero = torch.zeros((), device=code.device)
+        ids, nats = self.prefix.ids(len(code), given), code.new_zeros(len(code), dtype=self.precision)
+        zero = code.new_zeros((), dtype=torch.float32)
         uniform = Uniform(zero, zero + 1)
         for _ in range(draws):
             rank = uniform.sample(code.shape).argsort(1).argsort(1)

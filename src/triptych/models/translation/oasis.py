@@ -176,7 +176,7 @@ def classes_of(one_hot: Float[Tensor, "n k h w"]) -> Int[Tensor, "n h w"]:
 def balanced(logits: Float[Tensor, "n k+1 h w"], t: Int[Tensor, "n h w"], classes: int) -> Float[Tensor, ""]:
     """-sum_k a_k sum t_k log D_k over all pixels, each class that there is having the same part in it (Equation 3)."""
     known, index = t != NO_CLASS, t.clamp(min=0)
-    counts = torch.zeros(classes, device=t.device).index_add_(0, index.flatten(), known.flatten().float())
+    counts = t.new_zeros(classes, dtype=torch.float32).index_add_(0, index.flatten(), known.flatten().float())
     each = cross_entropy(full(logits), t, ignore_index=NO_CLASS, reduction="none")
     weight = 1 / (counts * (counts > 0).sum()).clamp(min=1)
     return (each * weight[index]).sum()

@@ -168,7 +168,9 @@ PRESETS = {
         ),
         steps=3000,
         batch=16,
-        expect="Not trained by us yet.",
+        expect="Fashion-MNIST of its outlines (`edges`), seed 0: 6 minutes of one CPU core. PSNR 20.66 dB "
+        "(mean picture 11.04); a classifier finds the class in .824 of the answers, and in .865 of the true pictures "
+        "(1,000 held-out pictures).",
     ),
     "pix2pix-paper": Preset(
         config=Pix2PixConfig(
