@@ -253,7 +253,7 @@ def measurements(table: Table, group: str) -> str:
                 cells.append(f"<td>{charts.bars(one.labels, one.shares, one.expected)}</td>")
             else:
                 best = ' class="best"' if r in winners[name] else ""
-                cells.append(f"<td{best}>{escape(one.shown())}{floor(one)}</td>")
+                cells.append(f"<td{best}>{escape(one.shown())}{beside(one)}</td>")
         rows.append(f'<tr><th scope="row">{escape(row.model)}</th>{join(cells)}</tr>')
     heads = '<th scope="col">Model</th>' + join(
         f'<th scope="col">{escape(tables.heading(table, group, name))}</th>' for name in names
@@ -261,9 +261,9 @@ def measurements(table: Table, group: str) -> str:
     return framed(group, heads, rows, tables.protocols(table, group), wide=len(names) > 4)
 
 
-def floor(one: Quantity) -> str:
-    """The null floor, below its value."""
-    return f"<small>floor {escape(one.shown_floor())}</small>" if one.floor is not None else ""
+def beside(one: Quantity) -> str:
+    """The null floor and simple rivals, below the value."""
+    return f"<small>{escape(found)}</small>" if (found := one.beside()) else ""
 
 
 def framed(title: str, heads: str, rows: Iterable[str], protocols: Sequence[tuple[str, str]], *, wide: bool) -> str:

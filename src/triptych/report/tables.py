@@ -5,8 +5,8 @@ it is, and they are never ranked against each other. The same holds for differen
 """
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from triptych.core import UsageError
@@ -90,6 +90,8 @@ class Quantity:
     """Whether the best is marked at all."""
     floor: float | None = None
     """The value that real data gets against other real data at the same n: nothing can be told below it."""
+    rivals: Mapping[str, float] = field(default_factory=dict)
+    """What methods without training get, by name."""
     stderr: float | None = None
     unit: Unit = ""
     aside: str = ""
@@ -107,6 +109,13 @@ class Quantity:
         if self.floor is None:
             return ""
         return FORMAT[self.unit](self.floor) if self.unit else numbers.significant(self.floor, 2)
+
+    def beside(self) -> str:
+        """What the value is to be read beside: the floor, and what methods without training get."""
+        found = [f"floor {self.shown_floor()}"] if self.floor is not None else []
+        for name, value in self.rivals.items():
+            found.append(f"{name} {FORMAT[self.unit](value) if self.unit else numbers.significant(value, 3)}")
+        return ", ".join(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,8 +294,8 @@ def flat(table: Table) -> Flat:
             for place in groups:
                 value = value_of(table, r, *place) if k == 0 else None
                 shown = value.shown() if value else "" if k else "—"
-                if isinstance(value, Quantity) and value.floor is not None:
-                    shown += f" (floor {value.shown_floor()})"
+                if isinstance(value, Quantity) and (beside := value.beside()):
+                    shown += f" ({beside})"
                 line.append(Cell(shown, k == 0 and r in winners[place]))
             rows.append(tuple(line))
     headings = ("model", "likelihood", "−log p(x), nats ↓", "bits/dim ↓", "n", *(heading(table, *p) for p in groups))

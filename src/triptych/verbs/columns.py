@@ -156,6 +156,7 @@ def of_task(found: Sequence[metrics.Measurement], data: str) -> Columns:
                 floor=one.floor,
                 group="Against the truth",
                 protocol=one.protocol + (f"; baselines: {rivals}" if rivals else ""),
+                rivals=one.baselines,
                 better=one.better,
                 unit=known,
                 data=data,
