@@ -207,7 +207,9 @@ def test_a_run_for_a_task_is_evaluated_and_compared_as_its_task_says(tmp_path, c
     page = (tmp_path / "page.html").read_text()
     assert "From above: what was asked, the answers, and the truth" in page
     bicubic = both.evaluations[0].measurements[0].baselines["bicubic"]
-    assert f"bicubic {bicubic:.3g}" in page[page.index("Against the truth") : page.index("Protocol", page.index("PSNR"))]
+    assert (
+        f"bicubic {bicubic:.3g}" in page[page.index("Against the truth") : page.index("Protocol", page.index("PSNR"))]
+    )
     assert both.evaluations[0].measurements[0].value == pytest.approx(found["measurements"][0]["value"], rel=1e-5)
     refused = cli("evaluate", out, "--data", folder, "--features", "random-con")
     assert refused.code == 2 and "did you mean 'random-conv'?" in refused.err
