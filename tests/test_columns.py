@@ -16,6 +16,7 @@ import triptych as tt
 from triptych.core import DataError, IntegrityError, ItemNoise, Picture, UsageError
 from triptych.data.columns import Stored, columns_of
 from triptych.data.packs import open_pack
+from triptych.tasks.map_to_photo import MapToPhoto
 from triptych.tasks.super_resolution import SuperResolution
 from triptych.tasks.task import posed
 
@@ -341,6 +342,41 @@ def test_what_is_read_as_classes_can_be_said(mapped) -> None:
     assert tt.data(mapped).columns["grey"] == tt.Images(1, SIDE, SIDE)
     grey = tt.data(mapped, index="grey", split="all")
     assert torch.equal(gathered(grey)["grey"][:, :, 0, 0].argmax(1), gathered(grey)["x"][:, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("values", "classes"), [((0, 1, 255), 2), ((0, 255), None), ((0, 2, 200), None)])
+def test_grey_pictures_of_small_numbers_that_are_called_maps_are_classes(tmp_path, values, classes) -> None:
+    for i in range(3):
+        put(tmp_path / "image" / f"{i}.png", i)
+        put_map(tmp_path / "label" / f"{i}.png", np.resize(values, (SIDE, SIDE)))
+    data = tt.data(tmp_path)
+    assert data.columns["labels"] == tt.Images(classes or 1, SIDE, SIDE, levels=2 if classes else 256)
+    said = "labels is read" in "".join(data.pack.meta.notes) or "small numbers" in "".join(data.pack.meta.notes)
+    assert said == bool(classes)
+    assert tt.data(tmp_path, index="").columns["labels"] == tt.Images(1, SIDE, SIDE)
+
+
+def test_masks_of_one_class_are_no_label_maps(tmp_path) -> None:
+    for i in range(3):
+        put(tmp_path / "image" / f"{i}.png", i)
+        put_map(tmp_path / "mask" / f"{i}.png", np.resize((0, 255), (SIDE, SIDE)))
+    with pytest.raises(
+        UsageError, match="map=mask: its maps have one class, 0, and perhaps 255, which stands for none"
+    ):
+        posed(tt.data(tmp_path, index="mask"), MapToPhoto())
+
+
+def test_pictures_that_are_enlarged_and_pairs_of_different_shape_are_said(tmp_path) -> None:
+    for i in range(3):
+        put(tmp_path / "A" / f"{i}.png", i, (8, 8))
+        put(tmp_path / "B" / f"{i}.png", i, (16, 24))
+    said = " ".join(tt.data(tmp_path, size=16).pack.meta.notes)
+    assert "3 pictures are much smaller than 16 x 16 (height x width), such as A/1.png with 8 x 8" in said
+    assert "in 3 of 3 rows the pictures differ in shape, such as B/1.png with 16 x 24 and A/1.png with 8 x 8" in said
+    said = " ".join(tt.data(tmp_path, size=8).pack.meta.notes)
+    assert "smaller" not in said and "in 3 of 3 rows" in said
+    alone = " ".join(tt.data(tmp_path / "A", size=12).pack.meta.notes)
+    assert "3 pictures are much smaller than 12 x 12" in alone and "shape" not in alone
 
 
 def test_palette_pictures_of_another_name_are_pictures(tmp_path) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from triptych.data.files import LARGEST_FILE, Problem, Tree, reason_of, shown
+from triptych.data.fitting import Fitting
 from triptych.data.folders import IMAGES, Item, arrange, described
 from triptych.data.sides import SizesDiffer
 from triptych.data.sink import CHUNK, Content, Sink
@@ -40,18 +41,22 @@ def read_images(tree: Tree, sink: Sink) -> Content:
     Raises DataError if there is no image to be had, or if their sizes differ and no size was asked.
     """
     found = arrange(tree, IMAGES)
-    channels = sink.options.channels
+    channels, fitting = sink.options.channels, Fitting(sink.options.size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; damage to the pixels raises
         try:
-            kept, bad = decode_all(tree, found.items, sink, channels or 1)
+            kept, bad = decode_all(tree, found.items, sink, channels or 1, fitting)
         except Mixed:
             sink.restart()
-            kept, bad = decode_all(tree, found.items, sink, 3)
+            fitting = Fitting(sink.options.size)
+            kept, bad = decode_all(tree, found.items, sink, 3, fitting)
+    found.notes.extend(fitting.notes())
     return described(tree, IMAGES, found, kept, bad)
 
 
-def decode_all(tree: Tree, items: list[Item], sink: Sink, channels: int) -> tuple[list[Item], list[Problem]]:
+def decode_all(
+    tree: Tree, items: list[Item], sink: Sink, channels: int, fitting: Fitting
+) -> tuple[list[Item], list[Problem]]:
     """Appends all images to `sink`. Returns the items that could be read, and the problems.
 
     Raises Mixed if a picture has colour, one channel is to be stored, and nobody asked for one.
@@ -71,6 +76,7 @@ def decode_all(tree: Tree, items: list[Item], sink: Sink, channels: int) -> tupl
         if len(picture.pixels) > channels:
             raise Mixed
         kept.append(item)
+        fitting.see([item.file], [picture.size])
         if sink.options.whole:
             sink.append(picture.pixels[None])
             continue

@@ -38,7 +38,7 @@ class View:
 
     def __post_init__(self) -> None:
         if not len(self):
-            raise DataError(f"{self.name}: there is none")
+            raise DataError(f"{self.name}: there is no picture of it")
 
     @cached_property
     def rows(self) -> Int[Tensor, " n"]:
@@ -70,8 +70,11 @@ class View:
         return Batch(gathered(self.data, self.rows[rows], noise)[self.column], None, noise)
 
     def held_out(self) -> "View | None":
+        """None, too, where all rows of its class are for training."""
         held = self.data.held_out()
-        return None if held is None else replace(self, data=held)
+        if held is None or (self.label is not None and not (held.labels == self.label).any()):
+            return None
+        return replace(self, data=held)
 
     def training_part(self) -> "View":
         return replace(self, data=self.data.training_part())

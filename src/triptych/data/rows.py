@@ -12,6 +12,7 @@ from triptych.core import DataError, UsageError, planar
 from triptych.data.columns import Column, label_map, scale_of
 from triptych.data.decoding import MEMORY, content_of, load_all
 from triptych.data.files import Problem, Tree, shown
+from triptych.data.fitting import Fitting
 from triptych.data.folders import IMAGES, Item, arrange, described
 from triptych.data.pairs import Declared
 from triptych.data.sides import SizesDiffer
@@ -23,11 +24,13 @@ from triptych.media.reading import Reading
 MAPS = frozenset(
     "label labels map maps mask masks annotation annotations segmentation segmentations classes index".split()
 )
-"""Columns that are label maps where their files are palette pictures."""
+"""Columns that are label maps where their files are palette pictures, or grey ones of small numbers."""
 CLASSES = "classes.csv"
 """The table of a source's classes, at its top."""
 MOST_COLORS = 64
 """Of label maps that no table speaks of."""
+LOOKED_AT = 16
+"""Files of a column that are looked at for whether their values are numbers of classes."""
 OUT = "its row is left out"
 
 
@@ -96,6 +99,7 @@ def read_rows(tree: Tree, said: Declared, sink: Sink, index: str | None = None) 
             except Colored as e:
                 readings[str(e)] = replace(readings[str(e)], channels=3)
                 sink.restart()
+    found.notes.extend(gather.fitting.notes())
     content = described(tree, IMAGES, found, kept, bad)
     for name in sorted(set(called.values()) & content.values.keys()):
         del content.values[name]
@@ -154,12 +158,30 @@ def label_maps(
             known = colors_of(tree, name, files)
             out[name] = Map(Reading(kind="index", names=known.names, colors=known.colors), known.colors)
             notes.append(f"{name} is read as label maps: a class for each of its {len(known)} colours ({known})")
-        elif asked is not None or colors is not None:
+        elif asked is not None or colors is not None or numbers(tree, files):
             out[name] = Map(Reading(kind="index"), colors or ())
             if asked is None:
-                reason = "its name says so and its files have palettes"
-                notes.append(f'{name} is read as label maps, as {reason}; index="" reads colours')
+                files_have = "its files have palettes" if colors is not None else "its values are small numbers"
+                notes.append(
+                    f'{name} is read as label maps, as its name says so and {files_have}; index="" reads pictures'
+                )
     return out, notes
+
+
+def numbers(tree: Tree, files: list[str]) -> bool:
+    """Whether the values of grey pictures are numbers of classes: some of them are looked at."""
+    found = set[int]()
+    for file in files[:: -(-len(files) // LOOKED_AT)]:
+        content = content_of(tree, file)
+        try:
+            levels = None if isinstance(content, str) else decode_grey_index(content)[1]
+        except BadImage:  # it is said when it is decoded
+            continue
+        if levels is None:
+            return False
+        found |= set(np.unique(levels).tolist())
+    classes = found - {NO_CLASS}
+    return len(classes) > 1 and max(classes) < MOST_COLORS
 
 
 def is_colored(content: bytes) -> bool:
@@ -229,14 +251,15 @@ class Gather:
             raise BadImage(f"{width} pixels wide, which has no halves")
         halves = dict(zip(self.said.names, np.split(whole.pixels, 2, axis=2), strict=True))
         fitted = {name: readings[name].fit(grey_if_grey(half))[0] for name, half in halves.items()}
-        return [Decoded(np.ascontiguousarray(fitted[name]), whole.note) for name in self.names]
+        size = (whole.size[0], width // 2)
+        return [Decoded(np.ascontiguousarray(fitted[name]), whole.note, size) for name in self.names]
 
     def rows(
         self, items: list[Item], readings: dict[str, Reading], bad: list[Problem]
-    ) -> Iterator[tuple[Item, list[tuple[str, np.ndarray]]]]:
-        """Rows that could be decoded: a file and its pixels for each column."""
+    ) -> Iterator[tuple[Item, list[tuple[str, Decoded]]]]:
+        """Rows that could be decoded: a file and its picture for each column."""
         each = 1 if self.said.halves else len(self.names)
-        row, whole = list[tuple[str, np.ndarray]](), True
+        row, whole = list[tuple[str, Decoded]](), True
         for k, ((item, _, file), made) in enumerate(load_all(self.tree, self.jobs(items, readings))):
             if isinstance(made, str):
                 bad.append(Problem(file=shown(file), reason=f"{made}; {OUT}"))
@@ -244,7 +267,7 @@ class Gather:
             else:
                 if note := made[0].note:
                     bad.append(Problem(file=shown(file), reason=note))
-                row += [(file, picture.pixels) for picture in made]
+                row += [(file, picture) for picture in made]
             if (k + 1) % each == 0:
                 if whole:
                     yield item, row
@@ -256,10 +279,14 @@ class Gather:
         self.most = dict.fromkeys(self.names, 0)
         self.first: list[tuple[str, tuple[int, ...]]] = []
         self.scales: list[tuple[int, int] | None] = []
+        self.fitting = Fitting(self.sink.options.size)
         waiting, held = [list[np.ndarray]() for _ in self.names], 0
         for item, row in self.rows(items, readings, bad):
             files = [file for file, _ in row]
-            made = [self.stored(name, one, readings[name]) for name, (_, one) in zip(self.names, row, strict=True)]
+            self.fitting.see(files, [one.size for _, one in row])
+            made = [
+                self.stored(name, one.pixels, readings[name]) for name, (_, one) in zip(self.names, row, strict=True)
+            ]
             if wrong := self.unlike(files, [pixels.shape[1:] for pixels in made]):
                 odd.append(wrong)
                 continue

@@ -37,6 +37,8 @@ class Decoded:
     """uint8 [channels, height, width]; one channel where the picture is grey."""
     note: str | None
     """What was left out, if anything was."""
+    size: tuple[int, int]
+    """Height and width that it has in its file, upright."""
 
 
 def decode(data: bytes, size: tuple[int, int] | None = None, channels: int | None = None) -> Decoded:
@@ -48,12 +50,14 @@ def decode(data: bytes, size: tuple[int, int] | None = None, channels: int | Non
     with open_picture(data) as image:
         animated = image.format != "MPO" and getattr(image, "is_animated", False)
         image.load()
-        pixels = fit(grey_or_rgb(ImageOps.exif_transpose(image), image), size, channels)
+        upright = ImageOps.exif_transpose(image)
+        pixels = fit(grey_or_rgb(upright, image), size, channels)
     array = np.asarray(pixels)
     if channels is None and array.ndim == 3 and (array == array[..., :1]).all():
         array = array[..., 0]
     array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return Decoded(np.ascontiguousarray(array), "animated: only its first frame is taken" if animated else None)
+    note = "animated: only its first frame is taken" if animated else None
+    return Decoded(np.ascontiguousarray(array), note, (upright.height, upright.width))
 
 
 def decode_grey_index(data: bytes) -> tuple[Image.Image, np.ndarray | None]:

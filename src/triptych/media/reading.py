@@ -39,7 +39,7 @@ class Reading:
         """uint8 [channels, height, width]; one channel of a label map. Raises BadImage."""
         if self.kind == "index":
             index = read_map(*decode_grey_index(data), self.table)
-            return Decoded(fit_index(index[None, None], self.size)[0], None)
+            return Decoded(fit_index(index[None, None], self.size)[0], None, (index.shape[0], index.shape[1]))
         return decode(data, self.size, self.channels)
 
     def fit(self, pixels: np.ndarray) -> np.ndarray:

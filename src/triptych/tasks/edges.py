@@ -34,7 +34,7 @@ from triptych.inference import tiling
 from triptych.media.photo import LUMA, Photo, read_photo
 from triptych.metrics import Measurement, fidelity
 from triptych.metrics.trained import RECIPE, Trained
-from triptych.tasks.task import Posed, Question, of_pictures
+from triptych.tasks.task import Posed, Question, Training, of_pictures
 from triptych.tasks.translation import copied, in_channels, mean_picture
 
 READ, SECONDS = 10_000, 40.0
@@ -43,7 +43,7 @@ ITEMS = 1000
 
 
 @config
-class Edges:
+class Edges(Training):
     name: ClassVar[str] = "edges"
     step: ClassVar[None] = None
 

@@ -109,6 +109,11 @@ class MapToPhoto(Training):
         space = of_pictures(columns[name], name, self.name, drawn=False)
         table = column.table if column is not None else None
         found = table or table_of(space.channels)
+        if len(found) < 2:
+            raise UsageError(
+                f"map={name}: its maps have one class, {found.names[0]}, and perhaps 255, which stands for none; "
+                "number classes 0, 1, ... (of a mask, too), or say what they are in classes.csv (index,name)"
+            )
         if not self.classes:
             made: Self = replace(self, map=name, classes=found.names, colors=found.colors)
             made.left_out()
