@@ -163,9 +163,9 @@ class FSQVAE(Decoding[Label | None]):
 
 PRESETS = {
     "fsq-vae-mnist": Preset(
-        config=FSQVAEConfig(width=48, blocks=1, prior_width=96, prior_layers=3),
-        steps=5000,
-        batch=32,
+        config=FSQVAEConfig(levels=(5, 5), width=32, blocks=1, prior_width=96, prior_layers=3),
+        steps=1500,
+        batch=16,
         expect="MNIST of two levels, 18 minutes of one CPU core for both stages by its step times; not trained by us.",
     ),
     "fsq-vae-32": Preset(
