@@ -33,7 +33,7 @@ from triptych.verbs.evaluate import evaluate
 from triptych.verbs.judge import Judge
 
 sys.path.insert(0, str(Path(__file__).parent))
-from panel import Entrant, affordable, seconds  # noqa: E402
+from panel import Entrant, affordable, seconds
 
 ENTRANTS = {
     "LlamaGen": Entrant("llamagen-mnist"),
