@@ -38,6 +38,7 @@ from panel import Entrant, affordable, seconds
 ENTRANTS = {
     "LlamaGen": Entrant("llamagen-mnist"),
     "MaskGIT": Entrant("maskgit-mnist"),
+    "VAR": Entrant("var-mnist"),
     "FSQ-VAE": Entrant("fsq-vae-mnist"),
     "VQ-VAE": Entrant("vq-vae-mnist"),
     "PixelCNN": Entrant("pixelcnn-mnist-demo"),

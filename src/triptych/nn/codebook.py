@@ -122,14 +122,19 @@ class Codebook(nn.Module):
         self.open = torch.zeros_like(self.open)
         counts = self.counts.lerp(self.seen_counts, 1 - self.decay)
         sums = self.sums.lerp(self.seen_sums, 1 - self.decay)
-        dead = counts < self.revive
-        self.counts = torch.where(dead, self.revive, counts)
-        self.sums = torch.where(dead[:, None], self.revive * candidates, sums)
+        least = self.least()
+        dead = counts < least
+        self.counts = torch.where(dead, least, counts)
+        self.sums = torch.where(dead[:, None], least * candidates, sums)
         # Laplace smoothing: no division by a count that has faded away
         total = self.counts.sum()
         smooth = (self.counts + EPSILON) / (total + size * EPSILON) * total
         self.codes = self.sums / smooth[:, None]
         return self.use()
+
+    def least(self) -> float | Tensor:
+        """How many vectors of a batch a code has to stand for, on average, not to be moved."""
+        return self.revive
 
     def use(self) -> dict[str, Tensor]:
         """What `use` says of the batch observed last."""

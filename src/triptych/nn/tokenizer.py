@@ -37,6 +37,26 @@ class Residual(nn.Module):
         return out
 
 
+def encoder(inputs: int, outputs: int, halvings: int, width: int, blocks: int) -> nn.Sequential:
+    """Images -> `outputs` numbers at each place of a grid: each side halved `halvings` times, with a residual block at
+    each size on the way and `blocks` at the grid."""
+    down: list[nn.Module] = []
+    for k in range(halvings):
+        down += [nn.Conv2d(width if k else inputs, width, 4, 2, 1), Residual(width)]
+    down += [*(Residual(width) for _ in range(blocks)), norm(width), nn.SiLU(), nn.Conv2d(width, outputs, 1)]
+    return nn.Sequential(*down)
+
+
+def decoder(inputs: int, outputs: int, halvings: int, width: int, blocks: int) -> nn.Sequential:
+    """The encoder's mirror image: numbers at each place of a grid -> `outputs` numbers a pixel."""
+    up: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1), *(Residual(width) for _ in range(blocks))]
+    for k in range(halvings):
+        last = k == halvings - 1
+        up += [Residual(width), norm(width), nn.SiLU()]
+        up += [nn.ConvTranspose2d(width, outputs if last else width, 4, 2, 1)]
+    return nn.Sequential(*up)
+
+
 class Tokenizer(nn.Module):
     """Images -> codes, the rows of a grid one after the other; codes -> `outputs` numbers a pixel.
 
@@ -48,17 +68,8 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.grid = x.height >> halvings, x.width >> halvings
         self.fsq = FSQ(levels)
-        down: list[nn.Module] = []
-        for k in range(halvings):
-            down += [nn.Conv2d(width if k else x.channels, width, 4, 2, 1), Residual(width)]
-        down += [*(Residual(width) for _ in range(blocks)), norm(width), nn.SiLU(), nn.Conv2d(width, len(levels), 1)]
-        self.encoder = nn.Sequential(*down)
-        up: list[nn.Module] = [nn.Conv2d(len(levels), width, 3, padding=1), *(Residual(width) for _ in range(blocks))]
-        for k in range(halvings):
-            last = k == halvings - 1
-            up += [Residual(width), norm(width), nn.SiLU()]
-            up += [nn.ConvTranspose2d(width, outputs if last else width, 4, 2, 1)]
-        self.decoder = nn.Sequential(*up)
+        self.encoder = encoder(x.channels, len(levels), halvings, width, blocks)
+        self.decoder = decoder(len(levels), outputs, halvings, width, blocks)
 
     def vectors(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n places numbers"]:
         """What the encoder says of each place, before it is quantized."""
