@@ -91,7 +91,7 @@ class AdaptiveTransformer(nn.Module):
         self.steer = nn.Sequential(nn.SiLU(), steer)
         nn.init.normal_(steer.weight, std=0.02)
         nn.init.zeros_(steer.bias)
-        block = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(list(lengths)))
+        block = torch.tensor([k for k, length in enumerate(lengths) for _ in range(length)])
         self.register_buffer("mask", block[:, None] >= block, persistent=False)
 
     def forward(
