@@ -195,6 +195,18 @@ def test_conditions_are_left_blank_and_rows_marked_as_often_as_is_asked():
     assert 0.4 < found.wrong.double().mean() < 0.6
 
 
+def test_rows_are_mirrored_with_their_conditions():
+    from triptych.core import Batch
+    from triptych.tasks.clothing import Clothing
+
+    x = torch.rand(64, 1, 2, 3)
+    batch = Batch(x, Picture(x.repeat(1, 2, 1, 1)), StepNoise(0, 64, slice(None)))
+    found = trained_on(batch, Clothing(mirrored=True))
+    as_it_is, other = ((found.x == one).flatten(1).all(1) for one in (x, x.flip(-1)))
+    assert (as_it_is | other).all() and 16 < as_it_is.sum() < 48
+    assert torch.equal(found.given.grid, found.x.repeat(1, 2, 1, 1))
+
+
 @pytest.mark.parametrize("name", ["pix2pix", "spade", "pixel-dtgan"])
 def test_a_discriminator_that_sees_both_takes_what_does_not_belong_for_generated(name, monkeypatch):
     from triptych import models

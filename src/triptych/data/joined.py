@@ -16,7 +16,7 @@ from triptych.data.rows import Part, read_rows
 from triptych.data.sink import CHUNK, Content, Options, Sink
 from triptych.data.values import NAME, TAKEN
 
-VERSION = 2
+VERSION = 3
 """Changes when the same source would be read into other columns."""
 
 

@@ -23,5 +23,11 @@ def turned(noise: Noise, *pictures: Float[Tensor, "n _ _ _"]) -> list[Tensor]:
     return out
 
 
+def mirrored(noise: Noise, *pictures: Float[Tensor, "n _ _ _"]) -> list[Tensor]:
+    """Each item as it is or seen in a mirror, at random, in all of its pictures alike."""
+    across = noise.uniform(1)[:, 0] < 0.5
+    return [chosen(across, x.flip(-1), x) for x in pictures]
+
+
 def chosen(which: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return torch.where(which[:, None, None, None], one, other)

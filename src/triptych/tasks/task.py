@@ -15,7 +15,20 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Batch, Data, Fraction, Generative, Given, Images, Noise, Space, UsageError, config, planar
+from triptych.core import (
+    Batch,
+    Data,
+    Fraction,
+    Generative,
+    Given,
+    Images,
+    Noise,
+    Picture,
+    Space,
+    UsageError,
+    config,
+    planar,
+)
 from triptych.data.columns import columns_of, gathered
 from triptych.data.files import sha256_of
 from triptych.data.notebook import html_of_data
@@ -25,6 +38,7 @@ from triptych.media.photo import Photo
 from triptych.media.text import Writing
 from triptych.media.work import Work
 from triptych.metrics import Measurement
+from triptych.nn.symmetries import mirrored
 
 BROUGHT: dict[str, type[Work]] = {"picture": Photo, "sound": Clip, "text": Writing}
 """What a task is asked with, by the name of the first keyword of its `ask`."""
@@ -107,6 +121,9 @@ class Training:
     condition, which pix2pix, spade and pixel-dtgan do."""
     unconditioned: Fraction = 0.0
     """The share of rows whose condition is left blank (condition dropout)."""
+    mirrored: bool = False
+    """Whether every other row, at random, is seen in a mirror, with its condition where that is a picture: more
+    examples of the same, where left could as well be right."""
 
 
 @runtime_checkable
@@ -228,14 +245,17 @@ def of_pictures(space: Space | None, column: str, task: str, drawn: bool = True)
 
 
 def trained_on(batch: Batch[Any], how: Training) -> Batch[Any]:
-    """The batch with some conditions blank, and some rows marked as `Batch.fakes` takes them."""
-    given, wrong, noise = batch.given, None, batch.noise
+    """The batch with some rows in a mirror, some conditions blank, and some rows marked as `Batch.fakes` takes them."""
+    given, wrong, noise, x = batch.given, None, batch.noise, batch.x
+    if how.mirrored:
+        x, *grid = mirrored(noise, x, *([given.grid] if isinstance(given, Picture) else []))
+        given = Picture(*grid) if grid else given
     if how.unconditioned:
         blank = noise.uniform() < how.unconditioned
         given = given.map(lambda t: torch.where(blank.view(-1, *[1] * (t.dim() - 1)), torch.zeros_like(t), t))
     if how.mismatched:
         wrong = noise.uniform() < how.mismatched
-    return replace(batch, given=given, wrong=wrong)
+    return replace(batch, x=x, given=given, wrong=wrong)
 
 
 def posed(data: Data, task: Task) -> Posed:
