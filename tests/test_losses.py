@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal
 
-from triptych.losses import adversarial
+from triptych.losses import adversarial, pictures
 from triptych.losses.pixels import Binary, DiscretizedLogistic
 
 
@@ -152,3 +152,12 @@ def test_likelihoods_and_losses_of_bfloat16_logits_are_of_float32():
         (DiscretizedLogistic(logits, logits / 10, 256), DiscretizedLogistic(exact, (logits / 10).double(), 256)),
     ):
         assert torch.allclose(a.log_prob(x).double(), b.log_prob(x.double()), rtol=1e-4, atol=1e-5)
+
+
+def test_the_energy_score_is_least_for_answers_that_are_spread_as_the_truth_is():
+    x, one, other = torch.randn(3, 200_000, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+    assert pictures.energy(x, one, other).item() == pytest.approx(1 / math.sqrt(math.pi), abs=0.01)
+    zero = torch.zeros_like(x)
+    assert pictures.energy(x, zero, zero).item() == pytest.approx(math.sqrt(2 / math.pi), abs=0.01)
+    wide = math.sqrt(5 * 2 / math.pi) - 2 / math.sqrt(math.pi)
+    assert pictures.energy(x, 2 * one, 2 * other).item() == pytest.approx(wide, abs=0.01)

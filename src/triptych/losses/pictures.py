@@ -13,6 +13,18 @@ def l1(x: Pictures, y: Pictures) -> Float[Tensor, ""]:
     return (full(x) - full(y)).abs().mean()
 
 
+def energy(x: Pictures, one: Pictures, other: Pictures) -> Float[Tensor, ""]:
+    """(|x - one| + |x - other| - |one - other|) / 2, over all pixels, of two independent answers.
+
+    The energy score, of each value by itself. Least, on average, where answers are spread as the truth is: unlike the
+    distance alone it does not ask for one answer to what has many. It may be negative.
+
+    Strictly Proper Scoring Rules, Prediction, and Estimation. Gneiting and Raftery, 2007. Section 4.2
+    https://doi.org/10.1198/016214506000001437
+    """
+    return (l1(x, one) + l1(x, other) - l1(one, other)) / 2
+
+
 def psnr(x: Pictures, y: Pictures) -> Float[Tensor, ""]:
     """10 log10(2^2 / E (x - y)^2) in decibels of each picture, on average: to watch training by, not to report."""
     off = (full(x) - full(y).clamp(-1, 1)).square().flatten(1).mean(1)

@@ -91,8 +91,8 @@ class OASISConfig:
     mix: NonNegative = 10.0
     """Weight of L_mix."""
     pixel: NonNegative = 0.0
-    """Weight of the distance to the true picture in pixels (L1), which the paper does without: in a short training it
-    shows the generator the colours before the discriminator knows the classes."""
+    """Weight of the energy score of pixels, which the paper does without: in a short training it shows the generator
+    the colours, and how much they differ between pictures of one map, before the discriminator knows the classes."""
     ema: Fraction = 0.9999
     """Decay of the average of the generator's weights that samples are drawn from; 0: the weights themselves."""
     generator_adam: Adam = Adam(lr=1e-4, betas=(0.0, 0.999))
@@ -140,11 +140,14 @@ class OASIS(AnySize[Picture]):
         return Loss(right + found + self.config.mix * apart, logs)
 
     def generator_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
-        """L_G, and as much of |x - G| as is asked for."""
+        """L_G, and as much of the energy score of two pictures of each map as is asked for."""
         made, t = self.draw(batch.noise, batch.given), classes_of(batch.given.grid[:, : self.classes])
-        right, pixel = balanced(self.segmented(made, batch.given), t, self.classes), pictures.l1(batch.x, made)
-        logs = {"class": right, "pixel": pixel, "PSNR": pictures.psnr(batch.x, made)}
-        return Loss(right + self.config.pixel * pixel, logs)
+        right = balanced(self.segmented(made, batch.given), t, self.classes)
+        logs = {"class": right, "PSNR": pictures.psnr(batch.x, made)}
+        if not self.config.pixel:
+            return Loss(right, logs)
+        pixel = pictures.energy(batch.x, made, self.draw(batch.noise, batch.given))
+        return Loss(right + self.config.pixel * pixel, logs | {"pixel": pixel})
 
     def stages(self) -> Sequence[Stage]:
         c, follow = self.config, partial(self.average.update, self.generator)
@@ -203,8 +206,7 @@ QUICK = OASISConfig(
     discriminator_adam=Adam(lr=1e-3, betas=(0.0, 0.99), schedule="cosine"),
 )
 """For 20 minutes of one CPU core. The discriminator of so short a time knows few classes yet, and the paper's losses
-alone would leave the generator where it began: hence the distance in pixels, which takes some of the differences
-between pictures of one map."""
+alone would leave the generator where it began: hence the energy score of pixels."""
 
 PRESETS = {
     "oasis-64": Preset(config=QUICK, steps=1600, batch=8, expect="Not trained by us yet."),
@@ -241,6 +243,7 @@ PRESETS = {
             features=2,
             judge=2,
             halvings=1,
+            pixel=2.0,
             ema=0.9,
         ),
         steps=10,
