@@ -14,8 +14,9 @@ import triptych as tt
 from triptych import tasks
 from triptych.core import AnySize, ItemNoise, Picture, Points, UsageError
 from triptych.tasks.degradation import as_jpeg, blurred, eight_bits, smaller, worn
+from triptych.tasks.filling import masked, smoothed
 from triptych.tasks.holes import border_mean, boxes, diffused, holes, strokes, thickness
-from triptych.tasks.inpainting import Inpainting, masked
+from triptych.tasks.inpainting import Inpainting
 from triptych.tasks.super_resolution import SuperResolution
 from triptych.tasks.task import Task, columns_of, posed, to_json
 from triptych.testing import Examples
@@ -29,7 +30,7 @@ def noise(n: int = 6, seed: int = 0) -> ItemNoise:
 
 def test_every_page_is_in_the_table() -> None:
     folder = Path(tasks.__file__).parent
-    helpers = {"__init__", "task", "holes", "degradation", "measuring"}
+    helpers = {"__init__", "task", "holes", "filling", "degradation", "measuring"}
     pages = {p.stem for p in folder.glob("*.py")} - helpers
     assert pages == {where.partition(".")[0] for where, _ in tasks.TASKS.values()}
     for name in tasks.TASKS:
@@ -165,6 +166,35 @@ def test_thickness_is_the_side_of_the_largest_square(side) -> None:
     hole[0, :] = True
     assert thickness(hole) == side
     assert thickness(torch.zeros(4, 4, dtype=torch.bool)) == 0
+
+
+def test_thickness_of_any_hole_is_what_trying_every_square_says() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(30):
+        hole = F.interpolate(torch.rand(1, 1, 3, 4, generator=generator), size=(13, 17), mode="bilinear")[0, 0] > 0.4
+        tried = [s for s in range(1, 14) if hole.unfold(0, s, 1).unfold(1, s, 1).flatten(2).all(-1).any()]
+        assert thickness(hole) == max(tried, default=0)
+
+
+def test_a_picture_is_smoothed_in_parts_as_it_is_as_a_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = F.interpolate(torch.rand(1, 3, 12, 9, generator=generator) * 2 - 1, size=(200, 150), mode="bicubic").clamp(
+        -1, 1
+    )
+    hole = torch.zeros(200, 150, dtype=torch.bool)
+    hole[20:180, 70:78], hole[100:104], hole[130:142, 20:32] = True, True, True
+    wanted, sizes = masked(x, hole[None, None]).grid, []
+
+    def read(part):
+        sizes.append((part[2] - part[0]) * (part[3] - part[1]))
+        return x[..., part[0] : part[2], part[1] : part[3]]
+
+    parts = smoothed(read, hole, 16)
+    for part in [(0, 0, 40, 40), (40, 40, 80, 80), (96, 64, 160, 150), (17, 3, 61, 50), (160, 100, 200, 150)]:
+        found = parts.part(part)
+        torch.testing.assert_close(found, wanted[..., part[0] : part[2], part[1] : part[3]], atol=0.01, rtol=0)
+    assert max(sizes) <= (64 + 4 * 16) * (86 + 4 * 16)  # no more of the picture than that is ever read
+    assert parts.wanted((0, 60, 30, 75)) and not parts.wanted((0, 0, 90, 60))
 
 
 def test_simple_fills_know_their_answers() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from triptych.core import AnySize, Generative, Images, Picture
-from triptych.inference.tiling import hat, pieces, reflect, starts
+from triptych.inference.tiling import Parts, hat, pieces, reflect, starts
 
 
 class Blur(AnySize[Picture]):
@@ -99,3 +99,35 @@ def test_reflection_reaches_any_size() -> None:
     grid = torch.arange(3.0).view(1, 1, 1, 3)
     assert reflect(grid, 0, 5).flatten().tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
     assert reflect(torch.ones(1, 1, 1, 1), 3, 2).shape == (1, 1, 4, 3)
+
+
+@pytest.mark.parametrize("size", [(3, 5), (9, 14), (1, 4)])
+def test_a_part_beyond_the_ends_is_mirrored_as_the_whole_is(size) -> None:
+    grid = torch.rand(1, 1, *size)
+    wanted = reflect(grid, 20 - size[0], 20 - size[1])
+    for part in [(0, 0, 20, 20), (size[0] - 1, size[1] - 2, size[0] + 2, size[1] + 3), (0, 1, size[0], size[1] + 1)]:
+        assert torch.equal(Parts.of(grid).seen(part), wanted[..., part[0] : part[2], part[1] : part[3]]), part
+
+
+@pytest.mark.parametrize("reach", [2, 10_000])
+def test_what_nobody_wants_is_not_made_and_no_more_is_read_than_a_tile(reach) -> None:
+    model, read = Blur(), list[tuple[int, int, int, int]]()
+    model.reach = reach
+    grid, place = torch.rand(1, 1, 400, 500) * 2 - 1, (150, 210, 160, 230)
+
+    def part(p):
+        read.append(p)
+        return grid[..., p[0] : p[2], p[1] : p[3]]
+
+    def wanted(p):
+        return p[0] < place[2] and place[0] < p[2] and p[1] < place[3] and place[1] < p[3]
+
+    out = torch.zeros(1, 800, 1000)
+    for top, left, x in pieces(model, Parts(400, 500, part, wanted), seed=0, tile=40):
+        out[:, top : top + x.shape[1], left : left + x.shape[2]] = x
+    a, b, c, d = (2 * at for at in place)
+    torch.testing.assert_close(
+        out[:, a:c, b:d], model.sample(1, Picture(grid), seed=0)[0][:, a:c, b:d], atol=1e-5, rtol=0
+    ) if reach == 2 else None
+    assert 0 < len(read) <= 16 and all(wanted(p) or reach == 2 for p in read)
+    assert max((p[2] - p[0]) * (p[3] - p[1]) for p in read) <= (40 + 2 * 96) ** 2

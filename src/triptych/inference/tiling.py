@@ -5,7 +5,8 @@ off afterwards: the tiles are the whole picture's own values, and there is no se
 is larger than a margin may be, and for models of one size, tiles overlap and fade into each other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,42 @@ MOST_MARGIN = 96
 
 Piece = tuple[int, int, Float[Tensor, "channels height width"]]
 """Top and left in x, and its values there."""
+Part = tuple[int, int, int, int]
+"""Top, left, bottom and right of a part of the condition."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A condition of any size, of which a part at a time is made: none of it is there as a whole."""
+
+    height: int
+    width: int
+    part: Callable[[Part], Float[Tensor, "1 c h w"]]
+    """Its values, in [-1, 1], within these bounds."""
+    wanted: Callable[[Part], bool] = lambda part: True
+    """Whether x is of interest there; tiles without such a place are left out."""
+
+    @classmethod
+    def of(cls, grid: Float[Tensor, "1 c h w"]) -> "Parts":
+        """One that is there."""
+        return cls(grid.shape[-2], grid.shape[-1], lambda p: grid[..., p[0] : p[2], p[1] : p[3]])
+
+    def seen(self, part: Part) -> Float[Tensor, "1 c h w"]:
+        """Its values where a part may go beyond its lower and right ends, which are mirrored."""
+        top, left, bottom, right = part
+        down, over = max(0, bottom - self.height), max(0, right - self.width)
+        first, start = (
+            max(0, min(at, end - more - 1)) if more else at
+            for at, end, more in ((top, self.height, down), (left, self.width, over))
+        )
+        found = self.part((first, start, min(bottom, self.height), min(right, self.width)))
+        return reflect(found, down, over)[..., top - first :, left - start :]
+
+    def asks(self, part: Part) -> bool:
+        """Whether a part that may go beyond its ends is of interest."""
+        top, left, bottom, right = part
+        inside = min(bottom, self.height), min(right, self.width)
+        return top < inside[0] and left < inside[1] and self.wanted((top, left, *inside))
 
 
 def ratio_of(model: Generative[Any]) -> int:
@@ -32,81 +69,95 @@ def ratio_of(model: Generative[Any]) -> int:
 
 
 def pieces(
-    model: Generative[Any], grid: Float[Tensor, "1 c h w"], *, seed: int, tile: int | None = None
+    model: Generative[Any], grid: Float[Tensor, "1 c h w"] | Parts, *, seed: int, tile: int | None = None
 ) -> Iterator[Piece]:
-    """x of a whole picture, a piece at a time; the pieces cover it and do not overlap.
+    """x of a whole picture, a piece at a time; the pieces do not overlap, and cover all that is wanted.
 
     Args:
-        grid: the condition, in [-1, 1], of any size.
+        grid: the condition, in [-1, 1], of any size; or a way to make any part of it.
         seed: of every tile alike.
         tile: pixels of the condition to a side of a tile; models of one size have no choice.
 
     Raises UsageError for a tile that is too small.
     """
-    height, width = grid.shape[-2:]
+    parts = grid if isinstance(grid, Parts) else Parts.of(grid)
+    height, width = parts.height, parts.width
     ratio = ratio_of(model)
     if isinstance(model, AnySize):
         step, margin = model.multiple, -(-min(model.reach, MOST_MARGIN) // model.multiple) * model.multiple
         side = -(-(tile or max(TILE, 4 * margin)) // step) * step
         if side < 1:
             raise UsageError(f"tile={tile}: a tile has 1 pixel or more")
-        padded = reflect(grid, -height % step, -width % step)
+        ends = (height + -height % step, width + -width % step)
         if model.reach <= MOST_MARGIN or max(height, width) <= side:
-            yield from cut(exact(model, padded, side, margin, seed), height * ratio, width * ratio)
+            yield from cut(exact(model, parts, ends, side, margin, seed), height * ratio, width * ratio)
             return
-        size, overlap = (min(side + 2 * margin, padded.shape[-2]), min(side + 2 * margin, padded.shape[-1])), margin
+        size, overlap = (min(side + 2 * margin, ends[0]), min(side + 2 * margin, ends[1])), margin
     else:
         size = (model.config.given.height, model.config.given.width)
         overlap = min(size) // 4
-        padded = reflect(grid, max(0, size[0] - height), max(0, size[1] - width))
-    yield from cut(faded(model, padded, size, overlap, ratio, seed), height * ratio, width * ratio)
+        ends = (max(size[0], height), max(size[1], width))
+    yield from cut(faded(model, parts, ends, size, overlap, ratio, seed), height * ratio, width * ratio)
 
 
 def whole(
-    model: Generative[Any], grid: Float[Tensor, "1 c h w"], *, seed: int, tile: int | None = None
+    model: Generative[Any], grid: Float[Tensor, "1 c h w"] | Parts, *, seed: int, tile: int | None = None
 ) -> Float[Tensor, "channels height width"]:
     """x of a whole picture, put together. Raises as `pieces`."""
     ratio = ratio_of(model)
-    out = torch.empty(model.config.x.channels, grid.shape[-2] * ratio, grid.shape[-1] * ratio)
+    height, width = (grid.height, grid.width) if isinstance(grid, Parts) else grid.shape[-2:]
+    out = torch.empty(model.config.x.channels, height * ratio, width * ratio)
     for top, left, x in pieces(model, grid, seed=seed, tile=tile):
         out[:, top : top + x.shape[1], left : left + x.shape[2]] = x
     return out
 
 
-def exact(model: AnySize[Any], grid: Tensor, side: int, margin: int, seed: int) -> Iterator[Piece]:
+def exact(
+    model: AnySize[Any], parts: Parts, ends: tuple[int, int], side: int, margin: int, seed: int
+) -> Iterator[Piece]:
     """Tiles with a margin all around that is cut off again; at the picture's border the model sees its border."""
-    height, width = grid.shape[-2:]
+    height, width = ends
     ratio = ratio_of(model)
     for top in range(0, height, side):
         for left in range(0, width, side):
             bottom, right = min(top + side, height), min(left + side, width)
+            if not parts.asks((top, left, bottom, right)):
+                continue
             above, before = max(0, top - margin), max(0, left - margin)
-            seen = grid[..., above : min(height, bottom + margin), before : min(width, right + margin)]
+            seen = parts.seen((above, before, min(height, bottom + margin), min(width, right + margin)))
             x = draw(model, seen, seed)
             y0, x0 = (top - above) * ratio, (left - before) * ratio
             yield top * ratio, left * ratio, x[:, y0 : y0 + (bottom - top) * ratio, x0 : x0 + (right - left) * ratio]
 
 
 def faded(
-    model: Generative[Any], grid: Tensor, size: tuple[int, int], overlap: int, ratio: int, seed: int
+    model: Generative[Any],
+    parts: Parts,
+    ends: tuple[int, int],
+    size: tuple[int, int],
+    overlap: int,
+    ratio: int,
+    seed: int,
 ) -> Iterator[Piece]:
-    """Tiles of one size that overlap, weighed by a ramp: a row of tiles at a time."""
-    height, width = grid.shape[-2:]
+    """Tiles of one size that overlap, weighed by a ramp: a row of tiles at a time, and no more of x is held."""
+    (height, width), channels = ends, model.config.x.channels
     tops, lefts = starts(height, size[0], overlap), starts(width, size[1], overlap)
     ramp = hat(size[0] * ratio, overlap * ratio)[:, None] * hat(size[1] * ratio, overlap * ratio)
-    total, weight = None, torch.zeros(height * ratio, width * ratio)
-    done = 0
+    held, done = (
+        torch.zeros(channels + 1, size[0] * ratio, width * ratio),
+        0,
+    )  # of the rows from `done` on; the weight last
     for i, top in enumerate(tops):
         for left in lefts:
-            x = draw(model, grid[..., top : top + size[0], left : left + size[1]], seed)
-            total = torch.zeros(len(x), height * ratio, width * ratio) if total is None else total
-            rows, columns = slice(top * ratio, (top + size[0]) * ratio), slice(left * ratio, (left + size[1]) * ratio)
-            total[:, rows, columns] += x * ramp
-            weight[rows, columns] += ramp
-        ready = (tops[i + 1] if i + 1 < len(tops) else height) * ratio
-        assert total is not None
-        yield done, 0, total[:, done:ready] / weight[done:ready]
-        done = ready
+            part = (top, left, top + size[0], left + size[1])
+            if parts.asks(part):
+                columns = slice(left * ratio, (left + size[1]) * ratio)
+                held[:-1, :, columns] += draw(model, parts.seen(part), seed) * ramp
+                held[-1, :, columns] += ramp
+        rows = ((tops[i + 1] if i + 1 < len(tops) else height) - top) * ratio
+        ready, held = held[:, :rows], torch.cat([held[:, rows:], torch.zeros(channels + 1, rows, width * ratio)], 1)
+        yield done, 0, ready[:-1] / ready[-1].clamp(min=1e-9)  # without weight: where nothing is wanted
+        done += rows
 
 
 def starts(length: int, size: int, overlap: int) -> list[int]:

@@ -77,9 +77,14 @@ class Photo(Work):
         """The highest value: 255 or 65535."""
         return int(np.iinfo(self.pixels.dtype).max)
 
-    def tensor(self, channels: int | None = None) -> Float[Tensor, "1 channels height width"]:
-        """Values in [-1, 1]; in so many channels: grey three times over, or the luma of color."""
-        x = torch.from_numpy(self.pixels.astype(np.float32)).permute(2, 0, 1)[None] * (2 / self.top) - 1
+    def tensor(
+        self, channels: int | None = None, part: tuple[int, int, int, int] | None = None
+    ) -> Float[Tensor, "1 channels height width"]:
+        """Values in [-1, 1]; in so many channels: grey three times over, or the luma of color; of the whole picture or
+        of a part (top, left, bottom, right)."""
+        top, left, bottom, right = part or (0, 0, self.height, self.width)
+        pixels = self.pixels[top:bottom, left:right].astype(np.float32)
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].mul_(2 / self.top).sub_(1)
         if channels == 3 and self.channels == 1:
             x = x.expand(-1, 3, -1, -1)
         elif channels == 1 and self.channels == 3:

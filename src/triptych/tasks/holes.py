@@ -72,16 +72,18 @@ def beside(y: Tensor, x: Tensor, start: Float[Tensor, "n 2"], step: Float[Tensor
 
 def thickness(hole: Bool[Tensor, "h w"]) -> int:
     """The side of the largest square that lies within the hole."""
-    low, high = 0, min(hole.shape)
-    solid = hole.float()[None, None]
-    while low < high:  # does a square of `side` fit somewhere? bisected
-        side = (low + high + 1) // 2
-        rows = -F.max_pool2d(-solid, (side, 1), 1)
-        if (-F.max_pool2d(-rows, (1, side), 1)).max() > 0:
-            low = side
+    side, fits = 1, hole  # fits[y, x]: whether the square of this side that begins there lies within
+    if not bool(hole.any()):
+        return 0
+    more = 1
+    while more:  # a larger square is four that overlap: at first twice as large, then by less and less
+        larger = fits[:-more, :-more] & fits[more:, :-more] & fits[:-more, more:] & fits[more:, more:]
+        if bool(larger.any()):
+            side, fits = side + more, larger
+            more = side if more == side - more else more // 2
         else:
-            high = side - 1
-    return low
+            more //= 2
+    return side
 
 
 def border_mean(x: Float[Tensor, "n c h w"], hole: Bool[Tensor, "n 1 h w"]) -> Float[Tensor, "n c h w"]:
@@ -104,7 +106,7 @@ def diffused(
         weight = F.avg_pool2d(known, 2, ceil_mode=True, count_include_pad=False)
         coarse = F.avg_pool2d(x * known, 2, ceil_mode=True, count_include_pad=False) / weight.clamp(min=1e-6)
         start = diffused(coarse, weight == 0, rounds, finer)
-        start = F.interpolate(start, size=(h, w), mode="bilinear", align_corners=False)
+        start = F.interpolate(start, scale_factor=2, mode="bilinear", align_corners=False)[..., :h, :w]
         rounds = finer
     else:
         start = border_mean(x, hole)

@@ -20,18 +20,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from triptych.core import Count, Generative, Given, Images, ItemNoise, Noise, Picture, Space, UsageError, config, planar
-from triptych.inference import imputation, tiling
+from triptych.inference import imputation
 from triptych.media.photo import Photo, read_photo
 from triptych.metrics import Measurement, fidelity, within_holes
 from triptych.tasks.degradation import reduced
-from triptych.tasks.holes import Kind, border_mean, diffused, holes, thickness
+from triptych.tasks.filling import filled, masked, paste, strips
+from triptych.tasks.holes import Kind, border_mean, diffused, holes
 from triptych.tasks.task import Question, of_pictures
 
 log = logging.getLogger(__name__)
@@ -96,39 +95,25 @@ class Inpainting:
                 size = f"{photo.name} has {photo.height} x {photo.width} pixels (height x width)"
                 raise UsageError(f"{size}; {model.name} completes pictures of {x.height} x {x.width}: resize it")
             return Question(photo, None, None, hole)
-        top, left, height, width = region = around(hole, x.height)
-        grid = photo.tensor(x.channels)[..., top : top + height, left : left + width]
-        return Question(photo, masked(grid, hole[None, None, top : top + height, left : left + width]), region, hole)
+        return Question(photo, None, around(hole, x.height), hole)
 
     def answer(self, model: Generative[Any], question: Question, *, seed: int, tile: int | None) -> Photo:
         """The picture with its hole filled; all else is as it came."""
         photo, hole = question.photo, question.mask
         assert hole is not None
-        if question.given is None:
-            return pasted(photo, completed(model, photo, hole, seed), hole, (0, 0))
-        assert isinstance(question.given, Picture) and question.region is not None
-        top, left, height, width = question.region
-        part, size = hole[top : top + height, left : left + width], model.config.x.height
-        times = -(-thickness(part) // max(1, size // 2))
-        grid = question.given.grid
-        if times > 1:
-            log.info(
-                "%s: the hole is %d pixels thick; %s was trained on %d-pixel pictures and fills it %d times smaller",
-                photo.name, thickness(part), model.name, size, times,
-            )  # fmt: skip
-            grid = shrunk(grid, times)
-        out = torch.empty(model.config.x.channels, *grid.shape[-2:])
-        for y, x, values in tiling.pieces(model, grid, seed=seed, tile=tile):
-            out[:, y : y + values.shape[1], x : x + values.shape[2]] = values
-        if times > 1:
-            out = F.interpolate(out[None], size=(height, width), mode="bicubic", align_corners=False)[0]
-        return pasted(photo, out, part, (top, left))
+        if question.region is not None:
+            return filled(model, photo, hole, question.region, seed, tile)
+        pixels = photo.pixels.copy()
+        paste(photo, pixels, hole, completed(model, photo, hole, seed), (0, 0))
+        return replace(photo, pixels=pixels)
 
     def before(self, question: Question) -> Photo:
         """The picture with its hole in grey."""
         photo, hole = question.photo, question.mask
         assert hole is not None
-        return pasted(photo, torch.zeros(photo.channels, photo.height, photo.width), hole, (0, 0))
+        pixels = photo.pixels.copy()
+        pixels[hole.numpy()] = (photo.top + 1) // 2
+        return replace(photo, pixels=pixels)
 
     def shown(self, given: Given, like: Tensor) -> Float[Tensor, "n c h w"]:
         """Pictures with their holes in grey."""
@@ -143,14 +128,7 @@ class Inpainting:
         return [within_holes(whole, truth, hole), *fidelity(whole, truth).measurements()]
 
     def baselines(self) -> Mapping[str, Callable[[Given, Space], Tensor]]:
-        return {"border mean": filled(border_mean), "diffusion": filled(diffused)}
-
-
-def masked(x: Float[Tensor, "n c h w"], hole: Bool[Tensor, "n 1 h w"]) -> Picture:
-    """Pictures with their holes filled smoothly from the border, which a model is to better, and a channel that is 1 in
-    the hole and -1 where it is known. What stands in the hole does not matter."""
-    smooth = diffused(x.masked_fill(hole, 0.0), hole, rounds=60, finer=6)
-    return Picture(torch.cat([smooth, hole.to(x.dtype) * 2 - 1], 1))
+        return {"border mean": simply(border_mean), "diffusion": simply(diffused)}
 
 
 def fills(model: Generative[Any]) -> bool:
@@ -167,7 +145,7 @@ def imputed(model: Generative[Any], x: Float[Tensor, "n c h w"], known: Bool[Ten
     return imputation.Imputed(x=torch.where(known, x, levels), exact=False, how=how, effective=None)
 
 
-def filled(how: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Given, Space], Tensor]:
+def simply(how: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Given, Space], Tensor]:
     def fill(given: Given, x: Space) -> Tensor:
         assert isinstance(given, Picture)
         return how(given.grid[:, :-1], given.grid[:, -1:] > 0)
@@ -185,9 +163,10 @@ def hole_of(photo: Photo, mask: Path | None, invert: bool, hide: Kind | None) ->
         if (drawn.height, drawn.width) != (photo.height, photo.width):
             sizes = f"{drawn.height} x {drawn.width} pixels (height x width), and {photo.name} has"
             raise UsageError(f"{drawn.name} has {sizes} {photo.height} x {photo.width}: make them of one size")
-        hole, said = drawn.tensor(1)[0, 0] > 0, drawn.name
+        rows = [drawn.tensor(1, part)[0, 0] > 0 for part in strips(photo.height, photo.width)]
+        hole, said = torch.cat(rows), drawn.name
     elif photo.alpha is not None:
-        hole = torch.from_numpy(photo.alpha.astype(np.int64) < (photo.top + 1) // 2)
+        hole = torch.from_numpy(photo.alpha < (photo.top + 1) // 2)
         said = f"the transparency of {photo.name}"
     else:
         raise UsageError(f"{photo.name} has nothing transparent: say with mask= what is to be filled, in white")
@@ -207,14 +186,6 @@ def around(hole: Bool[Tensor, "h w"], context: int) -> tuple[int, int, int, int]
     return top, left, bottom - top, right - left
 
 
-def shrunk(grid: Float[Tensor, "1 c h w"], times: int) -> Float[Tensor, "1 c h/times w/times"]:
-    """A masked picture `times` smaller: what is known of each square is averaged; of which nothing is, is hole."""
-    known = (grid[:, -1:] < 0).to(grid.dtype)
-    weight = F.avg_pool2d(known, times, ceil_mode=True)
-    x = F.avg_pool2d(grid[:, :-1] * known, times, ceil_mode=True) / weight.clamp(min=1e-6)
-    return masked(x, weight < 1e-6).grid
-
-
 def completed(model: Generative[Any], photo: Photo, hole: Bool[Tensor, "h w"], seed: int) -> Float[Tensor, "c h w"]:
     """By a model of p(x). Raises UsageError for one that cannot."""
     space = model.config.x
@@ -223,11 +194,3 @@ def completed(model: Generative[Any], photo: Photo, hole: Bool[Tensor, "h w"], s
     found = imputation.impute(model, x, known, draws=DRAWS, seed=seed)
     log.info("%s: %s, %s", photo.name, "exact" if found.exact else "not exact", found.how)
     return found.x[0].float().cpu()
-
-
-def pasted(photo: Photo, x: Float[Tensor, "c h w"], hole: Bool[Tensor, "h w"], at: tuple[int, int]) -> Photo:
-    """The picture with x in its hole, which begins at (top, left)."""
-    pixels, (top, left), (height, width) = photo.pixels.copy(), at, hole.shape
-    part = pixels[top : top + height, left : left + width]
-    part[hole.numpy()] = photo.levels(x)[hole.numpy()]
-    return replace(photo, pixels=pixels)

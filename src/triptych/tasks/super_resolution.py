@@ -69,15 +69,15 @@ class SuperResolution:
 
     def ask(self, model: Generative[Any], *, picture: Path) -> Question:
         """picture: the small picture, a file of any size (or a PIL image, or an array)."""
-        photo = read_photo(picture)
-        return Question(photo, Picture(photo.tensor(model.config.given.channels)))
+        return Question(read_photo(picture), None)
 
     def answer(self, model: Generative[Any], question: Question, *, seed: int, tile: int | None) -> Photo:
         """A picture `times` as large; what was transparent is enlarged with a bicubic filter."""
         photo, times = question.photo, self.times
-        assert isinstance(question.given, Picture)
+        channels = model.config.given.channels
+        small = tiling.Parts(photo.height, photo.width, lambda part: photo.tensor(channels, part))
         out = np.empty((photo.height * times, photo.width * times, photo.channels), photo.pixels.dtype)
-        for top, left, x in tiling.pieces(model, question.given.grid, seed=seed, tile=tile):
+        for top, left, x in tiling.pieces(model, small, seed=seed, tile=tile):
             out[top : top + x.shape[1], left : left + x.shape[2]] = photo.levels(x)
         return replace(photo.resized(photo.height * times, photo.width * times, alpha_only=True), pixels=out)
 

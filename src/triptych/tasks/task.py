@@ -51,7 +51,8 @@ class Question:
     brought: Work
     """What they brought: a picture, a sound, a text."""
     given: Given | None
-    """The condition, a batch of one; None for a model of p(x)."""
+    """The condition, a batch of one; None for a model of p(x), and where it is made of what was brought only as the
+    answer is, a part at a time."""
     region: tuple[int, int, int, int] | None = None
     """Top, left, height and width of the part that the condition is about, where it is not the whole picture."""
     mask: Tensor | None = None
