@@ -17,10 +17,13 @@ def values(dtype, channels: int) -> np.ndarray:
     return RANDOM.integers(0, np.iinfo(dtype).max + 1, (7, 9, channels), dtype=dtype)
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_png_comes_back_as_it_went(dtype, channels, alpha) -> None:
+def test_a_png_comes_back_as_it_went(dtype, channels, alpha, large, monkeypatch) -> None:
+    monkeypatch.setattr("triptych.media.photo.LARGE", 0 if large else 1000)
+    monkeypatch.setattr("triptych.media.photo.ROWS", 3)
     photo = Photo(values(dtype, channels), values(dtype, 1)[..., 0] if alpha else None)
     back = read_photo(encode(photo, ".png", {"seed": "3"}))
     assert back.pixels.dtype == dtype and np.array_equal(back.pixels, photo.pixels)

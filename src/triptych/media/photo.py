@@ -27,6 +27,8 @@ from triptych.media.work import Work
 
 ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """What pictures are written as, by the ending of the file's name."""
+LARGE, ROWS = 1 << 25, 64
+"""Numbers of a picture beyond which it is written a few rows at a time; and how many."""
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601."""
 
@@ -263,8 +265,8 @@ def encode(photo: Photo, ending: str, text: Mapping[str, str] | None = None) -> 
     kind = ENDINGS.get(ending.lower())
     if kind is None:
         raise UsageError(f"pictures are written as {', '.join(ENDINGS)}; not as {ending or 'a name without an ending'}")
-    if kind == "PNG" and photo.pixels.dtype == np.uint16:
-        return sixteen_bit_png(photo, text or {})
+    if kind == "PNG" and (photo.pixels.dtype == np.uint16 or photo.pixels.size > LARGE):
+        return b"".join(png_chunks(photo, text or {}))
     image = photo.image()
     if photo.alpha is not None and kind == "JPEG":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
@@ -282,28 +284,31 @@ def encode(photo: Photo, ending: str, text: Mapping[str, str] | None = None) -> 
     return out.getvalue()
 
 
-def sixteen_bit_png(photo: Photo, text: Mapping[str, str]) -> bytes:
-    """A PNG file of 16 bits a channel (ISO/IEC 15948), which Pillow does not write in color."""
-    planes = photo.pixels if photo.alpha is None else np.concatenate([photo.pixels, photo.alpha[..., None]], 2)
-    height, width, count = planes.shape
-    color_type = {1: 0, 2: 4, 3: 2, 4: 6}[count]
+def png_chunks(photo: Photo, text: Mapping[str, str]) -> Iterator[bytes]:
+    """A PNG file (ISO/IEC 15948) piece by piece: of 16 bits a channel, which Pillow does not write in color, or of a
+    picture so large that a second copy of it is a burden."""
+    depth = 8 * photo.pixels.itemsize
+    color_type = {1: 0, 3: 2}[photo.channels] + (0 if photo.alpha is None else 4)
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    def chunks() -> Iterator[bytes]:
-        yield b"\x89PNG\r\n\x1a\n"
-        yield chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0))
-        if photo.profile:
-            yield chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.profile))
-        for key, value in text.items():
-            yield chunk(b"iTXt", key.encode("latin-1") + b"\0\0\0\0\0" + value.encode())
-        rows = planes.astype(">u2").view(np.uint8).reshape(height, -1)
-        above = np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
-        filtered = np.hstack(
-            [np.full((height, 1), 2, np.uint8), rows - above]
-        )  # filter 2: the difference to the row above
-        yield chunk(b"IDAT", zlib.compress(filtered.tobytes(), 6))
-        yield chunk(b"IEND", b"")
-
-    return b"".join(chunks())
+    yield b"\x89PNG\r\n\x1a\n"
+    yield chunk(b"IHDR", struct.pack(">IIBBBBB", photo.width, photo.height, depth, color_type, 0, 0, 0))
+    if photo.profile:
+        yield chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.profile))
+    for key, value in text.items():
+        yield chunk(b"iTXt", key.encode("latin-1") + b"\0\0\0\0\0" + value.encode())
+    packer, above = zlib.compressobj(6), None
+    for top in range(0, photo.height, ROWS):
+        strip = photo.pixels[top : top + ROWS]
+        if photo.alpha is not None:
+            strip = np.concatenate([strip, photo.alpha[top : top + ROWS, :, None]], 2)
+        rows = strip.astype(f">u{depth // 8}").reshape(len(strip), -1).view(np.uint8)
+        above = np.zeros_like(rows[:1]) if above is None else above
+        differences = rows - np.vstack([above, rows[:-1]])  # filter 2: to the row above
+        above, packed = rows[-1:], packer.compress(np.insert(differences, 0, 2, axis=1).tobytes())
+        if packed:
+            yield chunk(b"IDAT", packed)
+    yield chunk(b"IDAT", packer.flush())
+    yield chunk(b"IEND", b"")
