@@ -139,19 +139,18 @@ def run(pairs, tmp_path_factory, cli) -> Path:
 
 def test_a_picture_of_any_size_is_translated(run, tmp_path, cli) -> None:
     save(tmp_path / "in.png", np.random.default_rng(0).integers(0, 256, (45, 70, 3)))
-    done = cli(
-        "apply", run, "--picture", tmp_path / "in.png", "--out", tmp_path / "out.png", "--sheet", tmp_path / "s.png"
-    )
+    words = ["--as-is", "--sheet", tmp_path / "s.png"]
+    done = cli("apply", run, "--picture", tmp_path / "in.png", "--out", tmp_path / "out.png", *words)
     assert done.code == 0, done.err
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (70, 45) and image.mode == "RGB"
         whole = np.asarray(image)
-    tiled = np.asarray(tt.apply(run, picture=tmp_path / "in.png", tile=16).image())
+    tiled = np.asarray(tt.apply(run, picture=tmp_path / "in.png", tile=16, as_is=True).image())
     assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
     with Image.open(tmp_path / "in.png") as image:
         image.load()
-        assert np.array_equal(np.asarray(tt.apply(run, picture=image).image()), whole)
-        assert np.array_equal(np.asarray(tt.apply(run, picture=np.asarray(image)).image()), whole)
+        assert np.array_equal(np.asarray(tt.apply(run, picture=image, as_is=True).image()), whole)
+        assert np.array_equal(np.asarray(tt.apply(run, picture=np.asarray(image), as_is=True).image()), whole)
 
 
 def test_what_is_transparent_is_white_as_in_training(run) -> None:

@@ -20,6 +20,9 @@ def apply(
     seeds: Annotated[str, typer.Option(help="One answer for each: 0-3, or 0,7.")] = "0",
     n: Annotated[int | None, typer.Option("-n", min=1, help="So many answers: seeds 0 to n - 1.")] = None,
     tile: Annotated[int | None, typer.Option(min=1, help="Pixels to a side that are worked on at a time.")] = None,
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Pictures at their own size, not brought to that of training's.")
+    ] = False,
     sheet: Annotated[Path | None, typer.Option(help="Also a picture of input | output | truth.")] = None,
     truth: Annotated[Path | None, typer.Option(help="For the sheet: the true answer, or a folder of them.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
@@ -50,7 +53,7 @@ def apply(
     found = []
     with output.progress() as add:
         tick = add(f"{pipe.task.name} with {pipe.model.name}", len(todo))
-        for one in answers(pipe, todo, tile=tile):
+        for one in answers(pipe, todo, tile=tile, as_is=as_is):
             found.append(one)
             if one.refused:
                 output.note(f"left out: {one.refused}")

@@ -7,7 +7,7 @@ import typer
 
 from triptych.cli import output
 from triptych.cli.getting import get
-from triptych.cli.options import ALL, Json, ModelName, data_options, given
+from triptych.cli.options import ALL, Json, ModelName, complete_model, data_options, given
 from triptych.errors import UsageError
 
 
@@ -35,11 +35,24 @@ def models(
     output.table("Models", columns, rows)
 
 
-def show(model: ModelName, as_json: Json = False) -> None:
-    """A model's fields with their meaning and defaults, its players, presets, size and source; a task's likewise."""
+def show(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A model, a preset, a task, or the folder of a run.", autocompletion=complete_model
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """A model's fields with their meaning and defaults, its players, presets, size and source; a task's likewise; of a
+    run, its task, its data and how they were read."""
+    from triptych.models import every
     from triptych.tasks import TASKS
+    from triptych.verbs.show import is_run, show_run, show_task
     from triptych.verbs.show import show as describe
-    from triptych.verbs.show import show_task
+
+    if model not in TASKS and model not in every() and is_run(model):
+        return say_run(show_run(model), as_json)
 
     if model in TASKS:
         task = show_task(model)
@@ -68,6 +81,22 @@ def show(model: ModelName, as_json: Json = False) -> None:
     presets = [[p["name"], str(p["steps"]), str(p["batch"]), p["expect"]] for p in about["presets"]]
     steps = "steps" if len({p["stage"] for p in about["players"]}) < 2 else "steps of each stage"
     output.table("Presets", ["preset", steps, "batch", "what to expect"], presets)
+
+
+def say_run(about: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        output.dump(about)
+        return
+    settings = ", ".join(f"{name}={value}" for name, value in about["settings"].items())
+    what = f"{about['model']} for {about['task']} ({settings})" if about["task"] else about["model"]
+    output.say(f"{about['run']}: {what}")
+    if about["data"]:
+        said = ", ".join(f"{name}={value}" for name, value in about["trained"].items())
+        output.say(f"trained on {about['data']['name']}, {about['data']['n']:,} examples: {said}")
+    for name, read in about["columns"].items():
+        output.say(f"column {name}: {read}")
+    fields = [[f["field"], str(f["value"]), f["doc"]] for f in about["fields"]]
+    output.table("Fields", ["field", "value", "meaning"], fields)
 
 
 @data_options(*(name for name in ALL if name != "mutate"))

@@ -104,6 +104,11 @@ def columns_of(data: Data) -> dict[str, Space]:
     return dict(getattr(data, "columns", None) or {"x": data.x})
 
 
+def readings_of(data: Data) -> dict[str, Reading]:
+    """How the files of each column of pictures were read, where that is known."""
+    return dict(getattr(data, "readings", None) or {})
+
+
 def gathered(data: Data, rows: Tensor, noise: Noise) -> Mapping[str, Tensor]:
     """The values of these columns for some rows."""
     gather: Callable[[Tensor, Noise], Mapping[str, Tensor]] | None = getattr(data, "gather", None)

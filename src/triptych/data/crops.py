@@ -20,6 +20,7 @@ from triptych.data.notebook import html_of_data
 from triptych.data.packs import Pack, in_proportion
 from triptych.data.splits import choose
 from triptych.data.text import Tokenizer
+from triptych.media.reading import Reading
 
 log = logging.getLogger(__name__)
 
@@ -215,6 +216,12 @@ class Crops:
         if self.split in ("train", "all"):
             raise UsageError(f"{self.name} is what is trained on, or holds it: nothing of it is held out")
         return replace(Crops.of(self.pack, "train", self.size, self.opened), condition=self.condition)
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        """How the files of each column were read, and what is cut out of them."""
+        cut = {"x": self.size, **{name: self.size * times // part for name, (times, part) in self.scales.items()}}
+        return {name: replace(reading, crop=cut[name]) for name, reading in self.pack.readings.items()}
 
     labels = captions = truth = None
     """What a `Dataset` may have of each row, and crops have as columns only."""

@@ -37,6 +37,7 @@ from triptych.data.splits import choose
 from triptych.data.text import Tokenizer
 from triptych.data.values import UNKNOWN
 from triptych.data.windows import Windows
+from triptych.media.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,11 @@ class Dataset:
     def maps(self) -> Mapping[str, Column]:
         """The further columns of pictures, and how each was read."""
         return self.pack.meta.columns
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        """How the files of each column of pictures were read."""
+        return self.pack.readings
 
     def gather(self, rows: Int[Tensor, " batch"], noise: Noise) -> Gathered:
         """Every column of the examples numbered `rows`, on the device of `noise`: x as `fetch` serves it, classes int64

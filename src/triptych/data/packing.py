@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
-from triptych.core import ResourceError
+from triptych.core import ResourceError, planar
 from triptych.data.columns import Stored
 from triptych.data.files import sha256_file
 from triptych.data.packs import FORMAT, ArrayFile, Meta, Pack, open_pack, seal
 from triptych.data.sink import Options, Reader, Sink, writing
 from triptych.data.text import Tokenizer
+from triptych.media.reading import Reading
 
 
 def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pack:
@@ -64,10 +65,11 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
             assert array is not None
             files[file] = stamp(kept.header(kept.n), np.ascontiguousarray(array).data)
     ends = np.cumsum([0, *content.splits.values()]).tolist()
+    x_space = content.x or sink.space()
     meta = Meta(
         format=FORMAT,
         name=name,
-        x=content.x or sink.space(),
+        x=x_space,
         splits={split: (ends[i], ends[i + 1]) for i, split in enumerate(content.splits)},
         classes=content.classes,
         tokenizer=tokenizer,
@@ -78,6 +80,7 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
         columns=content.columns,
         values={name: space for name, (space, _) in content.values.items()},
         whole=options.whole,
+        reading=Reading(size=options.size, channels=x_space.channels, half=content.half) if planar(x_space) else None,
     )
     if folder is None:
         assert x is not None

@@ -18,7 +18,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, reason_of, sha256_file, sha256_of, shown
 from triptych.data.sink import Kept
 from triptych.data.text import Tokenizer
+from triptych.media.reading import Reading
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ class Meta:
     """Columns of numbers and classes beside x, and where they live."""
     whole: bool = False
     """Whether pictures keep their own sizes; `x` then has the least height and the least width of them."""
+    reading: Reading | None = None
+    """How pictures of x were read; packs of earlier versions do not say it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +96,16 @@ class Pack:
     """Those of pictures beside x."""
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Those of numbers, float32 [n, dims], and of classes, int64 [n]."""
+
+    @property
+    def readings(self) -> dict[str, Reading]:
+        """How the files of each column of pictures were read, where that is known; of label maps, their classes."""
+        found = {} if self.meta.reading is None else {"x": self.meta.reading}
+        for name, column in self.meta.columns.items():
+            table = column.table
+            named = {"names": table.names, "colors": table.colors} if table else {"channels": column.channels}
+            found[name] = replace(column.reading, **named)
+        return found
 
     def __len__(self) -> int:
         """How many items."""

@@ -10,9 +10,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from triptych.core import Batch, Data, DataError, Noise, Space, UsageError
-from triptych.data.columns import Column, Gathered, columns_of, gathered
+from triptych.data.columns import Column, Gathered, columns_of, gathered, readings_of
 from triptych.data.files import Problem, sha256_of
 from triptych.data.sources import Served, data
+from triptych.media.reading import Reading
 
 
 def pair(*, x: Any, split: str | None = None, size: Any = None, crop: int | None = None, **columns: Any) -> Served:
@@ -78,6 +79,11 @@ class View:
 
     def training_part(self) -> "View":
         return replace(self, data=self.data.training_part())
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        found = readings_of(self.data)
+        return {"x": found[self.column]} if self.column in found else {}
 
     @property
     def split(self) -> str:
@@ -178,6 +184,12 @@ class Unpaired:
     def maps(self) -> Mapping[str, Column]:
         found: Mapping[str, Column] = getattr(self.b, "maps", {})
         return found
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        """Of x, and of what is translated, which is called A."""
+        sides = {"x": readings_of(self.b), "A": readings_of(self.a)}
+        return {name: its["x"] for name, its in sides.items() if "x" in its}
 
     @property
     def problems(self) -> list[Problem]:

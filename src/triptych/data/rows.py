@@ -89,6 +89,10 @@ def read_rows(tree: Tree, said: Declared, sink: Sink, index: str | None = None) 
         else Reading(size=options.size, channels=options.channels)
         for name in names
     }
+    if said.halves:
+        left, right = said.names
+        readings[left] = replace(readings[left], half="left")
+        readings[right] = replace(readings[right], half="right")
     gather = Gather(tree, said, names, sink)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; damage to the pixels raises
@@ -101,6 +105,7 @@ def read_rows(tree: Tree, said: Declared, sink: Sink, index: str | None = None) 
                 sink.restart()
     found.notes.extend(gather.fitting.notes())
     content = described(tree, IMAGES, found, kept, bad)
+    content.half = readings[said.x].half
     for name in sorted(set(called.values()) & content.values.keys()):
         del content.values[name]
         content.notes.append(f"{name} is a column of pictures: the values of that name are not used")

@@ -72,6 +72,8 @@ class Content:
     truth: Mixture | None = None
     values: dict[str, Valued] = field(default_factory=dict)
     """Columns of values, each with where it lives."""
+    half: Literal["left", "right"] | None = None
+    """Which half of its file x is."""
     columns: dict[str, Column] = field(default_factory=dict)
     """Those beside x, whose rows were appended to the sink's `column` of that name."""
     x: Kept | None = None

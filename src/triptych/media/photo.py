@@ -147,11 +147,14 @@ def plane_resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.rint(np.asarray(image)).clip(0, top).astype(plane.dtype)
 
 
-def read_photo(source: "Path | str | bytes | Image.Image | np.ndarray") -> Photo:
-    """A picture from a file, its bytes, a PIL image, or an array, uint8 or uint16 [height, width(, 1, 3 or 4)].
+def read_photo(source: "Path | str | bytes | Image.Image | np.ndarray | Photo") -> Photo:
+    """A picture from a file, its bytes, a PIL image, or an array, uint8 or uint16 [height, width(, 1, 3 or 4)]; a
+    `Photo` is one already.
 
     It is turned as EXIF asks. Raises UsageError naming the file and what is wrong with it.
     """
+    if isinstance(source, Photo):
+        return source
     if isinstance(source, np.ndarray):
         return of_array(source)
     if isinstance(source, Image.Image):

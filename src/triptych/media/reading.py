@@ -1,7 +1,9 @@
 """Pictures as elements of `Images`: how a file is read, by a small config that is saved with what was made of it."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -9,12 +11,18 @@ from PIL import Image
 from torch import Tensor
 
 from triptych.core import Images, config
+from triptych.core.reading import read_file
 from triptych.media import pictures
 from triptych.media.images import FORMATS, SUFFIXES, Decoded, decode, decode_grey_index, fit_array, fit_index
 from triptych.media.maps import ClassTable, Color, read_map
 from triptych.media.medium import Medium, quiet, surveyed
-from triptych.media.photo import Photo
+from triptych.media.photo import Photo, read_index, read_photo
 from triptych.media.work import BadFile, Work
+
+log = logging.getLogger(__name__)
+
+WIDE = 2**0.5
+"""How many times as wide as one half a picture is from which on it is taken for both, side by side."""
 
 
 @config
@@ -27,6 +35,10 @@ class Reading:
     size: tuple[int, int] | None = None
     """Height and width that it is brought to; label maps without mixing their classes."""
     channels: int | None = None
+    half: Literal["left", "right"] | None = field(default=None, repr=False)
+    """Which half of its file it is, where a file holds two pictures side by side."""
+    crop: int | None = field(default=None, repr=False)
+    """Side of the squares that are cut out of it where it is served."""
     names: tuple[str, ...] = field(default=(), repr=False)
     """Of a label map's classes, where a table says what there are; others are refused."""
     colors: tuple[Color, ...] = field(default=(), repr=False)
@@ -47,6 +59,61 @@ class Reading:
         if self.kind == "index":
             return fit_index(pixels, self.size)
         return fit_array(pixels, self.size, self.channels)
+
+    def brought(self, source: Any, proportions: float = 1.0) -> "Photo | np.ndarray":
+        """A file (or bytes, a PIL image, an array) that a person brings, as the files of the column were read; said
+        aloud where that changes it. Of a label map, uint8 [height, width] of its classes.
+
+        proportions: width by height of the column's pictures: what is much wider is taken for both halves.
+
+        Raises UsageError naming the file and what is wrong with it.
+        """
+        if self.kind == "index":
+            assert self.table is not None
+            index = read_index(source, self.table)
+            name = str(source) if isinstance(source, str | Path) else "the map"
+            self.tell(name, index.shape, False)
+            return self.fit(index[None, None])[0, 0]
+        photo = read_photo(source)
+        pixels = self.decoded(photo, source)
+        halved = self.half is not None and photo.width > WIDE * proportions * photo.height
+        if halved:
+            pixels = np.split(pixels[..., : photo.width // 2 * 2], 2, axis=2)[self.half == "right"]
+        self.tell(photo.name, pixels.shape[1:], halved)
+        fitted = self.fit(np.ascontiguousarray(pixels)[None])[0]
+        return Photo(np.ascontiguousarray(fitted.transpose(1, 2, 0)), name=photo.name)
+
+    def decoded(self, photo: Photo, source: Any) -> np.ndarray:
+        """uint8 [channels, height, width], of files as those of data are decoded."""
+        if isinstance(source, str | Path | bytes):
+            return replace(self, size=None, channels=None)(
+                source if isinstance(source, bytes) else read_file(Path(source))
+            ).pixels
+        image = photo.opaque().image()
+        pixels = np.asarray(image)
+        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+    def tell(self, name: str, sides: tuple[int, ...], halved: bool) -> None:
+        done = [f"its {self.half} half is taken"] if halved else []
+        if self.size not in (None, sides):
+            assert self.size is not None
+            done.append(f"{sides[0]} x {sides[1]} is brought to {self.size[0]} x {self.size[1]} (height x width)")
+        if done:
+            log.info("%s: %s, as in training; as_is=True takes it as it is", name, ", ".join(done))
+
+    def __str__(self) -> str:
+        """In words: "the left half of each file, cropped to the middle and scaled to 64 x 64, in colour"."""
+        what = "files as they are" if self.half is None else f"the {self.half} half of each file"
+        if self.kind == "index":
+            what = f"label maps{f' of {len(self.names)} classes' if self.names else ''} (255 is of no class)"
+        words = [what] if self.half or self.kind == "index" or self.size is None else []
+        if self.size is not None:
+            words.append(f"cropped to the middle and scaled to {self.size[0]} x {self.size[1]} (height x width)")
+        words += [f"squares of {self.crop} pixels cut out"] if self.crop else []
+        words += (
+            [{1: "grey", 3: "in colour"}[self.channels]] if self.channels in (1, 3) and self.kind == "picture" else []
+        )
+        return ", ".join(words)
 
 
 class ImageMedium(Medium[Images]):

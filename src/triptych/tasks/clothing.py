@@ -85,6 +85,9 @@ class Clothing(Training):
         source, target = self.ends(columns)
         return columns[target], Picture(columns[source])
 
+    def brought(self, columns: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, str]:
+        return {"picture": self.ends(columns)[0]} if len(columns) > 1 else {}
+
     def ask(self, model: Generative[Any], *, picture: Path) -> Question:
         """picture: somebody who wears it, or of a model that draws them the product: a file (or a PIL image, or an
         array); of any size, for it is brought to that of the model and cut to its shape around the middle.

@@ -6,6 +6,8 @@ of the gradient as Sobel's filters have it, black to white within a pixel being 
     triptych train edges --data fashion-mnist --out runs/edges
     triptych apply runs/edges --picture shoe.png --out drawn.png               # the edges of a picture
     triptych apply runs/edges --picture sketch.png --drawing --out shoe.png    # lines of a person's own
+
+Files are brought to the size that those of training were; with --as-is a picture is drawn at its own, in tiles.
 """
 
 from collections.abc import Callable, Mapping
@@ -63,6 +65,9 @@ class Edges(Training):
 
     def pose(self, columns: Mapping[str, Tensor], noise: Noise) -> tuple[Tensor, Given]:
         return columns["x"], Picture(edges(columns["x"], self.threshold))
+
+    def brought(self, columns: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, str]:
+        return {"picture": "x"}
 
     def ask(self, model: Generative[Any], *, picture: Path, drawing: bool = False) -> Question:
         """picture: a picture, whose edges are taken.

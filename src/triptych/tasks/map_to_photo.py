@@ -178,6 +178,9 @@ class MapToPhoto(Training):
 
     # Use
 
+    def brought(self, columns: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, str]:
+        return {"picture": self.map, "beside": self.beside}
+
     def ask(self, model: Generative[Any], *, picture: Path, beside: Path | None = None) -> Question:
         """picture: the map: a palette or grey picture of class numbers, or one in the colours of the legend.
         beside: the picture that the model is shown beside the map, where it was trained with one.

@@ -29,12 +29,13 @@ from triptych.core import (
     config,
     planar,
 )
-from triptych.data.columns import columns_of, gathered
+from triptych.data.columns import columns_of, gathered, readings_of
 from triptych.data.files import sha256_of
 from triptych.data.notebook import html_of_data
 from triptych.io import configs
 from triptych.media.audio import Clip
 from triptych.media.photo import Photo
+from triptych.media.reading import Reading
 from triptych.media.text import Writing
 from triptych.media.work import Work
 from triptych.metrics import Measurement
@@ -147,6 +148,13 @@ class Tells(Protocol):
 
 
 @runtime_checkable
+class Reads(Protocol):
+    def brought(self, columns: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, str]:
+        """The column that each file is an element of which is asked with, so that it is read as training read that:
+        {"picture": "A"}. Files of other names come as they are."""
+
+
+@runtime_checkable
 class Says(Protocol):
     def said(self, data: Any) -> list[str]:
         """Lines about the data, for a person who is about to train on them."""
@@ -224,6 +232,11 @@ class Posed:
         """How to open the data again."""
         found: Mapping[str, Any] | None = getattr(self.data, "opened", None)
         return found
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        """How the files of each column were read."""
+        return readings_of(self.data)
 
     @property
     def problems(self) -> list[Any]:

@@ -7,7 +7,8 @@ columns, `a` and `b` name the two.
     triptych train translation --data facades/ --out runs/facades direction=BtoA
     triptych apply runs/facades --picture plan.png --out house.png
 
-A picture of any size is translated, in tiles; what was transparent is white, as in training.
+Files are read as those of training were: on white, by halves, brought to one size. With --as-is a picture is translated
+at its own size, in tiles.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -82,8 +83,11 @@ class Translation(Training):
         source, target = self.ends(columns)
         return columns[target], Picture(columns[source])
 
+    def brought(self, columns: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, str]:
+        return {"picture": self.ends(columns)[0]} if len(columns) > 1 else {}
+
     def ask(self, model: Generative[Any], *, picture: Path) -> Question:
-        """picture: the picture to be translated, a file of any size (or a PIL image, or an array)."""
+        """picture: the picture to be translated, a file (or a PIL image, or an array)."""
         photo = read_photo(picture).opaque()
         return Question(photo, Picture(photo.tensor(model.config.given.channels)))
 

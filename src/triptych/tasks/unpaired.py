@@ -8,7 +8,8 @@ that is used to measure by, on held-out rows, and never in training.
     triptych train unpaired-translation --data horses2zebras/ --out runs/zebra direction=AtoB
     triptych apply runs/zebra --picture horse.png --out zebra.png
 
-A picture of any size is translated, in tiles; what was transparent is white, as in training. A model of both ways
+Files are read as those of training were: on white, brought to one size. With --as-is a picture is translated at its own
+size, in tiles. A model of both ways
 (`--model cyclegan-64`) also goes the other one: --direction BtoA.
 """
 
@@ -138,8 +139,11 @@ class UnpairedTranslation:
 
     # Use
 
+    def brought(self, columns: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, str]:
+        return {"picture": "A" if asked.get("direction") in (None, self.direction) else "x"}
+
     def ask(self, model: Generative[Any], *, picture: Path, direction: Direction | None = None) -> Question:
-        """picture: the picture to be translated, a file of any size (or a PIL image, or an array).
+        """picture: the picture to be translated, a file (or a PIL image, or an array).
         direction: AtoB or BtoA, of a model of both ways; else as it was trained.
         """
         back = direction is not None and direction != self.direction

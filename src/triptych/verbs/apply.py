@@ -2,8 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,9 +17,11 @@ from triptych.core import Generative, UsageError, evaluating
 from triptych.core.config import suggest
 from triptych.io import commit, folder
 from triptych.media import pictures
+from triptych.media.reading import Reading
 from triptych.media.work import Work
-from triptych.tasks.task import BROUGHT, Question, Task
+from triptych.tasks.task import BROUGHT, Question, Reads, Task
 from triptych.verbs.create import load
+from triptych.verbs.opening import readings
 from triptych.verbs.posing import saved_task
 
 log = logging.getLogger(__name__)
@@ -40,21 +42,24 @@ class Pipeline:
     task: Task
     run: str
     """The first digits of the sha256 of the model's weights."""
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    """How training read the files of each column; those of the older runs do not say it."""
 
     def __repr__(self) -> str:
         return f"<{self.task.name} by {self.model!r}: takes {', '.join(self.flags)}>"
 
-    def __call__(self, *brought: Any, seed: int = 0, tile: int | None = None, **asked: Any) -> Any:
+    def __call__(self, *brought: Any, seed: int = 0, tile: int | None = None, as_is: bool = False, **asked: Any) -> Any:
         """What the model makes of what is brought: of a picture, a file's name, a PIL image or an array; of a text, the
-        words. Other keywords are the task's.
+        words. Other keywords are the task's; for the rest see `apply`.
 
         The answer is a `Photo`, a `Clip` or a `Writing`, as the task has it.
         """
         if len(brought) > 1:
             raise UsageError(f"{self.task.name} takes one {self.brings}, and the rest by name: {', '.join(self.flags)}")
-        return self.answer(self.ask(**dict.fromkeys([self.brings][: len(brought)], *brought), **asked), seed, tile)
+        asked = {**dict.fromkeys([self.brings][: len(brought)], *brought), **asked}
+        return self.answer(self.ask(as_is=as_is, **asked), seed, tile)
 
-    def ask(self, **asked: Any) -> Question:
+    def ask(self, *, as_is: bool = False, **asked: Any) -> Question:
         takes = self.flags
         for name in asked:
             if name not in takes:
@@ -62,7 +67,17 @@ class Pipeline:
         for name, parameter in takes.items():
             if parameter.default is Parameter.empty and name not in asked:
                 raise UsageError(f"{self.task.name} needs {name}=")
-        return self.task.ask(self.model, **asked)
+        return self.task.ask(self.model, **asked if as_is else self.as_read(asked))
+
+    def as_read(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """What is asked, with files read as those of training were."""
+        if not self.readings or not isinstance(self.task, Reads):
+            return asked
+        given: Any = getattr(self.model.config, "given", None) or self.model.config.x
+        columns, shape = self.task.brought(self.readings, asked), given.width / given.height if given.planar else 1.0
+        readings = {name: self.readings[column] for name, column in columns.items() if column in self.readings}
+        found = {n: one.brought(asked[n], shape) for n, one in readings.items() if asked.get(n) is not None}
+        return {**asked, **found}
 
     def answer(self, question: Question, seed: int = 0, tile: int | None = None) -> Work:
         with evaluating(self.model), torch.no_grad():
@@ -110,7 +125,7 @@ def pipeline(name: str | None, run: str | Path, device: torch.device | str = "cp
         raise UsageError(f"{path} was trained for {trained.name}, not for {name}")
     make: Any = None if trained is not None else tasks.find(str(name))
     weights = commit.read(path, [folder.WEIGHTS])[folder.WEIGHTS]
-    return Pipeline(model, trained or make(), hashlib.sha256(weights).hexdigest()[:12])
+    return Pipeline(model, trained or make(), hashlib.sha256(weights).hexdigest()[:12], readings(path))
 
 
 def apply(
@@ -119,6 +134,7 @@ def apply(
     task: str | None = None,
     seed: int = 0,
     tile: int | None = None,
+    as_is: bool = False,
     device: torch.device | str = "cpu",
     **asked: Any,
 ) -> Any:
@@ -127,13 +143,15 @@ def apply(
     task    what for, where the run does not say: "inpainting" with an autoregressive model.
     seed    decides what is drawn at random.
     tile    pixels of the picture that are worked on at a time, to a side; memory grows with it, and with it only.
+    as_is   a picture is taken at its own size and as a whole, even if those of training were brought to one size, or
+            were halves of their files.
     asked   what the task takes: picture, and of inpainting mask, invert_mask, hide. Pictures are names of files, PIL
             images or arrays.
 
     Returns what the task makes: a `Photo`, a `Clip`, a `Writing`. Raises UsageError for a file that is no picture, or
     is not what the task takes, naming it.
     """
-    return pipeline(task, run, device)(seed=seed, tile=tile, **asked)
+    return pipeline(task, run, device)(seed=seed, tile=tile, as_is=as_is, **asked)
 
 
 @dataclass(frozen=True)
@@ -204,11 +222,11 @@ class Answered:
     files: tuple[Path, ...] = ()
 
 
-def answers(pipe: Pipeline, todo: Sequence[Job], *, tile: int | None = None) -> Iterator[Answered]:
+def answers(pipe: Pipeline, todo: Sequence[Job], *, tile: int | None = None, as_is: bool = False) -> Iterator[Answered]:
     """Works a list of jobs off, one file at a time; what cannot be answered is named, and the others go on."""
     for job in todo:
         try:
-            question = pipe.ask(**job.asked)
+            question = pipe.ask(as_is=as_is, **job.asked)
         except UsageError as e:
             yield Answered(job.name, refused=str(e))
             continue

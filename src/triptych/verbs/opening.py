@@ -12,8 +12,10 @@ from triptych.core.reading import expect
 from triptych.data import Served, data
 from triptych.data.builtin import BUILTIN
 from triptych.data.sides import SizesDiffer
+from triptych.data.sources import LARGEST_SIDE
 from triptych.io import commit, configs, folder
 from triptych.media import medium_of
+from triptych.media.reading import Reading
 from triptych.options import Opening, declared
 from triptych.tasks.task import Task, posed
 from triptych.verbs.posing import saved_task
@@ -63,6 +65,22 @@ def saved(run: str | Path) -> dict[str, Any]:
     expect(found.get("pair", {}), {name: str for name in found.get("pair", {})}, f"{where}: pair")
     if "sound" in found:
         found["sound"] = configs.from_json(Audio, found["sound"], where)
+    return found
+
+
+def readings(run: str | Path) -> dict[str, Reading]:
+    """How a run's data were read, column by column; empty if it does not say. Raises UsageError, naming the field, for
+    what no reading is."""
+    about = folder.about(run).get("data") if commit.committed(Path(run)) else None
+    said = about.get("reading") if isinstance(about, dict) else None
+    where = f"{Path(run) / folder.CONFIG}: data: reading"
+    if said is None:
+        return {}
+    expect(said, dict.fromkeys(said, dict) if isinstance(said, dict) else {}, where)
+    found = {name: configs.from_json(Reading, one, f"{where}: {name}") for name, one in said.items()}
+    for name, reading in found.items():
+        if not all(1 <= side <= LARGEST_SIDE for side in reading.size or ()):
+            raise UsageError(f"{where}: {name}: size={reading.size}: sides are from 1 to {LARGEST_SIDE}")
     return found
 
 

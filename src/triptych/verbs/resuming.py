@@ -11,6 +11,7 @@ import torch.distributed as dist
 import triptych
 from triptych.core import Adam, Data, Generative, RMSProp, UsageError
 from triptych.core.reading import expect
+from triptych.data.columns import readings_of
 from triptych.io import commit, configs, folder, outputs
 from triptych.nn import ranks
 from triptych.tasks.task import Posed, to_json
@@ -86,6 +87,7 @@ def about(data: Data, run: Run) -> dict[str, Any]:
             "fingerprint": data.fingerprint,
             "n": len(data),
             "opened": getattr(data, "opened", None),
+            "reading": {name: configs.to_json(reading) for name, reading in readings_of(data).items()},
             "split": getattr(data, "split", None),
             "mutate": getattr(data, "mutate", 0.0),
         },

@@ -1,11 +1,14 @@
 """What a model is: fields, players, presets, size, source."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 from triptych import models
-from triptych.io import configs, folder
+from triptych.io import commit, configs, folder
 from triptych.verbs.create import initialize
+from triptych.verbs.opening import readings
+from triptych.verbs.posing import saved_task
 
 
 def first_line(loss: Any) -> str:
@@ -63,3 +66,25 @@ def show_task(name: str) -> dict[str, Any]:
     ]
     fields = [{"field": f, "type": t, "value": v, "doc": doc} for f, t, v, doc in configs.describe(task)]
     return {"name": name, "does": tasks.TASKS[name][1], "model": task.model, "fields": fields, "flags": flags}
+
+
+def is_run(name: str) -> bool:
+    """Whether there is a run, or a saved model, of this name."""
+    return bool(commit.committed(Path(name)))
+
+
+def show_run(run: str | Path) -> dict[str, Any]:
+    """What a run's folder says of itself: its model, task and data, how each column was read, and its settings."""
+    about, task = folder.about(run), saved_task(Path(run))
+    data, trained = about.get("data") or {}, about.get("run") or {}
+    config = configs.from_json(folder.config_class(models.find_class(about["model"])), about["config"], str(run))
+    return {
+        "run": str(run),
+        "model": about["model"],
+        "task": task.name if task else None,
+        "settings": configs.to_json(task) if task else {},
+        "data": {name: data.get(name) for name in ("name", "n", "fingerprint", "opened") if name in data},
+        "columns": {name: str(reading) for name, reading in readings(run).items()},
+        "trained": {name: trained[name] for name in ("steps", "batch", "seed") if name in trained},
+        "fields": [{"field": f, "type": t, "value": v, "doc": doc} for f, t, v, doc in configs.describe(config)],
+    }
