@@ -27,7 +27,7 @@ from triptych.core import (
 )
 from triptych.models.autoregressive.llamagen import PRESETS, LlamaGen, LlamaGenConfig
 from triptych.testing.toys import Examples, every_element, first_examples
-from triptych.training import Run, train
+from triptych.training import Run, extracting, train
 
 TINY: LlamaGenConfig = PRESETS["llamagen-tiny"].config
 CLASSES: LlamaGenConfig = PRESETS["llamagen-tiny-classes"].config
@@ -194,3 +194,61 @@ def test_what_does_not_fit_is_named() -> None:
         LlamaGenConfig(x=Images(1, 12, 12), halvings=3)
     with pytest.raises(UsageError, match="width=10"):
         LlamaGenConfig(width=10)
+
+
+class Counted(LlamaGen):
+    """Counts the images that it is asked the codes of."""
+
+    def encode(self, x: Tensor, given: Given | None = None) -> Tensor:
+        self.seen = getattr(self, "seen", 0) + len(x)
+        return super().encode(x, given)
+
+
+def trained(data: Examples, steps: int, stop: int | None = None, looks: int = 2) -> tuple[Counted, dict[str, Tensor]]:
+    """A model trained for so many rounds a stage; with `stop`, interrupted then, and resumed in another model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extracting, "LOOKS", looks)
+        patch.setattr(extracting, "CHUNK", 20)
+        torch.manual_seed(0)
+        model, run, state = Counted(CLASSES), Run(steps=steps, batch=8), None
+        for now in train(model, data, run):
+            if now.step == stop:
+                state = copy.deepcopy(now.state())
+                break
+        if state is not None:
+            kept = copy.deepcopy(model.state_dict())
+            model = Counted(CLASSES)
+            model.load_state_dict(kept)
+            for _ in train(model, data, run, resume=state):
+                pass
+    return model, model.state_dict()
+
+
+def test_codes_are_read_once_for_a_stage_that_sees_them_often() -> None:
+    data = Examples(CLASSES.x, CLASSES.given, n=48)
+    once, weights = trained(data, 14)
+    anew, others = trained(data, 14, looks=99)
+    assert (once.seen, anew.seen) == (48, 14 * 8)
+    assert all(torch.equal(weights[k], others[k]) for k in weights), "they are the codes that it would have read"
+
+
+@pytest.mark.parametrize("stop", [5, 17, 27])
+def test_a_resumed_stage_reads_the_codes_again(stop: int) -> None:
+    data = Examples(CLASSES.x, CLASSES.given, n=48)
+    _, weights = trained(data, 14)
+    model, again = trained(data, 14, stop)
+    assert model.seen == 48
+    assert all(torch.equal(weights[k], again[k]) for k in weights)
+
+
+class Flickering(Examples):
+    """As data that are drawn anew at each look."""
+
+    def fetch(self, rows: Tensor, noise: Any) -> Batch[Any]:
+        batch = super().fetch(rows, noise)
+        return replace(batch, x=torch.where(noise.uniform(*self.x.shape) < 0.5, -batch.x, batch.x))
+
+
+def test_what_is_drawn_anew_is_read_anew_and_so_is_what_is_seen_once() -> None:
+    assert trained(Flickering(CLASSES.x, CLASSES.given, n=48), 14)[0].seen == 14 * 8
+    assert trained(Examples(CLASSES.x, CLASSES.given, n=48), 11)[0].seen == 11 * 8

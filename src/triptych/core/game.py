@@ -150,6 +150,9 @@ class Stage:
     several ranks. None: each turn has a batch of its own."""
     begin: Callable[[], None] | None = None
     """Run when the stage begins or is resumed (growing a network)."""
+    reads: Callable[[Tensor], Tensor] | None = None
+    """What its losses ask of x by `Batch.coded`, and of x alone (the codes of a tokenizer), by weights that none of its
+    players moves: it may then be computed once for each example of the data."""
 
     def rounds(self, steps: int) -> int:
         """How many rounds it has in a run of so many steps a stage."""

@@ -89,6 +89,13 @@ class Batch(Generic[G]):
     made: Callable[[Callable[[], Tensor]], Tensor] | None = None
     """Where several players move on this batch: gives what one of them makes of it."""
 
+    codes: Tensor | None = None
+    """Where a stage reads codes of x that stay the same as long as it lasts (`Stage.reads`): they, computed before."""
+
+    def coded(self, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `encode` makes of x: computed now, if it was not before."""
+        return encode(self.x) if self.codes is None else self.codes
+
     def once(self, make: Callable[[], Tensor]) -> Tensor:
         """What `make` makes of the batch: made once, if several players move on it (`Stage.maker`)."""
         return make() if self.made is None else self.made(make)

@@ -36,6 +36,7 @@ from triptych.nn import ranks
 from triptych.nn.augment import Augmentation
 from triptych.nn.equalized import MinibatchDeviation
 from triptych.training.augmenting import augmenting, judges_of
+from triptych.training.extracting import Extracted, extracted
 from triptych.training.kernels import kernels
 from triptych.training.turn import Once, Ruined, turn
 
@@ -195,13 +196,14 @@ def train(
             for name, optimizer in optimizers.items():
                 restore(optimizer, resume["optimizers"].get(name))
         alone = run.accumulate * ranks.world() == 1
+        codes = extracted(model, data, stage.reads, steps * (stage.batch or run.batch) / len(data), seed)
         for k in range(first, steps):
             losses, clock, shared = {}, Clock(k, k / steps), None
             for player in stage.players:
                 if k % player.every:
                     continue
                 for _ in range(player.turns):
-                    batch = shared or draw(model, data, run, seed, stage, drawn)
+                    batch = shared or draw(model, data, run, seed, stage, drawn, codes)
                     if stage.maker and alone:
                         shared = batch
                     try:
@@ -262,7 +264,7 @@ class Drawn:
     parts: list[Batch[Any]]
 
 
-def draw(model: Generative[Any], data: Data, run: Run, seed: int, stage: Stage, drawn: int) -> Drawn:
+def draw(model: Generative[Any], data: Data, run: Run, seed: int, stage: Stage, drawn: int, codes: Extracted) -> Drawn:
     """Draws batch number `drawn`."""
     rank, world, size = ranks.rank(), ranks.world(), stage.batch or run.batch
     batch_rows, each = rows(len(data), size, seed, drawn), size // world // run.accumulate
@@ -271,6 +273,7 @@ def draw(model: Generative[Any], data: Data, run: Run, seed: int, stage: Stage, 
     for first in range(rank * size // world, (rank + 1) * size // world, each):
         part = slice(first, first + each)
         batch = data.fetch(batch_rows[part], StepNoise(mix(seed, drawn), size, part, model.device))
+        batch = codes.beside(batch, batch_rows[part])
         if run.channels_last and batch.x.dim() == 4:
             batch = replace(batch, x=channels_last(batch.x))
         if maker and run.accumulate * world == 1:

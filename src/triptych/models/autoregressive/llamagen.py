@@ -168,7 +168,7 @@ class LlamaGen(Coding[Label | Text | None]):
 
     def code_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """-log p(z | c) a code, in nats: of real images' codes, with the condition left out now and then."""
-        code, dropped = self.encode(batch.x), batch.noise.uniform(1)[:, 0] < self.config.drop
+        code, dropped = batch.coded(self.encode), batch.noise.uniform(1)[:, 0] < self.config.drop
         nats = self.nats(code, self.prefix.ids(len(code), batch.given, dropped)).mean()
         return Loss(nats / self.codes.length, {"nats": nats})
 
@@ -215,7 +215,7 @@ class LlamaGen(Coding[Label | Text | None]):
             project=tokenizer.fsq.follow,
         )
         second = Player(name="codes", owns=owned, loss=self.code_loss, optimizer=c.adam, clip=1.0)
-        return [Stage(name="tokenizer", players=[first]), Stage(name="codes", players=[second])]
+        return [Stage(name="tokenizer", players=[first]), Stage(name="codes", players=[second], reads=self.encode)]
 
 
 PRESETS = {

@@ -205,7 +205,7 @@ class MaskGIT(Coding[Label | Text | None]):
 
     def code_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """Equation 1: the cross-entropy of masked codes, in nats, with the condition left out now and then."""
-        code, dropped = self.encode(batch.x), batch.noise.uniform(1)[:, 0] < self.config.drop
+        code, dropped = batch.coded(self.encode), batch.noise.uniform(1)[:, 0] < self.config.drop
         rank, u = batch.noise.uniform(self.codes.length).argsort(1).argsort(1), batch.noise.uniform(1)
         masked = rank < (self.codes.length * (u * pi / 2).cos()).ceil().clamp(min=1)
         ids = self.prefix.ids(len(code), batch.given, dropped)
@@ -297,7 +297,7 @@ class MaskGIT(Coding[Label | Text | None]):
             project=tokenizer.fsq.follow,
         )
         second = Player(name="codes", owns=owned, loss=self.code_loss, optimizer=c.adam, clip=1.0)
-        return [Stage(name="tokenizer", players=[first]), Stage(name="codes", players=[second])]
+        return [Stage(name="tokenizer", players=[first]), Stage(name="codes", players=[second], reads=self.encode)]
 
 
 def shares(passes: int, places: int, order: str) -> list[float]:

@@ -220,7 +220,7 @@ class VAR(Coding[Label | Text | None]):
 
     def code_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """-log p(z | c) a code, in nats: of real images' codes, with the condition left out now and then."""
-        code, dropped = self.encode(batch.x), batch.noise.uniform(1)[:, 0] < self.config.drop
+        code, dropped = batch.coded(self.encode), batch.noise.uniform(1)[:, 0] < self.config.drop
         nats = self.nats(code, self.prefix.ids(len(code), batch.given, dropped)).mean()
         return Loss(nats / self.codes.length, {"nats": nats})
 
@@ -266,7 +266,7 @@ class VAR(Coding[Label | Text | None]):
             project=self.quantizer.follow,
         )
         second = Player(name="codes", owns=owned, loss=self.code_loss, optimizer=c.adam, clip=2.0)
-        return [Stage(name="tokenizer", players=[first]), Stage(name="codes", players=[second])]
+        return [Stage(name="tokenizer", players=[first]), Stage(name="codes", players=[second], reads=self.encode)]
 
 
 PRESETS = {

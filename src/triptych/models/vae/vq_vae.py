@@ -187,7 +187,7 @@ class VQVAE(Decoding[Label | None]):
 
     def prior_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """-log p(z | y) a code, in nats: maximum likelihood of the codes of real images (Section 3.3)."""
-        code = self.encode(batch.x)
+        code = batch.coded(self.encode)
         nats = -self.code_prior.log_prob(code, batch.given).mean()
         return Loss(nats / code[0].numel(), {"nats": nats})
 
@@ -217,7 +217,7 @@ class VQVAE(Decoding[Label | None]):
         second = Player(
             name="prior", owns=self.code_prior, loss=self.prior_loss, optimizer=self.config.prior_adam, clip=1.0
         )
-        return [Stage(name="codes", players=[first]), Stage(name="prior", players=[second])]
+        return [Stage(name="codes", players=[first]), Stage(name="prior", players=[second], reads=self.encode)]
 
 
 PRESETS = {
