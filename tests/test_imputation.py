@@ -7,7 +7,7 @@ from torch import Tensor
 import triptych as tt
 from triptych.core import Images, Label, Labels, UsageError
 from triptych.core.sampling import to_sequence
-from triptych.inference.imputation import Imputed, impute
+from triptych.inference.imputation import Imputed, impute, spread
 from triptych.testing import Examples
 from triptych.testing.toys import every_element
 from triptych.verbs.impute import impute as fill
@@ -119,6 +119,40 @@ def test_a_vae_approaches_the_posterior() -> None:
     number = (found.x.flatten(1)[:, None] == everything.flatten(1)).all(2).long().argmax(1)
     share = torch.bincount(number, minlength=16) / n
     assert (share - p).abs().max() < 0.1 and torch.equal(found.x[known], x[known])
+
+
+def test_known_codes_stay_and_the_others_fit_the_known_pixels() -> None:
+    """The left code's pixels are known, and one of the right one's: the others by p(z2 | z1) p(that pixel | z1, z2)."""
+    space = Images(1, 2, 4, levels=2)
+    model, everything, n = sharpened("maskgit-tiny", space, 2.0), every_element(space), 600
+    with torch.no_grad():
+        model.out.weight.normal_(generator=torch.Generator().manual_seed(0))
+    x, known = everything[103:104].expand(n, -1, -1, -1), masked([0, 1, 4, 5, 6], space.shape)[:n]
+    found = impute(model, x, known, draws=32)
+    assert not found.exact and found.how == "the codes of what is known stay; importance resampling, 1 of 32 draws"
+    assert torch.equal(found.x[known], x[known]) and found.mean is not None and found.mean.shape == x.shape
+    there = known[:1].all(1)
+    left = model.known_codes(spread(torch.where(known, x, 0.0)[:1], there), there)[0, :1]
+    z = torch.stack((left.expand(6), torch.arange(6)), 1)
+    with torch.no_grad():
+        ids = model.prefix.none(6)
+        p_z = -model.cost(z, torch.tensor([[False, True]]).expand(6, 2), ids)[:, 1]
+        factors = model.decode(z).base_dist.log_prob(everything[:, None])  # 256 6 1 2 4
+    assert p_z.exp().max() < 0.9, "the test can fail"
+    fits = ((everything == x[:1]) | ~known[:1]).flatten(1).all(1)
+    weights = (p_z + (factors * known[0]).flatten(2).sum(2)[103]).softmax(0)
+    missing = (factors * ~known[0]).flatten(2).sum(2).exp() @ weights
+    p = torch.where(fits, missing, 0.0)
+    number = (found.x.flatten(1)[:, None] == everything.flatten(1)).all(2).long().argmax(1)
+    share = torch.bincount(number, minlength=256) / n
+    assert p.sum().item() == pytest.approx(1, abs=1e-5) and (share - p).abs().max() < 0.08
+
+
+def test_pixels_nearest_to_a_hole_are_spread_into_it() -> None:
+    x, known = torch.zeros(1, 1, 1, 5), torch.tensor([[[True, False, False, False, True]]])
+    x[..., 0], x[..., 4] = 2.0, 4.0
+    assert spread(x, known).flatten().tolist() == [2, 2, 3, 4, 4]
+    assert torch.equal(spread(x, ~known & False), x)
 
 
 @pytest.mark.parametrize("name", ["pixelcnn-tiny", "eonade-tiny", "vae-tiny"])

@@ -8,17 +8,20 @@
   any values, in a VAE                           importance resampling: latents from the encoder, the missing values at
                                                  mid level, weighted by p(known | z) p(z) / q(z | known) (Mattei and
                                                  Frellsen, 2018; https://arxiv.org/abs/1812.02633)
+  any places, in a model of codes in any order   importance resampling: the codes of what is known stay, the others are
+                                                 drawn given them, weighted by p(known | codes) (Chang and others, 2022;
+                                                 https://arxiv.org/abs/2202.04200)
 
 Resampling is exact in the limit of many draws; the effective number of them says how far away that is.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
-from torch.distributions import Independent
+from torch.distributions import Distribution, Independent
 from torch.nn import functional as F
 
 from triptych.core import (
@@ -26,6 +29,7 @@ from triptych.core import (
     Autoregressive,
     Generative,
     ItemNoise,
+    Noise,
     Sampling,
     Space,
     UsageError,
@@ -43,6 +47,20 @@ class OrderAgnostic(Protocol):
 
     def predict(self, v: Float[Tensor, "n d"], known: Bool[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """The log-odds of each value, in raster order, given those that are known (zeros and ones)."""
+
+
+@runtime_checkable
+class Recoding(Protocol):
+    """A model of images by codes that it draws in any order, given any others."""
+
+    def known_codes(self, x: Float[Tensor, "n c h w"], known: Bool[Tensor, "n h w"]) -> Int[Tensor, "n places"]:
+        """The codes of images of which only some pixels are known: -1 for those that are to be drawn."""
+
+    def draw_codes(self, noise: Noise, given: Any, how: Sampling) -> Int[Tensor, "n places"]:
+        """Codes of which some are known."""
+
+    def decode(self, code: Int[Tensor, "*n places"], given: Any) -> Distribution:
+        """p(x | code)"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -95,10 +113,12 @@ def impute(
         if isinstance(model, OrderAgnostic):
             filled = space.from_index(one_by_one(model, space, level, ItemNoise(seed, items(x, first), x.device)))
             return Imputed(x=filled, exact=True, how="the known values come first in the ordering", effective=None)
-        if not isinstance(model, Autoregressive | LatentVariable):
+        recoding = isinstance(model, Recoding) and space.planar
+        if not (recoding or isinstance(model, Autoregressive | LatentVariable)):
             raise UsageError(
                 f"{model.name} cannot fill in what is missing: that takes a model of one value after the other "
-                "(pixelcnn, gpt), or one whose encoder gives a distribution of latents (vae, miwae)"
+                "(pixelcnn, gpt), one whose encoder gives a distribution of latents (vae, miwae), or one of codes in "
+                "any order (maskgit)"
             )
         rows, effective, means = list[Tensor](), list[Tensor](), list[Tensor]()
         for i in range(len(x)):
@@ -108,15 +128,20 @@ def impute(
             z = None
             if isinstance(model, Autoregressive):
                 y, log_w = completions(model, level[part], some, draws, seed, number)
+            elif recoding:
+                y, log_w, z = recoded(model, x[part], known[part], some, draws, seed, number)
             else:
-                y, log_w, z = decoded(model, x[part], known[part], some, draws, mix(seed, number))
+                y, log_w, z = decoded(
+                    cast(LatentVariable[Any], model), x[part], known[part], some, draws, mix(seed, number)
+                )
             u = ItemNoise(mix(seed, 1), [number], x.device).uniform()
             chosen = inverse_cdf(log_w[None], u.to(log_w.dtype))
             rows.append(y[chosen])
-            if z is not None and isinstance(model, LatentVariable):
-                means.append(model.decode(z[chosen], some).mean[0])
+            if z is not None:
+                means.append(cast(LatentVariable[Any], model).decode(z[chosen], some).mean[0])
             effective.append(1 / log_w.softmax(0).square().sum())
-    how = f"importance resampling, 1 of {draws} draws"
+    stay = "the codes of what is known stay; " if recoding else ""
+    how = f"{stay}importance resampling, 1 of {draws} draws"
     drawn = torch.cat(rows) if rows else x
     return Imputed(
         x=torch.where(known, x, drawn.to(x.dtype)),
@@ -180,3 +205,29 @@ def decoded(
     of_known = (p.base_dist.log_prob(x.nan_to_num()) * known).flatten(2).sum(2)
     log_w = of_known + model.prior(given).log_prob(z) - q.log_prob(z)
     return p.base_dist.sample()[:, 0], log_w[:, 0], z
+
+
+def recoded(
+    model: Any, x: Tensor, known: Bool[Tensor, "1 c h w"], given: Any, draws: int, seed: int, number: int
+) -> tuple[Float[Tensor, "draws c h w"], Float[Tensor, " draws"], Int[Tensor, "draws 1 places"]]:
+    """x from codes of which those of known places stay, for one image, the log probability of its known values given
+    each of them, and the codes."""
+    there = known.all(1)
+    code = model.known_codes(spread(torch.where(known, x, torch.zeros_like(x)), there), there)
+    noise = ItemNoise(mix(seed), range(number * draws, (number + 1) * draws), x.device, model.precision)
+    some = None if given is None else given.map(lambda t: t.expand(draws, *t.shape[1:]))
+    z = model.draw_codes(noise, some, Sampling(known=code))[:, None]
+    p = model.decode(z[:, 0], some).base_dist
+    log_w = (p.log_prob(torch.where(known, x, torch.zeros_like(x))) * known).flatten(1).sum(1)
+    return p.icdf(noise.uniform(*p.uniforms)), log_w, z
+
+
+def spread(x: Float[Tensor, "1 c h w"], known: Bool[Tensor, "1 h w"]) -> Float[Tensor, "1 c h w"]:
+    """x with what is not known filled from the known pixels nearest to it, ring by ring."""
+    there = known[:, None].to(x.dtype)
+    while bool((there == 0).any()) and bool((there > 0).any()):
+        near = F.avg_pool2d(there, 3, 1, 1)
+        ring = (there == 0) & (near > 0)
+        x = torch.where(ring, F.avg_pool2d(x * there, 3, 1, 1) / near.clamp(min=1e-9), x)
+        there = there + ring.to(x.dtype)
+    return x

@@ -48,7 +48,7 @@ def extracted(
     if read is None or looks < LOOKS or not steady(data, seed):
         return Extracted()
     first, size = ranks.rank(), len(data)
-    chunks = torch.arange(size).split(CHUNK)
+    chunks = torch.split(torch.arange(size), CHUNK)
     if first == 0:
         log.info("reading the codes of %s examples, once for the whole stage", f"{size:,}")
     table: Tensor | None = None
