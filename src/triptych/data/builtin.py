@@ -39,9 +39,10 @@ MNIST = {
 }
 POINTS = {"train": 50_000, "test": 10_000}
 PICTURES = {"train": 10_000, "test": 2_000}
+APART = {"train": 10_000, "validation": 1_000, "test": 2_000}
 SCENES = {"train": 500, "test": 60}
 TRIPLES = {"train": 30_000, "test": 6_000}
-SEEDS = {"train": 0, "test": 1}
+SEEDS = {"train": 0, "test": 1, "validation": 2}
 """Of the generated sets."""
 
 BUILTIN = {
@@ -52,6 +53,7 @@ BUILTIN = {
     "gaussians-25": "points of the plane from a 5 x 5 grid of Gaussians, sd 0.05, with the true density",
     "ring-8": "points of the plane from 8 Gaussians on the unit circle, sd 0.01, with the true density",
     "shapes": "a coloured shape each on a light ground, 32 x 32, with a caption and the shape's class",
+    "shapes-apart": "as shapes, captions saying where; seven pairs of a color and a shape are in the test split alone",
     "textures": "photograph-like scenes of textured things over one another, 64 x 64 or any size that is asked",
 }
 """Names and what they stand for."""
@@ -74,7 +76,7 @@ class Source:
 
 
 def builtin(name: str, size: tuple[int, int] | None) -> Source:
-    """The built-in set of that name; `shapes` and `textures` are drawn in the size that is asked. Raises UsageError."""
+    """The built-in set of that name; `shapes`, `shapes-apart` and `textures` are drawn in the size that is asked. Raises UsageError."""
     if name in ("mnist", "mnist-binary", "mnist-fixed"):
         stamp = sha256_of(*(sha for _, sha in MNIST.values()))
         how: dict[str, Binarization] = {"mnist-binary": "dynamic", "mnist-fixed": "fixed"}
@@ -82,10 +84,13 @@ def builtin(name: str, size: tuple[int, int] | None) -> Source:
     if name == "stacked-digits":
         stamp = sha256_of(name, *(sha for _, sha in MNIST.values()), str(TRIPLES))
         return Source(name, stamp, read_stacked_digits)
-    if name == "shapes":
+    if name in ("shapes", "shapes-apart"):
         height, width = size or (32, 32)
         if height != width or not 16 <= height <= 256:
-            raise UsageError(f"shapes are drawn square, size=16 to 256; got size=({height}, {width})")
+            raise UsageError(f"{name} are drawn square, size=16 to 256; got size=({height}, {width})")
+        if name == "shapes-apart":
+            stamp = sha256_of(name, str(height), str(APART), str(shapes.APART), str(shapes.NEAR))
+            return Source(name, stamp, lambda sink: read_shapes_apart(sink, height))
         return Source(name, sha256_of(name, str(height), str(PICTURES)), lambda sink: read_shapes(sink, height))
     if name == "textures":
         height, width = size or (64, 64)
@@ -152,6 +157,19 @@ def read_shapes(sink: Sink, side: int) -> Content:
         labels=shapes.labels_of(together),
         classes=tuple(shapes.SHAPES),
         captions=shapes.captions_of(together),
+    )
+
+
+def read_shapes_apart(sink: Sink, side: int) -> Content:
+    """Pairs of a color and a shape that are held out are those of the test split, and of no other."""
+    plans = [shapes.plan_apart(n, SEEDS[split], split == "test") for split, n in APART.items()]
+    for kinds, rest in plans:
+        for pictures in shapes.draw(kinds, rest, side):
+            sink.append(pictures)
+    together = np.concatenate([kinds for kinds, _ in plans])
+    captions = [caption for plan in plans for caption in shapes.placed_captions(*plan)]
+    return Content(
+        splits=dict(APART), labels=shapes.labels_of(together), classes=tuple(shapes.SHAPES), captions=captions
     )
 
 

@@ -1,4 +1,8 @@
-"""Coloured shapes with captions ("a small red circle"): pictures of which everything is known."""
+"""Coloured shapes with captions ("a small red circle"): pictures of which everything is known.
+
+`shapes-apart` also says where ("a small red circle at the top left"), and keeps some pairs of a color and a shape for
+the test: what a model makes of words that it has only seen apart can be read off its pictures (`metrics.attributes`).
+"""
 
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -79,10 +83,24 @@ SHAPES: dict[str, Distance] = {
 }
 
 
+APART = (("red", "circle"), ("orange", "cross"), ("yellow", "diamond"), ("green", "ring"), ("blue", "square"))
+APART += (("purple", "star"), ("red", "triangle"))
+"""Pairs of a color and a shape that are in the test split of `shapes-apart` alone: each color and shape is in them."""
+ACROSS, DOWN = ("left", "right"), ("top", "bottom")
+NEAR = 0.4
+"""Of the range that a center may lie in, the share at either end that is called "left" or "right"."""
+
+
 def captions_of(kinds: np.ndarray) -> list[str]:
     """ "a small red circle" for each row of `plan`'s kinds."""
     words = [f"a {size} {color} {shape}" for size, color, shape in product(SIZES, COLORS, SHAPES)]
     return [words[k] for k in kinds]
+
+
+def placed_captions(kinds: np.ndarray, rest: np.ndarray) -> list[str]:
+    """ "a small red circle at the top left" for each row of `plan_apart`."""
+    where = [(DOWN[int(down >= 0.5)], ACROSS[int(across >= 0.5)]) for _, across, down, _ in rest]
+    return [f"{said} at the {d} {a}" for said, (d, a) in zip(captions_of(kinds), where, strict=True)]
 
 
 def labels_of(kinds: np.ndarray) -> np.ndarray:
@@ -94,6 +112,17 @@ def plan(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """What each picture shows: a number for its size, color and shape, and four numbers in [0, 1) for the rest."""
     random = np.random.Generator(np.random.Philox(key=mix(seed)))
     return random.integers(len(SIZES) * len(COLORS) * len(SHAPES), size=n), random.random((n, 4))
+
+
+def plan_apart(n: int, seed: int, apart: bool) -> tuple[np.ndarray, np.ndarray]:
+    """As `plan`, each shape in one of four corners; of the pairs of a color and a shape those of `APART`, or all but
+    those."""
+    random = np.random.Generator(np.random.Philox(key=mix(seed)))
+    kept = np.array([(color, shape) in APART for _, color, shape in product(SIZES, COLORS, SHAPES)])
+    kinds = np.flatnonzero(kept == apart)
+    chosen, rest = random.choice(kinds, size=n), random.random((n, 4))
+    rest[:, 1:3] = np.where(rest[:, 1:3] < 0.5, 2 * NEAR * rest[:, 1:3], 1 - 2 * NEAR * (1 - rest[:, 1:3]))
+    return chosen, rest
 
 
 def draw(kinds: np.ndarray, rest: np.ndarray, side: int, chunk: int = 512) -> Iterator[np.ndarray]:

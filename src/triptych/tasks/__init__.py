@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from triptych.tasks.task import Task
 
 TASKS = {
+    "text-to-image": ("text_to_image.TextToImage", "words, as pictures"),
     "super-resolution": ("super_resolution.SuperResolution", "a small picture, larger and sharp"),
     "inpainting": ("inpainting.Inpainting", "a picture with a hole, filled"),
     "translation": ("translation.Translation", "a picture, as the one that it is paired with"),

@@ -23,12 +23,14 @@ def against_truth(
     model: Generative[Any], test: Posed, *, limit: int | None = None, seed: int = 0
 ) -> tuple[Measurement, ...]:
     """The task's own measures of one answer to each held-out condition (up to `limit`, evenly spaced), each with what
-    the task's baselines get for the same conditions.
+    the task's baselines get for the same conditions. Empty for a task whose answers are not compared one by one.
 
     Raises UsageError for a model that does not take the task's conditions.
     """
     if getattr(model.config, "given", None) != test.given:
         raise UsageError(f"{model.name} does not take what {test.task.name} asks with, {test.given}")
+    if not getattr(test.task, "compared", True):
+        return ()
     n = min(len(test), ITEMS if limit is None else limit)
     truths: list[Tensor] = []
     givens: list[Given] = []

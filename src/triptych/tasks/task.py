@@ -7,7 +7,7 @@ it done (`ask`), how the model's x becomes what they take home (`answer`), and w
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from triptych.core import (
+    FAITHFUL,
     Batch,
     Data,
     Fraction,
@@ -24,6 +25,7 @@ from triptych.core import (
     Images,
     Noise,
     Picture,
+    Sampling,
     Space,
     UsageError,
     config,
@@ -58,6 +60,10 @@ class Question:
     """Top, left, height and width of the part that the condition is about, where it is not the whole picture."""
     mask: Tensor | None = None
     """bool [height, width]: what is to be filled."""
+    how: Sampling = FAITHFUL
+    """Options of sampling that they asked for."""
+    said: Mapping[str, str] = field(default_factory=dict)
+    """What is written into the answer's file, where there is room for words: the caption."""
 
     @property
     def photo(self) -> Photo:
@@ -175,6 +181,12 @@ class Furthers(Protocol):
         """Measures that take more than one answer to each condition, or that learn something first."""
 
 
+@runtime_checkable
+class Alters(Protocol):
+    def altered(self, batch: Batch[Any]) -> Batch[Any]:
+        """Rows as they are trained on; those that are held out are not altered. What is drawn comes of their noise."""
+
+
 @dataclass(frozen=True, eq=False)
 class Posed:
     """Data as a task poses them. Satisfies `triptych.core.Data`."""
@@ -216,9 +228,10 @@ class Posed:
         """Rows with their conditions; what a task draws at random comes from the same noise, after the data's own."""
         x, given = self.task.pose(gathered(self.data, rows, noise), noise)
         batch = Batch[Any](x, given, noise)
-        if isinstance(self.task, Training) and getattr(self.data, "split", "train") in ("train", "all"):
-            return trained_on(batch, self.task)
-        return batch
+        if getattr(self.data, "split", "train") not in ("train", "all"):
+            return batch
+        batch = trained_on(batch, self.task) if isinstance(self.task, Training) else batch
+        return self.task.altered(batch) if isinstance(self.task, Alters) else batch
 
     def held_out(self) -> "Posed | None":
         held = self.data.held_out()

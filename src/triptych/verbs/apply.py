@@ -233,7 +233,7 @@ def answers(pipe: Pipeline, todo: Sequence[Job], *, tile: int | None = None, as_
         made = []
         for seed, out in job.outs.items():
             work = pipe.answer(question, seed, tile)
-            work.save(out, pipe.about(seed))
+            work.save(out, pipe.about(seed) | dict(question.said))
             made.append(work)
         yield Answered(job.name, None, pipe.task.before(question), tuple(made), tuple(job.outs.values()))
 
