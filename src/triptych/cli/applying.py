@@ -31,6 +31,8 @@ def apply(
 ) -> None:
     """Use a trained model on a file of yours, or on a folder of them: --picture FILE, and what its task takes.
 
+    text-to-image: --text, words, or a file of captions, one a line, or - for standard input; --guidance; and --picture
+    with --mask, to complete one.
     super-resolution, translation, clothing: --picture. inpainting: --picture, and --mask (white is filled),
     --invert-mask or --hide. map-to-photo: --picture, the map, and --beside where the model is shown more.
     edges: --picture, --drawing. unpaired-translation: --picture, and --direction of models of both ways.
@@ -41,7 +43,8 @@ def apply(
 
     pipe = pipeline(task, folder, pick_device(device))
     asked = parsed(context.args, pipe.flags, pipe.task.name)
-    todo = jobs(asked, out, seeds_of(seeds) if n is None else list(range(n)), pipe.gives, pipe.brings)
+    lines = getattr(pipe.task, "lines", False)
+    todo = jobs(asked, out, seeds_of(seeds) if n is None else list(range(n)), pipe.gives, pipe.brings, lines)
     there = [str(file) for job in todo for file in job.outs.values() if file.exists()]
     if there and not overwrite:
         raise UsageError(f"{there[0]} is there already; --overwrite replaces it, another --out leaves it alone")
@@ -104,7 +107,7 @@ def valued(word: str, text: str, kind: Any) -> Any:
 
     kinds = (kind, *get_args(kind))
     if Path in kinds:
-        if not Path(text).exists():
+        if not text.strip() or not Path(text).exists():
             if str in kinds:  # words may be given as they are, or in a file
                 return text
             raise UsageError(f"{word} {text}: there is no such file or folder")

@@ -76,7 +76,10 @@ class Source:
 
 
 def builtin(name: str, size: tuple[int, int] | None) -> Source:
-    """The built-in set of that name; `shapes`, `shapes-apart` and `textures` are drawn in the size that is asked. Raises UsageError."""
+    """The built-in set of that name; `shapes`, `shapes-apart` and `textures` are drawn in the size that is asked.
+
+    Raises UsageError.
+    """
     if name in ("mnist", "mnist-binary", "mnist-fixed"):
         stamp = sha256_of(*(sha for _, sha in MNIST.values()))
         how: dict[str, Binarization] = {"mnist-binary": "dynamic", "mnist-fixed": "fixed"}

@@ -5,6 +5,8 @@ the test: what a model makes of words that it has only seen apart can be read of
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from math import cos, pi, sin
 
@@ -83,8 +85,15 @@ SHAPES: dict[str, Distance] = {
 }
 
 
-APART = (("red", "circle"), ("orange", "cross"), ("yellow", "diamond"), ("green", "ring"), ("blue", "square"))
-APART += (("purple", "star"), ("red", "triangle"))
+APART: tuple[tuple[str, str], ...] = (
+    ("red", "circle"),
+    ("orange", "cross"),
+    ("yellow", "diamond"),
+    ("green", "ring"),
+    ("blue", "square"),
+    ("purple", "star"),
+    ("red", "triangle"),
+)
 """Pairs of a color and a shape that are in the test split of `shapes-apart` alone: each color and shape is in them."""
 ACROSS, DOWN = ("left", "right"), ("top", "bottom")
 NEAR = 0.4
@@ -106,6 +115,66 @@ def placed_captions(kinds: np.ndarray, rest: np.ndarray) -> list[str]:
 def labels_of(kinds: np.ndarray) -> np.ndarray:
     """Which of SHAPES each is."""
     return kinds % len(SHAPES)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What pictures show, by what a caption calls it: one word each."""
+
+    size: list[str]
+    color: list[str]
+    shape: list[str]
+    down: list[str]
+    across: list[str]
+
+
+FINE = 200
+"""Points to a half-extent at which shapes are measured."""
+
+
+@cache
+def measured(shape: str) -> tuple[float, float, float]:
+    """Of a shape of half-extent 1: its area, and where its center of mass lies (x, y)."""
+    line = (np.arange(-1.25 * FINE, 1.25 * FINE) + 0.5) / FINE
+    y, x = np.meshgrid(line, line, indexing="ij")
+    inside = SHAPES[shape](x, y) < 0
+    return float(inside.sum()) / FINE**2, float(x[inside].mean()), float(y[inside].mean())
+
+
+def read(pictures: np.ndarray) -> Seen:
+    """What pictures [n, 3, side, side], uint8, show, read by analysis: no network has a part in it.
+
+    The color is the one of whose mixtures with the ground all pixels are nearest to. As far as each is mixed, it is
+    covered; the shape is the one that, drawn with as large an area about the same center of mass, covers most alike.
+    """
+    names: list[tuple[str, ...]] = []
+    side = pictures.shape[-1]
+    pixel = (np.arange(side) + 0.5) / side
+    inks = np.array(list(COLORS.values()), float)
+    middle = {size: sum(extent) / 2 for size, extent in SIZES.items()}
+    for picture in pictures.astype(float):
+        edge = np.concatenate([picture[:, 0], picture[:, -1], picture[:, :, 0], picture[:, :, -1]], 1)
+        ground = np.median(edge, 1)
+        away, ink = picture - ground[:, None, None], inks - ground
+        cover = (np.einsum("chw,kc->khw", away, ink) / (ink**2).sum(1)[:, None, None]).clip(0, 1)
+        off = ((away[None] - cover[:, None] * ink[:, :, None, None]) ** 2).sum((1, 2, 3))
+        k = int(off.argmin())
+        found = cover[k]
+        mass = max(float(found.sum()), 1e-6)
+        cx, cy = float((found.sum(0) * pixel).sum() / mass), float((found.sum(1) * pixel).sum() / mass)
+        apart: dict[str, tuple[float, float, float, float]] = {}
+        for shape, distance in SHAPES.items():
+            area, dx, dy = measured(shape)
+            half = max((mass / side**2 / area) ** 0.5, 1 / side)
+            x, y = (pixel - cx) / half + dx, (pixel - cy) / half + dy
+            grid = np.broadcast_to(x[None], (side, side)), np.broadcast_to(y[:, None], (side, side))
+            drawn = (0.5 - distance(*grid) * half * side).clip(0, 1)
+            apart[shape] = float(((drawn - found) ** 2).sum()), half, cx - dx * half, cy - dy * half
+        shape = min(apart, key=lambda name: apart[name][0])
+        _, half, x0, y0 = apart[shape]
+        size = min(middle, key=lambda name: abs(middle[name] - half))
+        names.append((size, list(COLORS)[k], shape, DOWN[int(y0 >= 0.5)], ACROSS[int(x0 >= 0.5)]))
+    return Seen(*(list(column) for column in zip(*names, strict=True)))
 
 
 def plan(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -62,6 +62,17 @@ def unit_gradient(scores: Scores, x: Inputs) -> Float[Tensor, ""]:
     return (gradients(scores, x).norm(dim=1) - 1).square().mean()
 
 
+def matching_aware(scores: Scores, x: Inputs, e: Float[Tensor, "n d"], power: int) -> Float[Tensor, ""]:
+    """E (|grad_x D(x, e)| + |grad_e D(x, e)|)^power, of real x and what is said of them, e: the matching-aware gradient
+    penalty. Both are taken in one pass backward.
+
+    DF-GAN. Tao, Tang, Wu, Jing, Bao and Xu, 2022. https://arxiv.org/abs/2008.05865, Equation 2.
+    """
+    found = precisely(lambda total: torch.autograd.grad(total, [x, e], create_graph=True), scores.sum())
+    length = sum((part.flatten(1).norm(dim=1) for part in found), torch.zeros_like(scores))
+    return (length**power).mean()
+
+
 def alike(weight: Float[Tensor, "out ..."]) -> Float[Tensor, ""]:
     """|W W^T * (1 - I)|^2, entry by entry: 0 if a layer's filters are at right angles, whatever their lengths.
 

@@ -10,10 +10,10 @@ small: what quantization without a codebook takes from the vectors, layers on bo
 from collections.abc import Sequence
 from math import gcd
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from triptych.core import Images
+from triptych.core import UNKNOWN, Images
 from triptych.nn.fsq import FSQ
 
 
@@ -79,6 +79,13 @@ class Tokenizer(nn.Module):
     def encode(self, x: Float[Tensor, "n c h w"]) -> Int[Tensor, "n places"]:
         """The images' codes."""
         return self.fsq.nearest(self.vectors(x))
+
+    def known(self, x: Float[Tensor, "n c h w"], known: Bool[Tensor, "n h w"]) -> Int[Tensor, "n places"]:
+        """The codes of images of which only some pixels are known, for `Sampling(known=...)`: -1 for those of places
+        where any pixel is not. (The encoder sees further than its place: what is not known is to be filled in x.)"""
+        (rows, columns), (height, width) = self.grid, known.shape[1:]
+        square = known.view(len(x), rows, height // rows, columns, width // columns)
+        return self.encode(x).masked_fill(~square.all(4).all(2).flatten(1), UNKNOWN)
 
     def learn(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n outputs h w"]:
         """x through its codes, with the gradient going on to the encoder; counts the codes (`FSQ.follow`)."""

@@ -62,6 +62,8 @@ class Question:
     """bool [height, width]: what is to be filled."""
     how: Sampling = FAITHFUL
     """Options of sampling that they asked for."""
+    under: Photo | None = None
+    """The picture that is to be completed, where something else is brought."""
     said: Mapping[str, str] = field(default_factory=dict)
     """What is written into the answer's file, where there is room for words: the caption."""
 
@@ -226,12 +228,16 @@ class Posed:
 
     def fetch(self, rows: Tensor, noise: Noise) -> Batch[Any]:
         """Rows with their conditions; what a task draws at random comes from the same noise, after the data's own."""
-        x, given = self.task.pose(gathered(self.data, rows, noise), noise)
-        batch = Batch[Any](x, given, noise)
+        batch = self.plain(rows, noise)
         if getattr(self.data, "split", "train") not in ("train", "all"):
             return batch
         batch = trained_on(batch, self.task) if isinstance(self.task, Training) else batch
         return self.task.altered(batch) if isinstance(self.task, Alters) else batch
+
+    def plain(self, rows: Tensor, noise: Noise) -> Batch[Any]:
+        """As `fetch`, without what is done in training alone."""
+        x, given = self.task.pose(gathered(self.data, rows, noise), noise)
+        return Batch[Any](x, given, noise)
 
     def held_out(self) -> "Posed | None":
         held = self.data.held_out()

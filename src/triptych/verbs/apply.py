@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
@@ -18,6 +20,7 @@ from triptych.core.config import suggest
 from triptych.io import commit, folder
 from triptych.media import pictures
 from triptych.media.reading import Reading
+from triptych.media.text import Writing
 from triptych.media.work import Work
 from triptych.tasks.task import BROUGHT, Question, Reads, Task
 from triptych.verbs.create import load
@@ -165,12 +168,17 @@ class Job:
     """What to call it: the file that is asked about."""
 
 
-def jobs(asked: dict[str, Any], out: Path, seeds: Sequence[int], gives: type[Work], brings: str) -> list[Job]:
+def jobs(
+    asked: dict[str, Any], out: Path, seeds: Sequence[int], gives: type[Work], brings: str, lines: bool = False
+) -> list[Job]:
     """A job for what is brought, or for each file of a folder; what else is a folder is matched by the names in it.
+    With `lines`, each line of a text is one that is brought, and "-" is standard input.
 
     Raises UsageError for an empty folder, a missing partner, or a name that cannot be written.
     """
     brought = asked[brings]
+    if lines and not (isinstance(brought, Path) and brought.is_dir()):
+        return spoken(asked, out, seeds, gives, brings)
     if not (isinstance(brought, Path) and brought.is_dir()):
         gives.check_ending(out.suffix, str(out))
         return [Job(asked, {s: named(out, s, seeds) for s in seeds}, str(brought))]
@@ -194,6 +202,29 @@ def jobs(asked: dict[str, Any], out: Path, seeds: Sequence[int], gives: type[Wor
         own[brings] = file
         found.append(Job(own, {s: named(out / f"{file.stem}{ending}", s, seeds) for s in seeds}, str(file)))
     return found
+
+
+def spoken(asked: dict[str, Any], out: Path, seeds: Sequence[int], gives: type[Work], brings: str) -> list[Job]:
+    """A job for each line of a text. Raises UsageError for none, and where several have the name of one file."""
+    brought = asked[brings]
+    text = sys.stdin.read() if brought == "-" else Writing.read(brought).text
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) < 2:  # an empty one is the task's to refuse
+        gives.check_ending(out.suffix, str(out))
+        return [Job({**asked, brings: "".join(lines)}, {s: named(out, s, seeds) for s in seeds}, "".join(lines))]
+    if out.suffix and not out.is_dir():
+        raise UsageError(f"{out}: the pictures of {len(lines)} lines go into a folder; name one without an ending")
+    ending, digits = gives.endings[0], len(str(len(lines)))
+    found = []
+    for k, line in enumerate(lines, 1):
+        file = out / f"{k:0{digits}d}-{slug(line)}{ending}"
+        found.append(Job({**asked, brings: line}, {s: named(file, s, seeds) for s in seeds}, line))
+    return found
+
+
+def slug(text: str, most: int = 40) -> str:
+    """A text as a part of a file's name: "red-heart"."""
+    return re.sub(r"[^\w]+", "-", text.lower())[:most].strip("-") or "text"
 
 
 def files_in(path: Path, suffixes: frozenset[str]) -> list[Path]:

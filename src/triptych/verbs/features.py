@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from triptych import metrics
-from triptych.core import Data, IntegrityError, ItemNoise, Label, PartialLabel, UsageError
+from triptych.core import Data, ItemNoise, Label, PartialLabel, UsageError
 from triptych.data.cache import cache_folder
-from triptych.errors import TriptychError
-from triptych.io import commit, tensors
+from triptych.io import kept
 from triptych.metrics.trained import RECIPE, SECONDS, Name, Trained
 from triptych.tasks.task import Posed
 
@@ -66,32 +65,15 @@ def made(
     key = hashlib.sha256(f"{name} {train.fingerprint} {shape} {seconds:g} {RECIPE}".encode()).hexdigest()[:32]
     base = cache_folder(cache)
     file = None if base is None else base / "features" / f"{name}-{key}.safetensors"
-    if file is not None and (kept := restored(kind, shape, file)):
-        return kept
+    if found := kept.restored(file, lambda tensors: Trained.restored(kind, shape, tensors)):
+        return found
     x, y = labeled(train, max(1, BYTES // images[0].numel()))
     given = behind(train).given
     classes = given.choices if given else None
     log.info("training %s features on %s: about %.0f s of one core or less, then kept", name, train.name, seconds)
     learned = cast(Trained, metrics.extractor(name, x, y, classes=classes, seconds=seconds))
-    if file is None:
-        log.warning("%s features are not kept: there is no home folder; TRIPTYCH_CACHE names a place", name)
-        return learned
-    try:
-        commit.write_atomic(file, tensors.pack(learned.tensors()))
-    except TriptychError as e:
-        log.warning("%s features are not kept, and will be trained again: %s", name, e)
+    kept.keep(file, learned, f"{name} features")
     return learned
-
-
-def restored(name: Name, shape: tuple[int, int, int], file: Path) -> Trained | None:
-    """What the cache has; None if there is nothing, or if it is damaged or cannot be read, which is said."""
-    if not file.is_file():
-        return None
-    try:
-        return Trained.restored(name, shape, tensors.unpack(file.read_bytes(), str(file)))
-    except (IntegrityError, OSError) as e:
-        log.warning("%s: %s; training again", file, e)
-        return None
 
 
 def behind(train: Data) -> Data:

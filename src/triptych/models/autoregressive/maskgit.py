@@ -190,10 +190,7 @@ class MaskGIT(Coding[Label | Text | None]):
     def known_codes(self, x: Float[Tensor, "n c h w"], known: Bool[Tensor, "n h w"]) -> Int[Tensor, "n places"]:
         """The codes of images of which only some pixels are known, for `Sampling(known=...)`: -1 for those of places
         where any pixel is not. (The encoder sees further than its place: what is not known is to be filled in x.)"""
-        rows, columns = self.tokenizer.grid
-        side = 2**self.config.halvings
-        square = known.view(len(x), rows, side, columns, side)
-        return self.encode(x).masked_fill(~square.all(4).all(2).flatten(1), UNKNOWN)
+        return self.tokenizer.known(x, known)
 
     # The losses
 
