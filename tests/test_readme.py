@@ -14,7 +14,7 @@ from triptych.cli.app import app
 from triptych.verbs import judge
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("command-line", "data", "pictures", "text", "likelihood", "adding-a-model", "models", "measured")
+PAGES = ("command-line", "data", "pictures", "words", "text", "likelihood", "adding-a-model", "models", "measured")
 """In the order in which their examples go on from each other."""
 TEXT = "\n".join(file.read_text() for file in (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in PAGES)))
 
@@ -88,6 +88,8 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 words[words.index("width=64")] = "width=4"
             if words[1] == "super-resolution":
                 words += ["width=4", "depth=1"]
+            if words[1] == "text-to-image":
+                words += ["tokenizer_width=8", "width=16", "layers=1"]
             if words[1] == "inpainting":
                 words += ["width=2", "judge=2"]
             if words[1] == "dcgan-mnist-demo":

@@ -170,6 +170,12 @@ def test_what_a_model_does_not_do_is_refused_with_the_reason(runs, folder, tmp_p
         codes.model.log_prob(x, Text(tokens), guidance=3.0)
 
 
+@pytest.mark.parametrize("verb", ["score", "evaluate", "compress"])
+def test_likelihoods_of_guided_samples_are_refused_with_the_reason(runs, cli, verb) -> None:
+    done = cli(verb, runs["codes"], "--guidance", 3)
+    assert done.code == 2 and "guided samples are not drawn from p(x | given)" in done.err, done.err
+
+
 def test_a_picture_is_completed_and_what_is_known_of_it_stays(runs, folder, tmp_path) -> None:
     mask = Image.new("L", (16, 16), 0)
     mask.paste(255, (0, 8, 16, 16))

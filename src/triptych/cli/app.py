@@ -83,6 +83,20 @@ app.command(
 )(applying.apply)
 
 
+PLAIN = ("score", "evaluate", "compare", "compress", "classify", "anomaly")
+"""Verbs of likelihoods, which are those of plain samples."""
+
+
+def check_plain(words: Sequence[str]) -> None:
+    """Raises UsageError where a likelihood of guided samples is asked for."""
+    asked = next((word.partition("=")[0] for word in words if word.startswith(("--guidance", "--cfg-scale"))), None)
+    if asked and words[0] in PLAIN:
+        raise UsageError(
+            f"{words[0]} takes no {asked}: guided samples are not drawn from p(x | given), whose likelihood a model "
+            f"gives, and so is not theirs; {asked} is for sample and apply"
+        )
+
+
 def check_names(words: Sequence[str]) -> None:
     """Raises UsageError where the name of a file or folder is empty: Python would take it for the current folder."""
     verb = next((verb for verb in VERBS if words and verb.__name__ == words[0]), None)
