@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 from jaxtyping import Bool, Int
 from PIL import Image
@@ -39,14 +39,17 @@ from triptych.core import (
 )
 from triptych.core.text import PAD
 from triptych.core.text import UNKNOWN as UNKNOWN_WORD
+from triptych.inference.imputation import Recoding
 from triptych.media import pictures
 from triptych.media.photo import Photo, read_photo
 from triptych.media.text import Writing
 from triptych.metrics import Measurement
+from triptych.nn.tokenizer import Tokenizer
 from triptych.tasks.captions import heard
+from triptych.tasks.filling import paste
 from triptych.tasks.fitting import fit
 from triptych.tasks.holes import diffused
-from triptych.tasks.inpainting import hole_of, pasted
+from triptych.tasks.inpainting import hole_of
 from triptych.tasks.task import Posed, Question, of_pictures
 
 log = logging.getLogger(__name__)
@@ -93,7 +96,7 @@ class TextToImage:
             return batch
         tokens = batch.given.tokens
         forgotten = (batch.noise.uniform(tokens.shape[1]) < self.forgotten) & (tokens != PAD)
-        return Batch(batch.x, Text(tokens.masked_fill(forgotten, UNKNOWN_WORD)), batch.noise)
+        return replace(batch, given=Text(tokens.masked_fill(forgotten, UNKNOWN_WORD)))
 
     # Use
 
@@ -147,7 +150,9 @@ class TextToImage:
         x = model.sample(1, given, seed=seed, how=question.how)[0]
         if question.under is None or question.mask is None:
             return Photo.of(x)
-        return pasted(question.under, x.cpu(), question.mask, (0, 0))
+        pixels = question.under.pixels.copy()
+        paste(question.under, pixels, question.mask, x.cpu(), (0, 0))
+        return replace(question.under, pixels=pixels)
 
     def before(self, question: Question) -> Writing:
         assert isinstance(question.brought, Writing)
@@ -171,18 +176,11 @@ class TextToImage:
         return {}
 
 
-@runtime_checkable
-class Completes(Protocol):
-    """A model of codes of which some may be known."""
-
-    def known_codes(self, x: Tensor, known: Tensor) -> Tensor:
-        """The codes of images [n, c, h, w] of which the pixels `known` [n, h, w] are, and -1 elsewhere."""
-
-
 def kept(model: Generative[Any], photo: Photo, hole: Bool[Tensor, "h w"]) -> Int[Tensor, "1 places"]:
     """The codes of what is known of a picture. Raises UsageError for a model that has none, and another size."""
     x = model.config.x
-    if not isinstance(model, Completes):
+    tokenizer = getattr(model, "tokenizer", None)
+    if not isinstance(tokenizer, Tokenizer):
         raise UsageError(f"{model.name} cannot complete a picture: that takes a model of codes, llamagen or maskgit")
     if (photo.height, photo.width) != (x.height, x.width):
         raise UsageError(
@@ -191,7 +189,9 @@ def kept(model: Generative[Any], photo: Photo, hole: Bool[Tensor, "h w"]) -> Int
         )
     shown = photo.opaque().tensor(x.channels)
     smooth = x.from_index(x.nearest(diffused(shown.masked_fill(hole, 0.0), hole[None, None])))
-    codes = model.known_codes(smooth.to(model.device), ~hole[None].to(model.device))
+    codes = tokenizer.known(smooth.to(model.device), ~hole[None].to(model.device))
+    if not isinstance(model, Recoding):
+        log.info("%s draws one code after the other, and does not foresee what is known after a hole", model.name)
     if not bool((codes != UNKNOWN).any()):
         log.warning("%s: so much is to be filled that nothing of it is left to go by", photo.name)
     return codes.cpu()

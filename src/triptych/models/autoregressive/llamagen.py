@@ -17,7 +17,7 @@ p(z | c) is exact. p(x | c) = sum over z of p(z | c) p(x | z) is bounded from be
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 from torch.nn import functional as F
@@ -126,11 +126,6 @@ class LlamaGen(Coding[Label | Text | None]):
     def encode(self, x: Float[Tensor, "n c h w"], given: Label | Text | None = None) -> Int[Tensor, "n places"]:
         """The images' codes, row by row: there is no distribution over them."""
         return self.tokenizer.encode(x)
-
-    def known_codes(self, x: Float[Tensor, "n c h w"], known: Bool[Tensor, "n h w"]) -> Int[Tensor, "n places"]:
-        """The codes of images of which only some pixels are known, for `Sampling(known=...)`: -1 for those of places
-        where any pixel is not. (What is not known is to be filled in x.)"""
-        return self.tokenizer.known(x, known)
 
     def decode(self, code: Int[Tensor, "*n places"], given: Label | Text | None = None) -> Distribution:
         """p(x | z), over images"""
