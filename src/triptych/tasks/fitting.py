@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -36,8 +37,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 def matching(training: Posed, *, seconds: float = SECONDS) -> Matching:
     """The encoders of these pictures and captions: trained now, unless the cache has them."""
-    shape, space = training.x.shape, training.given
-    assert isinstance(space, Tokens) and len(shape) == 3  # posed by text-to-image
+    shape, space = cast(tuple[int, int, int], training.x.shape), cast(Tokens, training.given)  # of text-to-image
     key = hashlib.sha256(f"matching {training.data.fingerprint} {shape} {seconds:g} {RECIPE}".encode()).hexdigest()[:32]
     base = cache_folder(None)
     file = None if base is None else base / "features" / f"matching-{key}.safetensors"
