@@ -80,6 +80,8 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 words += ["width=4", "blocks=1", "head=4"]
             if words[1] == "gpt-char":
                 words += ["width=8", "layers=1"]
+            if words[1] == "nanochat-bpe":
+                words = [w for w in words if not w.startswith(("depth=", "aspect="))] + ["depth=1", "aspect=4"]
             if words[1] == "gated-pixelcnn-mnist-classes":
                 words += ["width=4", "layers=1", "head=4"]
             if words[1] == "pixelcnn-pp-mnist":

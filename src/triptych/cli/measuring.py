@@ -16,6 +16,7 @@ from triptych.cli.options import (
     Overwrite,
     OwnSource,
     PerItem,
+    PerToken,
     Protocol,
     Seed,
     data_options,
@@ -47,6 +48,7 @@ def score(
     limit: Limit = None,
     batch: Annotated[int, typer.Option(min=1, help="Items at a time.")] = 100,
     per_item: PerItem = None,
+    per_token: PerToken = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -60,11 +62,14 @@ def score(
     from triptych.inference.generators import observation
     from triptych.verbs.create import load
     from triptych.verbs.opening import open_for
+    from triptych.verbs.per_token import per_token as surprises
+    from triptych.verbs.per_token import write_tokens
     from triptych.verbs.score import check_items, write_items
     from triptych.verbs.score import score as measure
 
-    if per_item:
-        check_items(per_item, overwrite=overwrite)
+    for path in (per_item, per_token):
+        if path:
+            check_items(path, overwrite=overwrite)
     model = load(folder).to(pick_device(device))
     found = open_for(model, folder, source, **opening)
     check_fits(found, model.config)
@@ -73,6 +78,8 @@ def score(
     result = measure(model, found, draws=draws, anneal=anneal, noise=between, limit=limit, batch=batch, seed=seed)
     if per_item:
         write_items(result, per_item)
+    if per_token:
+        write_tokens(surprises(model, found, limit=limit, batch=batch), per_token)
     if as_json:
         output.dump(result.summary())
         return

@@ -46,6 +46,9 @@ Features = Annotated[
         "photographs; a package). Default: by the data.",
     ),
 ]
+PerToken = Annotated[
+    Path | None, typer.Option("--per-token", metavar="FILE", help="Of text: write a line for each token (.csv).")
+]
 PerItem = Annotated[Path | None, typer.Option("--per-item", metavar="FILE", help="Write a line for each item (.csv).")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many items, evenly spaced.")]
 

@@ -39,7 +39,7 @@ def train(
         typer.Option(
             "--data",
             metavar="SOURCE",
-            help="mnist, mnist-binary, ...; a folder, .txt, .npy, .npz, idx, zip; --resume knows its own.",
+            help="mnist, mnist-binary, ...; a folder, .txt, .jsonl, .npy, .npz, idx, zip; --resume knows its own.",
         ),
     ] = None,
     steps: Annotated[

@@ -5,7 +5,7 @@ from triptych.core.classes import Labels, PartialLabels
 from triptych.core.config import Count, Doublings, Fraction, NonNegative, Positive, config
 from triptych.core.data import Data, sent
 from triptych.core.divisible import check_multiple, check_sides
-from triptych.core.game import Adam, Clock, Loss, Player, Preset, RMSProp, Stage
+from triptych.core.game import Clock, Loss, Player, Preset, Stage
 from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer, Vector
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
 from triptych.core.model import (
@@ -19,7 +19,9 @@ from triptych.core.model import (
     TwoWay,
     evaluating,
 )
+from triptych.core.muon import Muon, MuonOf
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
+from triptych.core.optimizers import Adam, RMSProp
 from triptych.core.precision import full, precisely, products
 from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, inverse_cdf, levels_of, prefix
 from triptych.core.space import Leveled, Space, trusting
@@ -69,6 +71,8 @@ __all__ = [
     "Likelihood",
     "Loss",
     "LowerBound",
+    "Muon",
+    "MuonOf",
     "Noise",
     "NonFiniteError",
     "NonNegative",

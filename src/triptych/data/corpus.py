@@ -2,11 +2,13 @@
 
 What is held out is the end: the last tenth of all characters, unless files or folders are called train, test or
 validation (see `splits`). An alphabet is that of the whole source; pairs of bytes are learned from the training part
-alone. UTF-16 and UTF-32 are read where a byte order mark says so.
+alone. UTF-16 and UTF-32 are read where a byte order mark says so. Of .jsonl files, each line is an object whose field
+`text` (or `content`) is a text, and a line end stands between two of them.
 
 Text is never in memory as a whole: it is read piece by piece, once to look at it and once more to write its tokens.
 """
 
+import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +19,8 @@ from pathlib import PurePosixPath
 
 from triptych.core import BytePairs, Characters, DataError, Symbols, UsageError
 from triptych.core.text import LONGEST, WORD, Pair, joined
-from triptych.data.files import MANY_BYTES, Problem, Tree, reason_of, shown
+from triptych.data.files import Problem, Tree, reason_of, shown
+from triptych.data.metadata import is_table
 from triptych.data.sink import Content, Sink
 from triptych.data.splits import ambiguous, level
 from triptych.media.encodings import BadText, encoding_of
@@ -25,6 +28,11 @@ from triptych.media.text import text_pieces
 from triptych.options import TokenKind
 
 MOST_TOKENS = 65536
+MOST_BYTES = 1 << 36
+"""Of text: it is never in memory, but has to lie on a disk as tokens."""
+ENDINGS = (".txt", ".jsonl")
+FIELDS = ("text", "content")
+"""Of an object in a .jsonl file, the first that it has: its text."""
 BETWEEN = re.compile(r"(?<=\S)(?=\s\S)|(?<=\w)(?=[^\w\s])|(?<=[^\w\s])(?=\w)")
 """Where one `WORD` ends and the next begins, whatever lies around."""
 NEAR, LONGEST_WORD = 1 << 12, 1 << 24
@@ -32,9 +40,13 @@ NEAR, LONGEST_WORD = 1 << 12, 1 << 24
 
 
 def is_corpus(tree: Tree) -> bool:
-    """Whether a folder or an archive is meant as text: a .txt file, and nothing but documents beside it."""
+    """Whether a folder or an archive is meant as text: a .txt or .jsonl file, and nothing but documents beside it."""
     endings = {PurePosixPath(name).suffix.lower() for name in tree.files}
-    return ".txt" in endings and endings <= {".txt", ".md", ""}
+    return any(map(is_text, tree.files)) and endings <= {*ENDINGS, ".md", ""}
+
+
+def is_text(name: str) -> bool:
+    return name.lower().endswith(ENDINGS) and not is_table(name)
 
 
 def check_tokens(tokens: TokenKind | int | Symbols | None) -> None:
@@ -67,12 +79,12 @@ class TextFile:
 def read_corpus(tree: Tree, sink: Sink) -> Content:
     """Raises DataError if no file holds text."""
     files, problems, notes = list[TextFile](), list(tree.problems), list[str]()
-    names = [name for name in tree.files if name.lower().endswith(".txt")]
-    if (total := sum(tree.files[name] for name in names)) > MANY_BYTES:
-        raise DataError(f"{tree.name} holds {total:,} bytes of text; we take {MANY_BYTES:,}: train on a part of it")
+    names = [name for name in tree.files if is_text(name)]
+    if (total := sum(tree.files[name] for name in names)) > MOST_BYTES:
+        raise DataError(f"{tree.name} holds {total:,} bytes of text; we take {MOST_BYTES:,}: train on a part of it")
     splits = splits_of(names)
     for name in names:
-        found = look(tree, name, splits.get(name, ""))
+        found = look(tree, name, splits.get(name, ""), problems)
         if isinstance(found, Problem):
             problems.append(found)
         else:
@@ -132,11 +144,11 @@ def more(files: Sequence[TextFile]) -> str:
     return f" and {len(files) - 1} more" if len(files) > 1 else ""
 
 
-def look(tree: Tree, name: str, split: str) -> TextFile | Problem:
-    """What a file holds, or what is wrong with it."""
+def look(tree: Tree, name: str, split: str, problems: list[Problem]) -> TextFile | Problem:
+    """What a file holds, or what is wrong with it; lines of it that are no text are added to the problems."""
     alphabet, length = set[str](), 0
     try:
-        for piece in text_of(tree, name):
+        for piece in text_of(tree, name, problems):
             alphabet.update(piece)
             length += len(piece)
         encoding = encoding_of(next(tree.pieces(name), b"")[:4])[0]
@@ -149,9 +161,38 @@ def look(tree: Tree, name: str, split: str) -> TextFile | Problem:
     return TextFile(name, split, length, frozenset(alphabet), encoding)
 
 
-def text_of(tree: Tree, name: str) -> Iterator[str]:
+def text_of(tree: Tree, name: str, problems: list[Problem] | None = None) -> Iterator[str]:
     """A file's text, its line ends as "\\n". Raises BadText and OSError."""
-    return text_pieces(tree.pieces(name))
+    pieces = text_pieces(tree.pieces(name))
+    return texts_in(pieces, name, [] if problems is None else problems) if name.lower().endswith(".jsonl") else pieces
+
+
+def texts_in(pieces: Iterator[str], name: str, problems: list[Problem]) -> Iterator[str]:
+    """The texts of a .jsonl file, each after the first with a line end before it."""
+    begun = False
+    for number, line in enumerate(lines_of(pieces), 1):
+        if not line.strip():
+            continue
+        try:
+            said = json.loads(line)
+            text = next((said[field] for field in FIELDS if field in said), None) if isinstance(said, dict) else None
+            reason = "" if isinstance(text, str) else f"no JSON object with a text in its field {' or '.join(FIELDS)}"
+        except (ValueError, RecursionError) as e:
+            text, reason = "", f"not JSON ({e})"
+        if reason or not isinstance(text, str):
+            problems.append(Problem(file=f"{shown(name)}:{number}", reason=reason))
+            continue
+        yield "\n" + text if begun else text
+        begun = True
+
+
+def lines_of(pieces: Iterator[str]) -> Iterator[str]:
+    """The lines of a text that comes in pieces."""
+    held = ""
+    for piece in pieces:
+        *whole, held = (held + piece).split("\n")
+        yield from whole
+    yield held
 
 
 def joined_files(tree: Tree, files: list[TextFile]) -> Iterator[str]:

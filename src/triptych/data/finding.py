@@ -14,7 +14,7 @@ from triptych.core import Audio, DataError, Tokens, UsageError
 from triptych.data import library
 from triptych.data.arrays import Arrays, load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Source, builtin
-from triptych.data.corpus import is_corpus, read_corpus, tokenize
+from triptych.data.corpus import is_corpus, is_text, read_corpus, tokenize
 from triptych.data.decoding import read_images
 from triptych.data.files import TARS, Archive, Files, Folder, Tar, Tree, Zip, reason_of, sha256_file, sha256_of, shown
 from triptych.data.folders import IMAGES
@@ -165,7 +165,7 @@ def find_in_file(path: Path, frames: int | None) -> Source:
         return Source(name, sha256_file(path), lambda sink: read_arrays(where, named, sink))
     if suffix == ".npz":
         return from_npz(name, Zip(path, where))
-    if suffix == ".txt":
+    if is_text(path.name):
         tree = Files(path.parent, [path.name])
         tree.name = where
         return from_corpus(name, tree)
@@ -185,8 +185,8 @@ def find_in_file(path: Path, frames: int | None) -> Source:
         lone.name = where
         return replace(from_tree(name, lone, frames), lone=True)
     raise DataError(
-        f"{where} is no source: we take a picture, a sound, a folder of them, .npy, .npz, .txt, .parquet, .zip, .tar "
-        f"(.gz, .bz2, .xz), idx files (called ...images-idx3-ubyte, also .gz and .xz), and the built-in "
+        f"{where} is no source: we take a picture, a sound, a folder of them, .npy, .npz, .txt, .jsonl, .parquet, "
+        f".zip, .tar (.gz, .bz2, .xz), idx files (called ...images-idx3-ubyte, also .gz and .xz), and the built-in "
         f"{', '.join(BUILTIN)}"
     )
 

@@ -203,10 +203,13 @@ class Transformer(nn.Module):
         turns: Float[Tensor, "2 length size"],
         causal: bool = True,
         dropout: float = 0.0,
+        block: Callable[[], nn.Module] | None = None,
     ) -> None:
+        """`block` makes each of the blocks, where they are not to be `Block`: called with h, the turns and a cache."""
         super().__init__()
         self.heads, self.size = heads, width // heads
-        self.blocks = nn.ModuleList([Block(width, heads, causal, dropout) for _ in range(layers)])
+        make = block or partial(Block, width, heads, causal, dropout)
+        self.blocks = nn.ModuleList([make() for _ in range(layers)])
         self.norm = RMSNorm(width)
         self.register_buffer("turns", turns, persistent=False)
         for name, weight in self.named_parameters():

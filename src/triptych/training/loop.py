@@ -326,11 +326,11 @@ def check_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
             plain = isinstance(was, list | tuple) and all(type(v) in (int, float) and math.isfinite(v) for v in was)
             if not plain or (many and len(was) != len(group[name])):
                 raise ValueError(f"{name} is {then[name]!r:.100}")
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    wanted = slots(optimizer)
+    weights = [(weight, k) for k, group in enumerate(optimizer.param_groups) for weight in group["params"]]
+    wanted = [slots(optimizer, group) for group in optimizer.param_groups]
     for key, held in saved["state"].items():
-        shape = tuple(weights[int(key)].shape)
-        due = {name: shape if dims else () for name, dims in wanted.items()}
+        weight, k = weights[int(key)]
+        due = {name: tuple(weight.shape) if dims else () for name, dims in wanted[k].items()}
         if {name: tuple(value.shape) for name, value in held.items()} != due:
             raise ValueError(f"what it keeps of weight {key} has other names or shapes")
 
@@ -340,13 +340,14 @@ def numbers(group: dict[str, Any]) -> list[str]:
     return [n for n, v in group.items() if n != "params" and type(v) in (int, float, tuple, list)]
 
 
-def slots(optimizer: Optimizer) -> dict[str, int]:
-    """What an optimizer of this kind keeps of a weight of one dimension: the dimensions of each."""
-    weight = torch.nn.Parameter(torch.zeros(1))
-    weight.grad = torch.zeros(1)
+def slots(optimizer: Optimizer, group: dict[str, Any]) -> dict[str, int]:
+    """What an optimizer of this kind keeps of a weight of this group, of one element: the dimensions of each."""
+    weight = torch.nn.Parameter(torch.zeros(1, 1))
+    weight.grad = torch.zeros(1, 1)
     kind: Any = type(optimizer)
     probe = kind([weight])
     probe.param_groups[0].update(optimizer.defaults)  # AdamW's hold more than it takes
+    probe.param_groups[0].update({k: v for k, v in group.items() if k != "params"})
     probe.step()
     return {name: value.dim() for name, value in probe.state[weight].items()}
 

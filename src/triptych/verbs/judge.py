@@ -55,7 +55,7 @@ class Judge:
     ) -> None:
         if len(test) < FEWEST:
             raise UsageError(f"{test.name} holds {len(test)} items; a comparison takes at least {FEWEST} held-out ones")
-        self.truth = getattr(test, "truth", None)
+        self.training, self.truth = train, getattr(test, "truth", None)
         self.shipped, self.data = metrics.shipped(test), test.name
         self.names: tuple[str, ...] | None = (
             self.shipped.called if self.shipped else getattr(train.given, "names", None)

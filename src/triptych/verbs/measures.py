@@ -4,16 +4,18 @@ A new measure is a function of a `Case`, its columns, and a line in `MEASURES`; 
 are `Task.measure`).
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from triptych import metrics
-from triptych.core import Data, Generative, Given, HasLikelihood, Label
+from triptych.core import Data, Generative, Given, HasLikelihood, ItemNoise, Label
 from triptych.inference.importance import LatentVariable
+from triptych.metrics.compressors import MOST, bits_per_byte
 from triptych.tasks.measuring import against_truth, whole_pictures
 from triptych.tasks.task import Furthers, Posed
 from triptych.verbs import columns
@@ -37,6 +39,8 @@ class Case:
     limit: int | None
     """Held-out items that are scored one by one, at most."""
     draws: int | None
+    scores: list[Score] = field(default_factory=list)
+    """What `likelihoods` found, for measures that are made of it."""
 
 
 Need = Callable[[Case], str]
@@ -75,6 +79,13 @@ def likelihood(case: Case) -> str:
     return "" if isinstance(case.model, HasLikelihood) else f"{case.model.name} has no likelihood"
 
 
+def text(case: Case) -> str:
+    held = getattr(case.test, "windows", None)
+    if case.test.x.symbols is None or held is None:
+        return f"it is of text; {case.test.name} serves {case.test.x}"
+    return "" if held.fresh == held.length else "it is of windows without overlap: leave out the stride"
+
+
 def truth(case: Case) -> str:
     known = case.test.x.measure == "density" and case.judge.truth is not None
     return "" if known else f"the density that {case.test.name} was drawn from is not known"
@@ -106,7 +117,39 @@ def task(case: Case) -> str:
 def likelihoods(case: Case) -> tuple[Score, ...]:
     """Of held-out items; of a latent variable model also an importance-sampled estimate, if draws are asked for."""
     asked = [None] if case.draws is None or not isinstance(case.model, LatentVariable) else [None, case.draws]
-    return tuple(score(case.model, case.test, draws=k, limit=case.limit, seed=case.seed) for k in asked)
+    case.scores[:] = [score(case.model, case.test, draws=k, limit=case.limit, seed=case.seed) for k in asked]
+    return tuple(case.scores)
+
+
+def compression(case: Case) -> tuple[metrics.Measurement, ...]:
+    """Bits a byte of held-out text, beside those of general compressors on the same text."""
+    found, symbols = case.scores[0], case.test.x.symbols
+    assert symbols is not None
+    rows = torch.arange(found.n) * len(case.test) // found.n
+    held, before = (
+        symbols.decode(data.fetch(some, ItemNoise(0, some.tolist())).x.flatten().tolist()).encode("utf-8", "replace")
+        for data, some in ((case.test, rows), (case.judge.training, side_by_side(case.judge.training)))
+    )
+    return (
+        metrics.Measurement(
+            name="bits/byte",
+            value=found.nats * found.n / math.log(2) / len(held),
+            better="lower",
+            protocol=f"-log2 p of {len(held):,} bytes of UTF-8 ({found.kind}, {found.how}); gzip -9 and xz -9e on the "
+            f"same bytes, and xz on what they add to {len(before):,} bytes of training text",
+            n=f"{found.n:,} windows",
+            baselines=bits_per_byte(held, before),
+        ),
+    )
+
+
+def side_by_side(data: Data) -> Tensor:
+    """The last windows of a text that do not overlap, as many as compressors look at."""
+    windows, starts = getattr(data, "windows", None), getattr(data, "rows", range(0))
+    assert windows is not None
+    step = -(-windows.length // starts.step)
+    rows = torch.arange(len(data) - 1, -1, -step)[: MOST // windows.length]
+    return rows.flip(0)
 
 
 def distances(case: Case) -> tuple[metrics.Distances, ...]:
@@ -165,6 +208,14 @@ MEASURES: tuple[Measure, ...] = (
         floor="none; the entropy of the data is not known",
         take=likelihoods,
         columns=nothing,
+    ),
+    Measure(
+        name="text",
+        needs=(likelihood, text),
+        protocol="-log2 p of held-out text over its bytes",
+        floor="none; beside it what gzip and xz make of the same bytes",
+        take=compression,
+        columns=columns.of_task,
     ),
     Measure(
         name="distances",

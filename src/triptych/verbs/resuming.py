@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 import triptych
-from triptych.core import Adam, Data, Generative, RMSProp, UsageError
+from triptych.core import Adam, Data, Generative, MuonOf, RMSProp, UsageError
 from triptych.core.reading import expect
 from triptych.data.columns import readings_of
 from triptych.io import commit, configs, folder, outputs
@@ -125,6 +125,6 @@ def changes(saved: dict[str, Any], model: Generative[Any], run: Run) -> list[str
     return out
 
 
-def follows(optimizer: Adam | RMSProp) -> bool:
+def follows(optimizer: Adam | RMSProp | MuonOf) -> bool:
     """Whether an optimizer's settings depend on how much of a stage is done."""
     return any(optimizer.settings(at / 8) != optimizer.settings(0.0) for at in range(1, 8))
