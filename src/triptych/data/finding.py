@@ -48,8 +48,6 @@ def read_pack(pack: Pack, sink: Sink) -> Content:
     x: Kept | None = meta.x if meta.x.kind in UNSAID else None
     if isinstance(meta.x, Audio):  # amplitudes between the two spaces, which may differ in rate, levels and companding
         x = sink.options.sound or meta.x
-        if x.rate != meta.x.rate:
-            raise DataError(f"{meta.name} has {meta.x.rate:,} samples a second, where {x.rate:,} are wanted")
         for i in range(len(pack)):
             level = torch.from_numpy(pack.clip(i).astype(np.int32))
             clip = Clip(meta.x.expand(meta.x.from_index(level)).numpy(), meta.x.rate)

@@ -1,5 +1,6 @@
 """Files of one element each: recordings, solids, videos. How they are read is their medium's to say."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from posixpath import splitext
@@ -15,6 +16,8 @@ from triptych.media.video import FILMS, FOLDER, gathered, natural
 from triptych.media.voxels import MESHES
 from triptych.media.work import BadFile
 
+COMMON = "resampled"
+"""How notes begin that are true of many files alike: they are told once."""
 UNEVEN = 8
 """So many times the median is a length that is worth a word."""
 
@@ -57,7 +60,7 @@ def read_items(tree: Tree, kind: str, sink: Sink, frames: int | None = None) -> 
     sink.check_options(NAMED[kind])
     found = arrange(tree, what)
     x = space_of(tree, found.items, medium, sink, frames)
-    kept, problems = list[Item](), list[Problem]()
+    kept, problems, said = list[Item](), list[Problem](), Counter[str]()
     for item, data in contents(tree, found.items):
         notes = list[str]()
         try:
@@ -68,7 +71,10 @@ def read_items(tree: Tree, kind: str, sink: Sink, frames: int | None = None) -> 
             notes = [str(e)]
         else:
             kept.append(item)
+        said.update(note for note in notes if note.startswith(COMMON))
+        notes = [note for note in notes if not note.startswith(COMMON)]
         problems += [Problem(file=shown(item.file), reason=note) for note in notes]
+    found.notes.extend(f"{count:,} of {len(kept):,} {what.name} files: {note}" for note, count in sorted(said.items()))
     lengths = sorted(size[-1] for size in sink.sizes)
     if lengths and lengths[-1] > UNEVEN * lengths[len(lengths) // 2] and sink.options.sound is None:
         found.notes.append(

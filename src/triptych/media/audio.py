@@ -1,14 +1,15 @@
 """Sound files to amplitudes and to levels, and back; and sheets of spectrograms to look at.
 
-WAV files of plain numbers are read by `media.wav`; everything else by `soundfile`, if it is installed. Rates are not
-converted: a clip of another rate is no element of a space.
+WAV files of plain numbers are read by `media.wav`; everything else by `soundfile`, if it is installed. A clip of
+another rate than its space's is resampled (`media.resample`), and it is said; so is what nobody can hear, and what was
+cut off where it was loudest.
 """
 
 import io
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ from triptych.core import Audio, UsageError
 from triptych.core.reading import read_file
 from triptych.media import pictures
 from triptych.media.medium import Medium, quiet, surveyed
+from triptych.media.resample import resamplable, resampled
 from triptych.media.wav import PIECE, BadClip, amplitudes, bounded, decode_wav, encode_wav
 from triptych.media.work import Work
 
@@ -31,6 +33,9 @@ MOST_SAMPLES = 1 << 28
 """Of a compressed file: what it unpacks to is held in memory."""
 INSTALL = "pip install 'triptych[audio]'"
 
+SILENT, FULL, CLIPPED = 1e-3, 0.999, 2e-3
+"""The peak of a clip that nobody hears; and the share of samples at full scale from which on a clip counts as cut off
+there."""
 PAUSE = 0.15
 """Seconds of silence between clips in one file."""
 BINS, COLUMNS, TRACE = 64, 128, 24
@@ -77,8 +82,8 @@ class Clip(Work):
 
 
 class AudioMedium(Medium[Audio]):
-    """Each file is a clip: cut off at its end where it is longer than the space, and as long as it is where it is
-    shorter. Where its channels are not as many as are wanted, each is their mean."""
+    """Each file is a clip: resampled where its rate is another, cut off at its end where it is longer than the space,
+    and as long as it is where it is shorter. Where its channels are not as many as are wanted, each is their mean."""
 
     name: ClassVar[str] = "sound"
     formats: ClassVar[tuple[str, ...]] = ("WAV", "FLAC", "OGG", "AIFF", "MP3")
@@ -89,8 +94,8 @@ class AudioMedium(Medium[Audio]):
     work: ClassVar[type[Work]] = Clip
 
     def survey(self, files: Iterable[bytes]) -> Audio:
-        """The rate that most clips have, as many channels as the clip with most (1 or 2), the length of the longest,
-        and 65,536 evenly spaced levels."""
+        """The rate that most clips have, as many channels as the clip with most (1 or 2), the length of the longest at
+        that rate, and 65,536 evenly spaced levels."""
         rates, longest, most, failed = Counter[int](), dict[int, int](), 1, list[str]()
         for data in files:
             try:
@@ -104,14 +109,17 @@ class AudioMedium(Medium[Audio]):
             most = max(most, min(channels, 2))
         surveyed(failed, bool(rates))
         rate = rates.most_common(1)[0][0]
-        return Audio(most, longest[rate], rate=rate)
+        return Audio(most, max(-(-length * rate // other) for other, length in longest.items()), rate=rate)
 
     def read(self, space: Audio, data: bytes, say: Callable[[str], object] = quiet) -> np.ndarray:
         """uint8 or uint16 [channels, at most length]."""
         clip = decode(data)
-        if (cut := clip.amplitude.shape[1] - space.length) > 0:
+        for fault in faults(clip):
+            say(fault)
+        sound = at_rate(clip, space.rate, say)
+        if (cut := sound.amplitude.shape[1] - space.length) > 0:
             say(f"its last {cut:,} samples are cut off")
-        return levels(fit(clip, space), space)
+        return levels(fit(sound, space), space)
 
     def write(self, space: Audio, x: Tensor, about: Mapping[str, str] | None = None) -> bytes:
         return wav(space, x)
@@ -120,7 +128,7 @@ class AudioMedium(Medium[Audio]):
         return sheet(space, x)
 
     def how_to_fit(self, has: Audio, wants: Audio) -> str | None:
-        return f"open the data with sound={wants}" if has.rate == wants.rate else None
+        return f"open the data with sound={wants}"
 
     def opens(self, space: Audio) -> dict[str, Any]:
         return {"sound": space}
@@ -166,10 +174,30 @@ def decode_other(data: bytes) -> tuple[np.ndarray, int]:
     return bounded(stored).T, rate
 
 
+def faults(clip: Clip) -> list[str]:
+    """What is wrong with a recording that can be used all the same, and what to do about it."""
+    size = np.abs(clip.amplitude)
+    peak = float(size.max())
+    if peak < SILENT:
+        return ["silent: nothing in it is louder than -60 dB; leave it out, or record it again"]
+    if float((size >= FULL).mean()) > CLIPPED:
+        return ["clipped: its loudest parts are cut off at full scale; record it at a lower level"]
+    return []
+
+
+def at_rate(clip: Clip, rate: int, say: Callable[[str], object] = quiet) -> Clip:
+    """The clip at another rate, which is said. Raises BadClip."""
+    if clip.rate == rate:
+        return clip
+    if not resamplable(clip.rate, rate):
+        raise BadClip(f"{clip.rate:,} samples a second, where {rate:,} are wanted: too odd a ratio to resample by")
+    say(f"resampled from {clip.rate:,} to {rate:,} samples a second")
+    return replace(clip, amplitude=resampled(clip.amplitude, clip.rate, rate), rate=rate)
+
+
 def fit(clip: Clip, x: Audio) -> np.ndarray:
-    """A clip's amplitudes, float32 [channels, at most x.length]. Raises BadClip."""
-    if clip.rate != x.rate:
-        raise BadClip(f"{clip.rate:,} samples a second, where {x.rate:,} are wanted")
+    """A clip's amplitudes at the rate of x, float32 [channels, at most x.length]. Raises BadClip."""
+    clip = at_rate(clip, x.rate)
     amplitude = clip.amplitude[:, : x.length]
     return amplitude if len(amplitude) == x.channels else amplitude.mean(0, keepdims=True).repeat(x.channels, 0)
 

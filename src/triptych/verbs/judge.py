@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from triptych import metrics
-from triptych.core import Data, ItemNoise, UsageError
+from triptych.core import Audio, Data, ItemNoise, UsageError
 from triptych.metrics.trained import SECONDS, Trained
 from triptych.verbs import features as looks
+from triptych.verbs.hearing import looked, pictures
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class Judge:
     ) -> None:
         if len(test) < FEWEST:
             raise UsageError(f"{test.name} holds {len(test)} items; a comparison takes at least {FEWEST} held-out ones")
-        self.training, self.truth = train, getattr(test, "truth", None)
+        self.training, self.truth, self.space = train, getattr(test, "truth", None), test.x
+        train, test = looked(train), looked(test)
         self.shipped, self.data = metrics.shipped(test), test.name
         self.names: tuple[str, ...] | None = (
             self.shipped.called if self.shipped else getattr(train.given, "names", None)
@@ -78,6 +80,10 @@ class Judge:
                 self.left_out[name] = str(e)
             else:
                 self.references.append(self.through(look))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Samples as they are looked at beside the real ones: sound as pictures."""
+        return pictures(self.space, x) if isinstance(self.space, Audio) else x
 
     def through(self, look: metrics.Extractor) -> metrics.Reference:
         return metrics.Reference(look, test=self.test, train=self.train, data=self.data)

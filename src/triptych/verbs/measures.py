@@ -75,6 +75,10 @@ def images(case: Case) -> str:
     return "" if case.test.x.planar else f"it is of images; {case.test.name} serves {case.test.x}"
 
 
+def seen(case: Case) -> str:
+    return "" if case.test.x.kind == "audio" else images(case)
+
+
 def likelihood(case: Case) -> str:
     return "" if isinstance(case.model, HasLikelihood) else f"{case.model.name} has no likelihood"
 
@@ -153,13 +157,13 @@ def side_by_side(data: Data) -> Tensor:
 
 
 def distances(case: Case) -> tuple[metrics.Distances, ...]:
-    return tuple(metrics.distances(case.x, reference) for reference in case.judge.references)
+    return tuple(metrics.distances(case.judge.seen(case.x), reference) for reference in case.judge.references)
 
 
 def classes(case: Case) -> metrics.ClassReport:
     reader = case.judge.reader
     assert reader is not None
-    return metrics.read_classes(reader, case.x, asked(case, reader))
+    return metrics.read_classes(reader, case.judge.seen(case.x), asked(case, reader))
 
 
 def asked(case: Case, reader: metrics.Reader) -> Tensor | None:
@@ -219,9 +223,9 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         name="distances",
-        needs=(images, features),
+        needs=(seen, features),
         protocol="Frechet and kernel distance, precision, recall, density and coverage of samples against held-out "
-        "images, on named features",
+        "images, on named features; of sound, on log mel spectrograms",
         floor="as many training images in the samples' place",
         take=distances,
         columns=columns.of_distances,
@@ -236,7 +240,7 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         name="classes",
-        needs=(images, classifier),
+        needs=(seen, classifier),
         protocol="what a classifier takes samples for: how surely, and how often for the class that was asked for",
         floor="the classifier's own accuracy on held-out images",
         take=classes,
