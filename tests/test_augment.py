@@ -158,6 +158,7 @@ REFUSALS = {
     "oasis": "the class of every pixel",
     "cyclegan": "two kinds of pictures",
     "stargan": "it also classifies",
+    "fastgan": "augments it itself",
 }
 
 
