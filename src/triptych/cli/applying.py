@@ -36,6 +36,7 @@ def apply(
     super-resolution, translation, clothing: --picture. inpainting: --picture, and --mask (white is filled),
     --invert-mask or --hide. map-to-photo: --picture, the map, and --beside where the model is shown more.
     edges: --picture, --drawing. unpaired-translation: --picture, and --direction of models of both ways.
+    aging: --picture, and --age or --strip; --eyes. attributes: --picture, and --set or --strip; --eyes.
     """
     from triptych.io.outputs import check_file
     from triptych.verbs.apply import answers, by_stem, jobs, pipeline

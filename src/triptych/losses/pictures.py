@@ -29,3 +29,9 @@ def psnr(x: Pictures, y: Pictures) -> Float[Tensor, ""]:
     """10 log10(2^2 / E (x - y)^2) in decibels of each picture, on average: to watch training by, not to report."""
     off = (full(x) - full(y).clamp(-1, 1)).square().flatten(1).mean(1)
     return 10 * (4 / off.clamp(min=1e-10)).log10().mean()
+
+
+def total_variation(x: Pictures) -> Float[Tensor, ""]:
+    """E |x[i + 1] - x[i]|, between neighbours below and beside each other: the less, the smoother."""
+    x = full(x)
+    return (x[..., 1:, :] - x[..., :-1, :]).abs().mean() + (x[..., 1:] - x[..., :-1]).abs().mean()

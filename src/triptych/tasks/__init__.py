@@ -21,6 +21,8 @@ TASKS = {
     "clothing": ("clothing.Clothing", "what somebody wears, alone"),
     "map-to-photo": ("map_to_photo.MapToPhoto", "a map of classes, as photographs"),
     "edges": ("edges.Edges", "a drawing of outlines, as a picture"),
+    "aging": ("aging.Aging", "a face, older or younger"),
+    "attributes": ("attributes.Attributes", "a face with a smile, with glasses, with long hair"),
 }
 """Name -> where it is, and what it does."""
 

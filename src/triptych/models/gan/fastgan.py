@@ -216,7 +216,8 @@ def decoder(wide: Sequence[int], channels: int) -> nn.Sequential:
 
 def quarters(x: Float[Tensor, "n c h w"], which: Int[Tensor, " n"]) -> Float[Tensor, "n c h2 w2"]:
     """The quarter 0, 1, 2 or 3 (upper left, upper right, lower left, lower right) of each."""
-    four = x.unflatten(3, (2, -1)).unflatten(2, (2, -1)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # [n, 4, c, h2, w2]
+    n, c, h, w = x.shape
+    four = x.reshape(n, c, 2, h // 2, 2, w // 2).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # [n, 4, c, h2, w2]
     return four[torch.arange(len(x), device=x.device), which]
 
 

@@ -11,8 +11,9 @@ where d is the domain of x, t that of another item of the batch, and x^ lies on 
 picture. Domains are classes of which a picture is of one (faces by hair color, by age), or attributes of which it may
 have several (exclusive=false).
 
-The condition is a picture, and behind it a plane for each domain: 1 where it should go there, else -1. In training x is
-a picture that is of the domains of its condition; the condition's picture is then not looked at.
+The condition is a picture, and behind it a plane for each domain: 1 where it should go there, else -1; or something
+between, halfway or for ordered domains (groups of ages) between two neighbours. In training x is a picture that is of
+the domains of its condition; the condition's picture is then not looked at.
 
 Where this departs from the paper: the generator keeps the picture's colors and adds to it (see `nn.translator`); the
 discriminator classifies by the mean over its last features, so that pictures of any size can be judged; samples are
@@ -29,7 +30,7 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from triptych.core import (
     Adam,
@@ -53,6 +54,7 @@ from triptych.core import (
 )
 from triptych.losses import penalties, pictures
 from triptych.models.paper import Paper
+from triptych.nn.domains import amounts_of, planes_of, shares_of
 from triptych.nn.ema import EMA
 from triptych.nn.reach import reach
 from triptych.nn.translator import Translator, check_translator
@@ -156,18 +158,18 @@ class StarGAN(AnySize[Picture]):
         return x if self.training else x.clamp(-1, 1)
 
     def sought(self, given: Picture) -> Float[Tensor, "n domains"]:
-        """1 for the domains that a condition asks for, else 0."""
-        planes = given.grid[:, -self.domains :].mean((2, 3))
-        return (
-            one_hot(planes.argmax(1), self.domains).to(planes.dtype)
-            if self.config.exclusive
-            else (planes > 0).to(planes.dtype)
-        )
+        """How much a condition asks for each domain, from 0 to 1; of exclusive ones, the share of each."""
+        planes = given.grid[:, -self.domains :]
+        return shares_of(planes) if self.config.exclusive else amounts_of(planes)
+
+    def read(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n domains"]:
+        """D_cls: how probably a picture is of each domain."""
+        logits = self.discriminator(x)[1]
+        return logits.softmax(1) if self.config.exclusive else logits.sigmoid()
 
     def turned(self, x: Float[Tensor, "n c h w"], domains: Float[Tensor, "n domains"]) -> Float[Tensor, "n c h w"]:
         """G(x, t)"""
-        planes = (2 * domains - 1)[:, :, None, None].expand(-1, -1, *x.shape[2:])
-        return self.generator(torch.cat([x, planes.to(x.dtype)], 1))
+        return self.generator(torch.cat([x, planes_of(domains, x)], 1))
 
     def classified(self, logits: Float[Tensor, "n domains"], domains: Float[Tensor, "n domains"]) -> Tensor:
         """-log D_cls"""
@@ -229,6 +231,19 @@ PRESETS = {
         steps=2500,
         batch=4,
         expect="Pictures of 64 x 64, about half an hour of one CPU core; not trained by us yet.",
+    ),
+    "stargan-faces": Preset(
+        config=StarGANConfig(
+            given=Images(11, 64, 64),
+            width=16,
+            blocks=3,
+            judge=16,
+            turns=2,
+            adam=Adam(lr=4e-4, betas=(0.5, 0.999), schedule="linear"),
+        ),
+        steps=1400,
+        batch=8,
+        expect="Faces of 64 x 64 by their age or their attributes; see results/aging.md.",
     ),
     "stargan-32": Preset(
         config=StarGANConfig(
