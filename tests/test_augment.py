@@ -159,6 +159,7 @@ REFUSALS = {
     "cyclegan": "two kinds of pictures",
     "stargan": "it also classifies",
     "fastgan": "augments it itself",
+    "caae": "a picture with its age",
 }
 
 

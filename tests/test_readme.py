@@ -14,7 +14,18 @@ from triptych.cli.app import app
 from triptych.verbs import judge
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("command-line", "data", "pictures", "words", "text", "likelihood", "adding-a-model", "models", "measured")
+PAGES = (
+    "command-line",
+    "data",
+    "pictures",
+    "words",
+    "faces",
+    "text",
+    "likelihood",
+    "adding-a-model",
+    "models",
+    "measured",
+)
 """In the order in which their examples go on from each other."""
 TEXT = "\n".join(file.read_text() for file in (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in PAGES)))
 
@@ -66,6 +77,13 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for i in range(40):
         noise = np.random.default_rng(i).integers(0, 256, (28, 28), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "fashion" / f"{i}.png")
+    (tmp_path / "faces").mkdir()
+    rows = ["file_name,age,smiling,glasses"]
+    for i in range(40):
+        noise = np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "faces" / f"{i}.png")
+        rows.append(f"{i}.png,{20 + i},{('no', 'yes')[i % 2]},{('no', 'yes')[i // 2 % 2]}")
+    (tmp_path / "faces" / "metadata.csv").write_text("\n".join(rows))
     (tmp_path / "kjv.txt").write_text("In the beginning was a short text.\n" * 100)
     every = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("triptych ")]
     lines = list(dict.fromkeys(every))  # what two pages show is run once
@@ -94,6 +112,10 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 words += ["tokenizer_width=8", "width=16", "layers=1"]
             if words[1] == "inpainting":
                 words += ["width=2", "judge=2"]
+            if words[1] in ("fastgan", "aging"):
+                words += ["width=4"]
+            if words[1] == "attributes":
+                words += ["width=4", "judge=4", "blocks=1"]
             if words[1] == "dcgan-mnist-demo":
                 words += ["width=4"]
         if "--ais" in words:
