@@ -145,6 +145,8 @@ def test_names_of_files_hold_nothing_but_words() -> None:
 
 
 def test_what_a_model_does_not_do_is_refused_with_the_reason(runs, folder, tmp_path) -> None:
+    with pytest.raises(UsageError, match="vae draws no pictures of words: it is given nothing"):
+        TextToImage().ask(tt.create("vae-tiny"), text="a red star")
     gan = tt.pipeline("text-to-image", runs["gan"])
     with pytest.raises(UsageError, match=r"df-gan was not trained to do without its condition; leave out guidance=3"):
         gan("a red star", guidance=3.0)
@@ -280,6 +282,8 @@ def test_a_model_is_measured_by_what_its_pictures_show(runs, folder, monkeypatch
     assert guided.shape == (2, 3, 16, 16)
 
 
-def test_the_run_knows_its_task(runs) -> None:
+def test_the_run_knows_its_task_and_shows_captions_in_words(runs) -> None:
+    with Image.open(max((runs["gan"] / "samples").iterdir()), formats=("PNG",)) as image:
+        assert image.width > 7 * 32 and image.height > 8 * 3 * 18  # a page of three lines beside each
     about = json.loads((runs["gan"] / "config.json").read_text())
     assert about["task"] == {"name": "text-to-image", "forgotten": 0.05}

@@ -123,7 +123,10 @@ class TextToImage:
         invert_mask: black is filled, and white is known.
         """
         writing = Writing.read(text)
-        given: Any = model.config.given
+        given: Any = getattr(model.config, "given", None)
+        if given is None or given.kind != "tokens":
+            takes = f"it is given {given}" if given else "it is given nothing"
+            raise UsageError(f"{model.name} draws no pictures of words: {takes}")
         tokens = heard(given, writing.text, writing.name)
         how = Sampling(
             temperature=temperature,

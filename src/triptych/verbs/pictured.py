@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Autoregressive, Data, Generative, ItemNoise, Sampling
+from triptych.core import Autoregressive, Data, Generative, Given, ItemNoise, Sampling, Space, Text
 from triptych.media import medium_of, pictures
 from triptych.tasks.task import Posed
 from triptych.verbs.decoration import SAMPLES, decorating
@@ -127,9 +127,17 @@ def triptychs(model: Generative[Any], data: Posed, n: int) -> tuple[Image.Image,
     """What was asked, the model's answers, and the truth, of items evenly spaced over the data; one below the other."""
     rows = evenly(len(data), n)
     batch = data.fetch(rows, ItemNoise(0, rows.tolist(), model.device))
-    x = model.sample(n, batch.given, seed=0)
-    asked = data.task.shown(batch.given, x)
+    x = model.sample(n, batch.given, seed=0, how=to_look_at(model))
+    asked = written(data.given, batch.given, x) or data.task.shown(batch.given, x)
     if isinstance(asked, Tensor):
         return pictures.strip([asked, x, batch.x], scale=2 if x.shape[-1] <= 64 else 1), x
     made, truth = (medium_of(data.x).cells(data.x, rows) for rows in (x, batch.x))
     return pictures.rows(list(zip(asked, made, truth, strict=True))), x
+
+
+def written(space: Space | None, given: Given, x: Tensor) -> list[Image.Image]:
+    """Conditions that are words, as words; nothing of others."""
+    if space is None or not isinstance(given, Text) or space.symbols is None:
+        return []
+    words = [space.symbols.decode(row) for row in given.tokens.tolist()]
+    return [pictures.page([text], width=32, height=3) for text in words]
