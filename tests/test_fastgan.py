@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from triptych.core import Batch, Clock, Images, StepNoise, UsageError
+from triptych.core import Batch, Clock, Images, Sampling, StepNoise, UsageError
 from triptych.models.gan.fastgan import PRESETS, Excitation, FastGAN, FastGANConfig, quarters
 from triptych.training.turn import only
 
@@ -66,6 +66,14 @@ def test_each_player_learns_alone():
             player.loss(batch(TINY), NOW).value.backward()
         mine = {id(w) for w in player.owns.parameters()}
         assert all((w.grad is not None) <= (id(w) in mine) for w in model.parameters() if w.requires_grad)
+
+
+def test_truncation_keeps_samples_of_a_seed_and_brings_them_together():
+    model = FastGAN(TINY).eval()
+    plain, all_of_it = model.sample(20, seed=0), model.sample(20, seed=0, how=Sampling(truncation=float("inf")))
+    assert torch.allclose(plain, all_of_it, atol=1e-5)
+    near = model.sample(20, seed=0, how=Sampling(truncation=0.3))
+    assert near.std(0).mean() < 0.6 * plain.std(0).mean()
 
 
 def test_small_pictures_are_refused():

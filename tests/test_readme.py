@@ -121,6 +121,8 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         if "--ais" in words:
             words[words.index("--ais") + 1] = "3"
             words += ["--chains", "2"]
+        if words[0] == "invert":
+            words[words.index("--steps") + 1] = "1"
         if "--rival" in words:
             words += ["--rival-steps", "2"]
         if words[0] == "anomaly":

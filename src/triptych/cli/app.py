@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 from triptych import __version__
-from triptych.cli import applying, looking, measuring, output, running, using
+from triptych.cli import applying, latents, looking, measuring, output, running, using
 from triptych.errors import UsageError
 
 app = typer.Typer(
@@ -60,6 +60,8 @@ VERBS: dict[Callable[..., None], str] = {
     looking.data: "What a source holds, and the problems found in it.",
     running.train: "Train a model into a run folder, or go on with one.",
     running.sample: "Draw new samples from a trained model.",
+    latents.walk: "Walk through latent space, or from picture to picture.",
+    latents.invert: "Find the latent that a picture comes from.",
     measuring.score: "How likely data is under a model: nats and bits/dim.",
     using.classify: "Classify by Bayes' rule with a model of p(x | y).",
     using.anomaly: "Tell data of another kind by their likelihoods.",

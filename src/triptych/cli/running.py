@@ -225,7 +225,7 @@ def sample(
     ] = 1.0,
     truncation: Annotated[
         float | None,
-        typer.Option(help="BigGAN: latent numbers further than this from 0 are drawn again; inf: none are."),
+        typer.Option(help="BigGAN, FastGAN: latent numbers further than this from 0 are drawn again; inf: none are."),
     ] = None,
     observation: Annotated[
         Literal["drawn", "mean"] | None,

@@ -29,19 +29,21 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, glu
 
 from triptych.core import (
+    FAITHFUL,
     Adam,
     Batch,
     Clock,
     Count,
     Fraction,
-    Generative,
     Images,
     Loss,
     Noise,
     NonNegative,
     Player,
     Preset,
+    Sampling,
     Stage,
+    Truncatable,
     config,
 )
 from triptych.losses import adversarial, pictures
@@ -50,6 +52,7 @@ from triptych.nn.augment import Augmentation, augment
 from triptych.nn.ema import EMA
 from triptych.nn.residual import DoublingConv, spectral
 from triptych.nn.strided import Halvable, halvings, initialize
+from triptych.nn.truncation import truncated
 
 PAPER = Paper(
     called="FastGAN",
@@ -221,7 +224,7 @@ def quarters(x: Float[Tensor, "n c h w"], which: Int[Tensor, " n"]) -> Float[Ten
     return four[torch.arange(len(x), device=x.device), which]
 
 
-class FastGAN(Generative[None]):
+class FastGAN(Truncatable[None]):
     name = "fastgan"
 
     def __init__(self, config: FastGANConfig) -> None:
@@ -233,9 +236,11 @@ class FastGAN(Generative[None]):
             net.apply(spectral)
         self.average = EMA(self.generator, config.ema)
 
-    def draw(self, noise: Noise, given: None = None) -> Float[Tensor, "n c h w"]:
-        """By the generator in training, by its average otherwise."""
-        return self.average.unless_training(self.generator)(noise.normal(self.config.latent))
+    def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Float[Tensor, "n c h w"]:
+        """By the generator in training, by its average otherwise; z truncated as `how` says."""
+        z = noise.normal(self.config.latent)
+        z = z if how.truncation is None else truncated(z, how.truncation)
+        return self.average.unless_training(self.generator)(z)
 
     def view(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """As the discriminator sees it."""
