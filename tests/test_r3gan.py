@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from triptych.core import Batch, Clock, Images, Label, Labels, Points, StepNoise
+from triptych.core import Batch, Clock, Images, Labels, Points, StepNoise
 from triptych.losses import adversarial
 from triptych.models.gan.r3gan import PRESETS, R3GAN, Block, Linear, R3GANConfig, widths
 
@@ -16,8 +16,15 @@ CONFIGS = [preset.config for name, preset in PRESETS.items() if "tiny" in name]
 
 def batch(config, n=8):
     x = 2 * torch.rand(n, *config.x.shape, generator=torch.Generator().manual_seed(1)) - 1
-    given = Label(torch.arange(n) % config.given.classes) if config.given else None
-    return Batch(x, given, StepNoise(0, n, slice(None)))
+    return Batch(x, conditions(config, n), StepNoise(0, n, slice(None)))
+
+
+def conditions(config, n):
+    """One after the other, from the first again."""
+    if config.given is None:
+        return None
+    values = torch.arange(n) % config.given.values
+    return config.given.condition(values[(...,) + (None,) * len(config.given.shape)].expand(n, *config.given.shape))
 
 
 def test_the_loss_is_of_pairs_and_of_differences():
@@ -36,7 +43,7 @@ def test_the_discriminator_pays_for_both_gradients_and_the_generator_for_none(co
     loss = model.discriminator_loss(batch(config), START)
     logs = loss.logs
     assert logs["R1"] > 0 and logs["R2"] > 0
-    y = batch(config).given.y if config.given else None
+    y = batch(config).given
     fake, real = model.draw(batch(config).noise, batch(config).given), batch(config).x
     game = adversarial.relativistic(model.discriminator(real, y), model.discriminator(fake, y))
     penalty = config.gamma[0] / 2 * (logs["R1"] + logs["R2"])
@@ -111,10 +118,11 @@ def test_sizes_are_the_papers():
     assert last["lr"] == pytest.approx(5e-5) and last["betas"] == pytest.approx((0, 0.99))
 
 
-def test_both_players_see_the_class():
-    config = PRESETS["r3gan-tiny-class"].config
+@pytest.mark.parametrize("name", ["r3gan-tiny-class", "r3gan-tiny-text"])
+def test_both_players_see_the_condition(name):
+    config = PRESETS[name].config
     model = R3GAN(config).eval()
-    y = torch.arange(config.given.classes)
+    y = conditions(config, config.given.values)
     x = batch(config).x[:1].expand(len(y), -1, -1, -1)
     assert (model.discriminator(x, y).sort().values.diff() > 1e-5).all()
     z = torch.randn(1, config.latent).expand(len(y), -1)

@@ -19,17 +19,12 @@ Describable = Labels | Tokens | Points | Images
 """Spaces of conditions that there is an encoder for."""
 
 
-class ClassEncoder(nn.Module):
+class ClassEncoder(nn.Embedding):
     """A vector for each class."""
 
-    def __init__(self, classes: int, width: int) -> None:
-        super().__init__()
-        self.table = nn.Embedding(classes, width)
-
-    def forward(self, given: Given) -> Float[Tensor, "n width"]:
+    def forward(self, given: Given) -> Float[Tensor, "n width"]:  # type: ignore[override]
         assert isinstance(given, Label)
-        out: Tensor = self.table(given.y)
-        return out
+        return super().forward(given.y)
 
 
 class SentenceEncoder(nn.Module):
@@ -88,15 +83,19 @@ class PictureEncoder(nn.Module):
         return out
 
 
-def embed(space: Describable, width: int) -> nn.Module:
+def embed(space: Describable, width: int, deviation: float = 1.0) -> nn.Module:
     """The encoder of conditions in a space: a batch of them -> [n, width].
+
+    deviation: at first, of each number of the vectors that classes have.
 
     Raises UsageError for a space that has none: sound, solids.
     """
     if space.kind == "tokens":
         return SentenceEncoder(space, width)  # type: ignore[arg-type]
     if space.choices and not space.optional:
-        return ClassEncoder(space.choices, width)
+        encoder = ClassEncoder(space.choices, width)
+        nn.init.normal_(encoder.weight, 0, deviation)
+        return encoder
     if planar(space):
         return PictureEncoder(space, width)
     if space.measure == "density":

@@ -20,7 +20,7 @@ from math import cos, pi
 from typing import Annotated, Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import AfterValidator, model_validator
 from torch import Tensor, nn
 
@@ -41,6 +41,8 @@ from triptych.core import (
     Points,
     Preset,
     Stage,
+    Text,
+    Tokens,
     config,
     planar,
     precisely,
@@ -48,6 +50,7 @@ from triptych.core import (
 from triptych.losses import adversarial, penalties
 from triptych.models.paper import Paper
 from triptych.nn import strided
+from triptych.nn.conditioning import embed
 from triptych.nn.dense import mlp
 from triptych.nn.ema import EMA
 
@@ -57,7 +60,7 @@ PAPER = Paper(
     authors="Yiwen Huang, Aaron Gokaslan, Volodymyr Kuleshov, James Tompkin",
     year=2024,
     url="https://arxiv.org/abs/2501.05441",
-    conditions="none or label",
+    conditions="none, label or text",
     takes=("images", "points"),
 )
 
@@ -71,8 +74,8 @@ EXPANSION = 2
 class R3GANConfig:
     x: Annotated[Images | Points, AfterValidator(strided.buildable)] = Images(3, 64, 64)
     """What is modeled: images with sides of 4 to 7 pixels, doubled at least once; or points."""
-    given: Labels | None = None
-    """The classes, if samples are to be of one that is asked for."""
+    given: Labels | Tokens | None = None
+    """The classes, or the space of the texts, that samples are to be of, if anything is asked for."""
     latent: Count = 64
     """Dimensions of z ~ N(0, I)."""
     width: Count = 128
@@ -182,14 +185,13 @@ class ToBasis(nn.Module):
 
 
 class Generator(nn.Module):
-    """(z, y) -> x; a class is embedded and stands beside z."""
+    """(z, y) -> x; a class or a text is embedded and stands beside z."""
 
     def __init__(self, c: R3GANConfig) -> None:
         super().__init__()
         inputs = c.latent
         if c.given:
-            self.embedding = nn.Embedding(c.given.classes, c.latent)
-            nn.init.normal_(self.embedding.weight, 0, c.given.classes**-0.5)
+            self.embedding = embed(c.given, c.latent, c.given.values**-0.5)
             inputs += c.latent
         self.layers = self.resnet(inputs, c.x, c) if planar(c.x) else mlp(inputs, *[c.width] * 3, c.x.dims)
 
@@ -204,20 +206,19 @@ class Generator(nn.Module):
             layers += [block(cout) for _ in range(c.blocks)]
         return nn.Sequential(*layers, Linear(wide[-1], x.channels))
 
-    def forward(self, z: Float[Tensor, "n latent"], y: Int[Tensor, " n"] | None) -> Float[Tensor, "n ..."]:
+    def forward(self, z: Float[Tensor, "n latent"], y: Label | Text | None) -> Float[Tensor, "n ..."]:
         return self.layers(z if y is None else torch.cat([z, self.embedding(y)], 1))
 
 
 class Discriminator(nn.Module):
-    """(x, y) -> one logit each; given a class, the inner product of its embedding and the features of x."""
+    """(x, y) -> one logit each; given a class or a text, the inner product of its embedding and the features of x."""
 
     def __init__(self, c: R3GANConfig) -> None:
         super().__init__()
         features = 1
         if c.given:
             features = c.width
-            self.embedding = nn.Embedding(c.given.classes, features)
-            nn.init.normal_(self.embedding.weight, 0, (features * c.given.classes) ** -0.5)
+            self.embedding = embed(c.given, features, (features * c.given.values) ** -0.5)
         self.layers = self.resnet(features, c.x, c) if planar(c.x) else mlp(c.x.dims, *[c.width] * 3, features)
 
     @staticmethod
@@ -231,12 +232,12 @@ class Discriminator(nn.Module):
             layers += [block(cout) for _ in range(c.blocks)]
         return nn.Sequential(*layers, ToBasis(wide[-1], features, h, w))
 
-    def forward(self, x: Float[Tensor, "n ..."], y: Int[Tensor, " n"] | None) -> Float[Tensor, " n"]:
+    def forward(self, x: Float[Tensor, "n ..."], y: Label | Text | None) -> Float[Tensor, " n"]:
         features = self.layers(x)
         return features.squeeze(1) if y is None else (features * self.embedding(y)).sum(1)
 
 
-class R3GAN(Generative[Label | None]):
+class R3GAN(Generative[Label | Text | None]):
     name = "r3gan"
 
     def __init__(self, config: R3GANConfig) -> None:
@@ -246,10 +247,10 @@ class R3GAN(Generative[Label | None]):
         self.discriminator = Discriminator(config)
         self.average = EMA(self.generator, config.ema)
 
-    def draw(self, noise: Noise, given: Label | None = None) -> Float[Tensor, "n ..."]:
+    def draw(self, noise: Noise, given: Label | Text | None = None) -> Float[Tensor, "n ..."]:
         """By the generator in training, by its average otherwise: there, values beyond black and white are clipped."""
         net = self.average.unless_training(self.generator)
-        x = net(noise.normal(self.config.latent), None if given is None else given.y)
+        x = net(noise.normal(self.config.latent), given)
         return x if self.training or not self.config.x.scaled else x.clamp(-1, 1)
 
     def gamma(self, clock: Clock) -> float:
@@ -257,21 +258,20 @@ class R3GAN(Generative[Label | None]):
         first, last = self.config.gamma
         return last + (first - last) * (0.5 + 0.5 * cos(pi * clock.progress))
 
-    def discriminator_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
+    def discriminator_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """L_D. Only differences of logits mean anything, so the share of pairs judged rightly is logged instead."""
-        y = None if batch.given is None else batch.given.y
-        x = penalties.watched(torch.cat([batch.x, self.draw(batch.noise, batch.given)]))
-        scores = precisely(self.discriminator, x, None if y is None else y.repeat(2))
+        y = batch.given
+        x = penalties.watched(torch.cat([batch.x, self.draw(batch.noise, y)]))
+        scores = precisely(self.discriminator, x, None if y is None else y.map(lambda t: torch.cat([t, t])))
         real, fake = scores.chunk(2)
         r1, r2 = (part.mean() for part in penalties.gradients(scores, x).square().sum(1).chunk(2))
         value = adversarial.relativistic(real, fake) + self.gamma(clock) / 2 * (r1 + r2)
         return Loss(value, {"R1": r1, "R2": r2, "right": (real > fake).float().mean()})
 
-    def generator_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
+    def generator_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """L_G: its samples against the batch's real examples."""
-        y = None if batch.given is None else batch.given.y
-        fake = self.discriminator(self.draw(batch.noise, batch.given), y)
-        return Loss(adversarial.relativistic(fake, self.discriminator(batch.x, y)))
+        fake = self.discriminator(self.draw(batch.noise, batch.given), batch.given)
+        return Loss(adversarial.relativistic(fake, self.discriminator(batch.x, batch.given)))
 
     def stages(self) -> Sequence[Stage]:
         adam, follow = self.config.adam, partial(self.average.update, self.generator)
@@ -363,6 +363,12 @@ PRESETS = {
         steps=10,
         batch=8,
         expect="For tests.",
+    ),
+    "r3gan-tiny-text": Preset(
+        config=R3GANConfig(x=Images(1, 8, 8), given=Tokens(5, 3), latent=4, width=4, blocks=1, group=2),
+        steps=10,
+        batch=8,
+        expect="For tests of texts.",
     ),
     "r3gan-tiny-points": Preset(
         config=R3GANConfig(x=Points(2), given=Labels(2), latent=2, width=8), steps=10, batch=8, expect="For tests."
