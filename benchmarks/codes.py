@@ -39,6 +39,7 @@ ENTRANTS = {
     "LlamaGen": Entrant("llamagen-mnist"),
     "MaskGIT": Entrant("maskgit-mnist"),
     "VAR": Entrant("var-mnist"),
+    "GIVT": Entrant("givt-mnist"),
     "FSQ-VAE": Entrant("fsq-vae-mnist"),
     "VQ-VAE": Entrant("vq-vae-mnist"),
     "PixelCNN": Entrant("pixelcnn-mnist-demo"),
@@ -81,6 +82,8 @@ def passes(model: Any) -> int:
         return min(int(model.config.passes), int(model.codes.length))
     if model.name == "var":
         return len(model.quantizer.grids)
+    if model.name == "givt":
+        return int(model.places)
     if hasattr(model, "codes"):
         return int(model.codes.length)
     if hasattr(model, "code_prior"):
@@ -90,7 +93,7 @@ def passes(model: Any) -> int:
 
 def used(model: Any, x: torch.Tensor) -> dict[str, float]:
     """The share of its codes that a model uses for these images."""
-    if not hasattr(model, "encode"):
+    if not hasattr(model, "encode") or model.name == "givt":
         return {}
     with torch.no_grad():
         code = torch.cat([model.encode(part) for part in x.split(250)]).flatten(1)

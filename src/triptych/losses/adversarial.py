@@ -4,6 +4,7 @@ Each is written with softplus(a) = log(1 + exp(a)), because -log D = softplus(-l
 stay finite, and keep their gradients, at any logit. Logits of a bfloat16 run are averaged, and compared, in float32.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import relu, softplus
@@ -71,3 +72,13 @@ def relativistic(ahead: Logits, behind: Logits) -> Float[Tensor, ""]:
     cannot be told apart.
     """
     return softplus(full(behind) - full(ahead)).mean()
+
+
+def balance(kept: Float[Tensor, ""], fooled: Float[Tensor, ""], last: Tensor) -> Float[Tensor, ""]:
+    """|d kept / d last| / (|d fooled / d last| + 1e-4): the weight by which an adversarial loss moves the last layer of
+    a decoder as much as its reconstruction does (Esser et al., 2020, Equation 7; https://arxiv.org/abs/2012.09841).
+
+    A number, without a gradient of its own; 10,000 at most.
+    """
+    size = [full(torch.autograd.grad(loss, last, retain_graph=True)[0]).norm() for loss in (kept, fooled)]
+    return (size[0] / (size[1] + 1e-4)).clamp(max=1e4)

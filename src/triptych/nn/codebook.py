@@ -141,6 +141,26 @@ class Codebook(nn.Module):
         return use(self.seen_counts)
 
 
+class UnitCodebook(Codebook):
+    """Codes of length 1, for vectors of length 1: the nearest is that of the smallest angle. Out of use is a code below
+    a share of the average use, `revive`.
+
+    Yu and others, 2021. Vector-quantized Image Modeling with Improved VQGAN, Section 3.2.
+    https://arxiv.org/abs/2110.04627
+    """
+
+    @torch.no_grad()
+    def nearest(self, z: Float[Tensor, "*n width"]) -> Int[Tensor, "*n"]:
+        with torch.autocast(z.device.type, enabled=False):
+            return (z.to(self.codes.dtype) @ nn.functional.normalize(self.codes, dim=-1).T).argmax(-1)
+
+    def forward(self, code: Int[Tensor, "*n"]) -> Float[Tensor, "*n width"]:
+        return nn.functional.normalize(super().forward(code), dim=-1)
+
+    def least(self) -> Tensor:
+        return self.revive * self.seen_counts.sum() / len(self.codes)
+
+
 def use(counts: Float[Tensor, " codes"]) -> dict[str, Tensor]:
     """By how often each code came in a batch: the share that it used, and the perplexity, exp of their entropy.
 
