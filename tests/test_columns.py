@@ -14,8 +14,8 @@ from PIL import Image
 
 import triptych as tt
 from triptych.core import DataError, IntegrityError, ItemNoise, Picture, UsageError
+from triptych.data.checking import open_pack
 from triptych.data.columns import Stored, columns_of
-from triptych.data.packs import open_pack
 from triptych.tasks.map_to_photo import MapToPhoto
 from triptych.tasks.super_resolution import SuperResolution
 from triptych.tasks.task import posed

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import triptych as tt
 from triptych.core import ItemNoise, Label, Picture, TriptychError, UsageError
 from triptych.verbs import export as exporting
+from triptych.verbs import programs
 from triptych.verbs.export import export
 
 
@@ -74,9 +75,9 @@ def test_translators_take_pictures_of_other_sizes(tmp_path, name: str) -> None:
 def test_classes_go_in_by_their_numbers(tmp_path) -> None:
     model = saved("cgan-tiny", tmp_path)
     export(tmp_path / "run", tmp_path / "out", "torch")
-    noise, y = exporting.Listening(ItemNoise(5, range(3))), torch.tensor([1, 0, 1])
+    noise, y = programs.Listening(ItemNoise(5, range(3))), torch.tensor([1, 0, 1])
     with torch.no_grad():
-        exporting.draw(model, noise, Label(y))
+        programs.draw(model, noise, Label(y))
     program = torch.export.load(tmp_path / "out" / "model.pt2").module()
     got = program(*(t for _, t in noise.heard), y)
     torch.testing.assert_close(got, model.sample(3, Label(y), seed=5), atol=1e-4, rtol=1e-4)

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from triptych.core import DataError, IntegrityError
+from triptych.data.checking import open_pack
 from triptych.data.files import sha256_of, shown
 from triptych.data.packing import build
-from triptych.data.packs import FORMAT, READING, Pack, open_pack
+from triptych.data.packs import FORMAT, READING, Pack
 from triptych.data.sink import CannotWrite, Options, Reader, writing
 
 log = logging.getLogger(__name__)

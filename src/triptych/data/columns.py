@@ -94,6 +94,14 @@ def scale_of(x: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, int] | No
     return (other[0] // x[0], 1) if other[0] % x[0] == 0 else None
 
 
+def in_proportion(x: np.ndarray, other: np.ndarray) -> bool:
+    """Whether all pictures of a column are the same whole number of times larger or smaller than x."""
+    if not len(x):
+        return True
+    scale = scale_of(tuple(x[0, 1:].tolist()), tuple(other[0, 1:].tolist()))
+    return scale is not None and bool((x[:, 1:] * scale[0] == other[:, 1:] * scale[1]).all())
+
+
 def label_map(space: Images, classes: int) -> Images:
     """The space of label maps of so many classes, as large as the stored ones."""
     return replace(space, channels=classes, levels=2)

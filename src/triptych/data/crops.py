@@ -14,10 +14,10 @@ from torch import Tensor
 
 from triptych.core import Batch, DataError, Images, ItemNoise, Noise, Space, UsageError, planar, sent
 from triptych.data.beside import check_condition, makers, spaces
-from triptych.data.columns import Column, Gathered, scale_of
+from triptych.data.columns import Column, Gathered, in_proportion, scale_of
 from triptych.data.files import Problem, sha256_of
 from triptych.data.notebook import html_of_data
-from triptych.data.packs import Pack, in_proportion
+from triptych.data.packs import Pack
 from triptych.data.splits import choose
 from triptych.data.text import Tokenizer
 from triptych.media.reading import Reading

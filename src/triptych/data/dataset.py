@@ -22,7 +22,6 @@ from triptych.core import (
     Space,
     Tokens,
     UsageError,
-    mix,
     planar,
     sent,
 )
@@ -30,6 +29,7 @@ from triptych.data.beside import check_condition, makers, spaces
 from triptych.data.columns import Column, Gathered
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
+from triptych.data.labeling import Numbering, shared_out
 from triptych.data.notebook import html_of_data
 from triptych.data.packs import Pack
 from triptych.data.sink import Kept, check_grey
@@ -38,20 +38,6 @@ from triptych.data.text import Tokenizer
 from triptych.data.values import UNKNOWN
 from triptych.data.windows import Windows
 from triptych.media.reading import Reading
-
-
-@dataclass(frozen=True)
-class Numbering:
-    """The classes of a pack, numbered as a model does."""
-
-    space: Labels
-    """The model's."""
-    numbers: tuple[int, ...]
-    """The model's number of each class of the pack."""
-
-    @property
-    def unchanged(self) -> bool:
-        return self.numbers == tuple(range(len(self.numbers)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -288,7 +274,7 @@ class Dataset:
         if self.windows:
             places = numbers[:, None] + torch.arange(self.windows.length)
             return Batch(sent(torch.from_numpy(self.pack.x)[places, 0], device).long(), None, noise)
-        k = sent(self.levels(numbers), device)
+        k = sent(self.pack.levels(numbers), device)
         given: Given | None = None
         where, column = self.given, self.serves
         if where is not None and column is not None:
@@ -302,18 +288,6 @@ class Dataset:
             replaced, by = noise.uniform(*space.shape) < self.mutate, noise.uniform(*space.shape) * space.values
             k = torch.where(replaced, by.long(), k.long())
         return Batch(space.from_index(k), given, noise, lengths=lengths)
-
-    def levels(self, rows: Int[Tensor, " k"]) -> Shaped[Tensor, "k ..."]:
-        """What is stored of rows of the pack; clips with silence after them, to the length of the space."""
-        x = self.pack.meta.x
-        if self.pack.sizes is None:
-            return torch.from_numpy(self.pack.x).index_select(0, rows)
-        silence, most = int(x.nearest(torch.zeros(()))), x.values or 0
-        out = torch.full((len(rows), *x.shape), silence, dtype=torch.uint8 if most <= 256 else torch.int32)
-        for padded, row in zip(out.numpy(), rows.tolist(), strict=True):
-            clip = self.pack.clip(row)
-            padded[:, : clip.shape[1]] = clip
-        return out
 
     def locate(self, rows: Tensor) -> Tensor:
         """The rows of the pack that `rows` of this data set are. Raises IndexError."""
@@ -337,7 +311,7 @@ class Dataset:
         A view of the mapped file where it can be: nothing is read before it is used.
         """
         if self.pack.sizes is not None:
-            return self.levels(self.locate(torch.arange(len(self))))
+            return self.pack.levels(self.locate(torch.arange(len(self))))
         return self.take(self.pack.x)
 
     @property
@@ -354,9 +328,7 @@ class Dataset:
         y = torch.from_numpy(self.y).index_select(0, rows)
         if self.labeled is not None:
             y = torch.where(self.labeled[rows], y, UNKNOWN)
-        if self.numbering:
-            y = torch.tensor([*self.numbering.numbers, UNKNOWN])[y]  # -1 is the last
-        return y
+        return y if self.numbering is None else self.numbering.of(y)
 
     @property
     def classes(self) -> list[str] | None:
@@ -397,19 +369,10 @@ class Dataset:
 
         Raises UsageError unless there are classes and every class has its share of `labels`.
         """
-        y, classes = self.labels, len(self.classes or ())
+        y = self.labels
         if y is None or self.serves != self.kinds:
             raise UsageError(f"labels={labels}: {self.pack.meta.name} has no classes")
-        most = int(y[y != UNKNOWN].bincount(minlength=classes).min()) * classes
-        if not classes <= labels <= most:
-            raise UsageError(
-                f"labels={labels}: as many of each of the {classes} classes keep their label: "
-                f"{classes} to {most} of {self.name}"
-            )
-        generator = torch.Generator().manual_seed(mix(seed, labels))
-        shuffled, order = torch.randperm(len(self), generator=generator), torch.randperm(classes, generator=generator)
-        share = (labels - order + classes - 1) // classes  # the classes that come first take what is left over
-        kept = torch.cat([shuffled[y[shuffled] == c][: int(share[c])] for c in range(classes)])
+        kept = shared_out(y, len(self.classes or ()), labels, seed, self.name)
         every, chosen = self.locate(torch.arange(len(self))), self.locate(kept)
         labeled = torch.zeros(len(self.pack), dtype=torch.bool)
         labeled[chosen] = True

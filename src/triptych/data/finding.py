@@ -14,6 +14,7 @@ from triptych.core import Audio, DataError, Tokens, UsageError
 from triptych.data import library
 from triptych.data.arrays import Arrays, load_npy, load_npz, read_arrays
 from triptych.data.builtin import BUILTIN, Source, builtin
+from triptych.data.checking import is_pack, open_pack
 from triptych.data.corpus import is_corpus, is_text, read_corpus, tokenize
 from triptych.data.decoding import read_images
 from triptych.data.files import TARS, Archive, Files, Folder, Tar, Tree, Zip, reason_of, sha256_file, sha256_of, shown
@@ -23,7 +24,7 @@ from triptych.data.idx import NAME, find_idx, load_idx, with_labels
 from triptych.data.items import MOVING, SOLIDS, SOUNDS, SURFACES, Framed, kind_within, read_items
 from triptych.data.joined import copied
 from triptych.data.layouts import called, class_names
-from triptych.data.packs import Pack, is_pack, open_pack
+from triptych.data.packs import Pack
 from triptych.data.sink import CHUNK, UNSAID, Content, Kept, Sink
 from triptych.media.audio import Clip, fit, levels
 

@@ -7,8 +7,9 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from triptych.core import Data, DataError, Labels, PartialLabels, Space, Tokens, UsageError
 from triptych.core.classes import Classes, listed
 from triptych.data.columns import columns_of
-from triptych.data.dataset import Dataset, Numbering
+from triptych.data.dataset import Dataset
 from triptych.data.files import shown
+from triptych.data.labeling import Numbering
 from triptych.media import medium_of
 
 log = logging.getLogger(__name__)

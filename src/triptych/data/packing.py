@@ -10,9 +10,10 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from triptych.core import ResourceError, planar
+from triptych.data.checking import open_pack
 from triptych.data.columns import Stored
 from triptych.data.files import sha256_file
-from triptych.data.packs import FORMAT, ArrayFile, Meta, Pack, open_pack, seal
+from triptych.data.packs import FORMAT, ArrayFile, Meta, Pack, seal
 from triptych.data.sink import Options, Reader, Sink, writing
 from triptych.data.text import Tokenizer
 from triptych.media.reading import Reading
