@@ -167,6 +167,37 @@ def test_a_face_of_any_size_is_cut_to_its_middle():
         face(read_photo(pixels[:8]), Images(3, 16, 16))
 
 
+def test_a_source_is_aligned_by_its_eyes_and_its_columns_go_along(tmp_path, cli):
+    top = tmp_path / "celeba"
+    (top / "img").mkdir(parents=True)
+    places = [(20, 30, 40, 30), (30, 20, 30, 44)]  # upright; turned by a right angle
+    landmarks, attributes_ = ["2", "lefteye_x lefteye_y righteye_x righteye_y"], ["2", "Smiling"]
+    for k, eyes in enumerate(places):
+        pixels = np.zeros((64, 64, 3), np.uint8)
+        for x, y in (eyes[:2], eyes[2:]):
+            pixels[y - 2 : y + 2, x - 2 : x + 2] = 255
+        Image.fromarray(pixels).save(top / "img" / f"{k}.png")
+        landmarks.append(f"{k}.png {' '.join(map(str, eyes))}")
+        attributes_.append(f"{k}.png {(-1, 1)[k]}")
+    (top / "list_landmarks_align_celeba.txt").write_text("\n".join(landmarks))
+    (top / "list_attr_celeba.txt").write_text("\n".join(attributes_))
+    out = tmp_path / "out"
+    done = cli("data", top, "--align", out, "--size", "50", "--channels", "3")
+    assert done.code == 0 and "2 faces by their eyes" in done.out, done
+    found = data(str(out), cache=tmp_path / "cache", split="all")
+    assert found.columns["smiling"].names == ("no", "yes") and len(found) == 2
+    for x in found.fetch(torch.arange(2), StepNoise(0, 2, slice(None))).x:
+        assert x[0, 21:23, 17:19].min() > 0 and x[0, 21:23, 31:33].min() > 0  # .36 and .64 of 50, .44 of 50
+    assert cli("data", top, "--align", out).code == 2  # it holds something
+    plain = tmp_path / "plain"
+    done = cli("data", folder(tmp_path / "set", side=20), "--align", tmp_path / "again", "--size", "16")
+    assert done.code == 0 and (tmp_path / "again/metadata.csv").read_text().startswith("file_name,age,person,smiling")
+    (plain / "a").mkdir(parents=True)
+    Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(plain / "a" / "1.png")
+    done = cli("data", plain, "--align", tmp_path / "middle", "--size", "16")
+    assert done.code == 0 and "cut to their middle" in done.out
+
+
 # Measures
 
 

@@ -116,6 +116,14 @@ def data(
     sheet: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw some items, a row each, with all their columns.")
     ] = None,
+    align: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT",
+            help="Write faces into this folder, turned and scaled by columns that say where eyes are (else their "
+            "middle), --size to a side.",
+        ),
+    ] = None,
     *,
     opening: Any,
     as_json: Json = False,
@@ -125,6 +133,8 @@ def data(
         return get(name, given(context, "source", "name", "as_json"), as_json)
     if name is not None:
         raise UsageError(f"one source at a time: {source!r}, or {name!r}?")
+    if align is not None:
+        return say_aligned(source, align, opening, as_json)
     from triptych.data import data as open_data
     from triptych.verbs.inspect import inspect
 
@@ -140,6 +150,17 @@ def data(
     output.say(f"problems: {len(about['problems'])}")
     for problem in about["problems"]:
         output.say(f"  {problem['file']}: {problem['reason']}")
+
+
+def say_aligned(source: str, out: Path, opening: Any, as_json: bool) -> None:
+    from triptych.verbs.aligning import align
+
+    done = align(source, out, **opening)
+    if as_json:
+        output.dump(done.as_dict())
+        return
+    how = "by their eyes" if done.by_eyes else "cut to their middle: no column says where eyes are (lefteye_x, ...)"
+    output.say(f"{done.pictures:,} faces {how}: {done.out}")
 
 
 def cite(model: ModelName) -> None:

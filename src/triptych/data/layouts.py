@@ -20,6 +20,7 @@ ATTRIBUTES, PARTS = (
     ("list_attr_celeba.txt", "list_attr_celeba.csv"),
     ("list_eval_partition.txt", "list_eval_partition.csv"),
 )
+LANDMARKS = ("list_landmarks_align_celeba.txt", "list_landmarks_align_celeba.csv", "list_landmarks_celeba.txt")
 PART = {"0": "train", "1": "validation", "2": "test"}
 
 
@@ -56,21 +57,29 @@ def utkface(tree: Tree, names: list[str], documents: list[str]) -> Layout | None
 
 def celeba(tree: Tree, names: list[str], documents: list[str]) -> Layout | None:
     """https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html; also as .csv, as it is passed on elsewhere."""
-    lists = [name for name in documents if PurePosixPath(name).name.lower() in ATTRIBUTES]
-    if not lists:
+    lists = [name for name in documents if PurePosixPath(name).name.lower() in ATTRIBUTES][:1]
+    places = [name for name in documents if PurePosixPath(name).name.lower() in LANDMARKS][:1]
+    if not lists and not places:
         return None
     by_name = {PurePosixPath(name).name: name for name in names}
-    heading, *lines = table(tree, lists[0])
-    rows = {
-        by_name[file]: Row(None, None, dict(zip(heading, ["0" if v == "-1" else v for v in said], strict=False)))
-        for file, *said in lines
-        if file in by_name
-    }
+    values, notes, attributes = dict[str, dict[str, str]](), list[str](), list[str]()
+    for name in (*lists, *places):
+        heading, *lines = table(tree, name)
+        for file, *said in lines:
+            if file in by_name:
+                words = ["0" if v == "-1" and name in lists else v for v in said]
+                values.setdefault(by_name[file], {}).update(zip(heading, words, strict=False))
+        if name in lists:
+            attributes = heading
+            notes.append(f"{shown(name)} says {len(heading)} attributes of each file: they are columns")
+        else:
+            notes.append(f"{shown(name)} says where eyes, noses and mouths are: these are columns")
+    rows = {file: Row(None, None, said) for file, said in values.items()}
     parts = [name for name in documents if PurePosixPath(name).name.lower() in PARTS]
     placed = [words for name in parts[:1] for words in table(tree, name)[1:]]
     splits = {by_name[file]: PART[part] for file, part, *_ in placed if file in by_name and part in PART}
-    note = f"{shown(lists[0])} says {len(heading)} attributes of each file: they are columns"
-    return Layout(note, rows, {name: ("no", "yes") for name in heading}, splits, (*lists[:1], *parts[:1]))
+    named = {name: ("no", "yes") for name in attributes}
+    return Layout("; ".join(notes), rows, named, splits, (*lists, *places, *parts[:1]))
 
 
 def table(tree: Tree, name: str) -> list[list[str]]:
