@@ -91,11 +91,14 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for line in lines:
         words = shlex.split(line, comments=True)[1:]
         if words[0] == "train":
-            if "--steps" in words:
-                del words[words.index("--steps") : words.index("--steps") + 2]
+            for option in ("--steps", "--minutes"):
+                if option in words:
+                    del words[words.index(option) : words.index(option) + 2]
             words += ["--steps", "2", "--batch", "2"]
             if words[1] == "pixelcnn-mnist-demo":
                 words += ["width=4", "blocks=1", "head=4"]
+            if words[1] == "--data":
+                words += ["width=4"]
             if words[1] == "gpt-char":
                 words += ["width=8", "layers=1"]
             if words[1] == "nanochat-bpe":

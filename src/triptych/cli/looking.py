@@ -15,10 +15,17 @@ def models(
     takes: Annotated[
         str | None, typer.Option(metavar="KIND", help="Only those that take images, text, sound or points.")
     ] = None,
+    source: Annotated[
+        str | None, typer.Option("--for", metavar="SOURCE", help="Those that fit these data, and what they need.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="With --for: the side that pictures are brought to.")] = None,
     as_json: Json = False,
 ) -> None:
     """The catalogue: what each model takes, its year, paper, conditions and the kind of its likelihood."""
     from triptych.models import every, takers
+
+    if source is not None:
+        return fitting(source, size, as_json)
 
     kept = tuple(every().values()) if takes is None else takers(takes)
     if as_json:
@@ -33,6 +40,31 @@ def models(
         for e in kept
     ]
     output.table("Models", columns, rows)
+
+
+def fitting(source: str, size: int | None, as_json: bool) -> None:
+    """The models that fit a source: their preset for it, what it needs, what came out of such data."""
+    from triptych.core import Images
+    from triptych.models import every
+    from triptych.verbs.choosing import Fit, fits
+    from triptych.verbs.opening import open_to_train
+
+    asked = {"size": size} if size else {}
+    found = open_to_train(Images(3, size or 64, size or 64), False, source=source, **asked)
+    those = {name: fits(entry, found) for name, entry in every().items()}
+    good = {name: fit for name, fit in those.items() if isinstance(fit, Fit)}
+    bad = {name: why for name, why in those.items() if isinstance(why, str)}
+    if as_json:
+        output.dump({"data": found.name, "fit": [{"model": n, **vars(f)} for n, f in good.items()], "do not": bad})
+        return
+    rows = [
+        [f.preset, f"{f.parameters:,}", f"{f.steps:,} of {f.batch}" if f.steps else "", f.given, f.measured]
+        for f in sorted(good.values(), key=lambda fit: (not fit.measured, fit.parameters))
+    ]
+    columns = ["preset", "parameters", "steps of batch", "given", "what came out of such data"]
+    output.table(f"For {found.name}, {found.x}", columns, rows)
+    for name, why in bad.items():
+        output.say(f"{name} does not fit: {why}")
 
 
 def show(

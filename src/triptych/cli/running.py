@@ -45,6 +45,10 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Rounds of each stage (most models have one); default: the preset's.")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="As many steps as take so long here; measured once, then kept. Not with --steps."),
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Examples a step; default: the preset's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Decides every random draw; default 0.")] = None,
     device: Device = "auto",
@@ -103,7 +107,7 @@ def train(
     from triptych.tasks.task import Says, posed
     from triptych.verbs import posing
     from triptych.verbs import train as verb
-    from triptych.verbs.announce import announce, told
+    from triptych.verbs.announce import announce, costing, told
     from triptych.verbs.opening import open_to_train, resumed, tell
     from triptych.verbs.prepare import prepare
     from triptych.verbs.prepare import sound as sound_for
@@ -114,6 +118,8 @@ def train(
     held = out if continues(out, resume) else None
     known = resumed(out) if held else None
     model = model or (known.model if known else None)
+    if model is None and source is not None:
+        model, opening = pick(source, opening, minutes, device)
     if model is None:
         raise UsageError("which model? `triptych models` lists them: triptych train MODEL --data SOURCE --out DIR")
     if source is None and not (known and known.opened):
@@ -152,6 +158,14 @@ def train(
     changed = chosen(given)
     made, run = prepare(model, found, settings or [], changed, held)
     made.to(pick_device(device))
+    if minutes is not None and steps is not None:
+        raise UsageError("--minutes and --steps both say how long: leave one of them out")
+    if minutes is not None and held:
+        output.note(f"--minutes was measured when the run began: it has {run.steps:,} steps")
+    if not held:
+        run, lines = costing(made, found, run, minutes)
+        for line in lines:
+            output.note(line)
     total = sum(stage.rounds(run.steps) for stage in made.stages())
     for line in announce(made, run):
         output.note(line)
@@ -185,6 +199,27 @@ def train(
         output.say(f"{out} was already finished at step {done}; --steps asks for more")
     else:
         output.say(f"{made.name}: {done} steps, {seconds:.1f} s, in {out}")
+
+
+def pick(source: str, opening: Any, minutes: float | None, device: str) -> tuple[str, Any]:
+    """A preset for data that nobody named a model for, and how to open them; says what and why."""
+    from triptych.core import Images
+    from triptych.verbs.choosing import choose_for, usual_side
+    from triptych.verbs.opening import files, open_to_train
+
+    on = pick_device(device)
+    side = usual_side(minutes, on)
+    found = open_to_train(Images(3, side, side), False, source=source, **opening)
+    own = found.x.planar and files(source)
+    if own and "size" not in opening and "crop" not in opening and max(found.x.shape[1:]) > side:
+        of = " x ".join(map(str, found.x.shape[1:]))
+        output.note(f"pictures of {of} are brought to --size {side}, for the time there is")
+        opening = {**opening, "size": side}
+        found = open_to_train(Images(3, side, side), False, source=source, **opening)
+    choice = choose_for(found, minutes, on)
+    for line in choice.why:
+        output.note(line)
+    return choice.preset, opening
 
 
 def chosen(options: dict[str, Any]) -> dict[str, Any]:

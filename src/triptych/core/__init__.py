@@ -5,7 +5,7 @@ from triptych.core.classes import Labels, PartialLabels
 from triptych.core.config import Count, Doublings, Fraction, NonNegative, Positive, config
 from triptych.core.data import Data, sent
 from triptych.core.divisible import check_multiple, check_sides
-from triptych.core.game import Clock, Loss, Player, Preset, Stage
+from triptych.core.game import Clock, Loss, Player, Preset, Stage, sized, unchanged
 from triptych.core.given import Batch, Given, Label, PartialLabel, Picture, Text, Transfer, Vector
 from triptych.core.likelihood import Estimate, Exact, Likelihood, LowerBound
 from triptych.core.model import (
@@ -116,5 +116,7 @@ __all__ = [
     "prefix",
     "products",
     "sent",
+    "sized",
     "trusting",
+    "unchanged",
 ]

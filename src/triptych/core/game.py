@@ -4,7 +4,7 @@ A VAE or an autoregressive model is a game of one player; a GAN is a game of two
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -90,5 +90,20 @@ class Preset:
     batch: int = 128
     data: Mapping[str, Any] = field(default_factory=dict)
     """How to open the data where nothing else is asked: {"tokens": "characters", "length": 256}."""
+    fits: Callable[[Any], Mapping[str, Any]] | None = None
+    """Of a preset for data of any size: x and the condition are the data's, and these the settings that follow from x
+    (`unchanged`: none do). None: x is the configuration's."""
     expect: str
     """Data, hardware, minutes and the number reached, as measured."""
+
+
+def unchanged(x: Any) -> Mapping[str, Any]:
+    """`Preset.fits` where no other setting follows from x."""
+    return {}
+
+
+def sized(preset: Preset, *, fits: Callable[[Any], Mapping[str, Any]] = unchanged, steps: int | None = None) -> Preset:
+    """A preset made for one size, for data of any: x and the condition are the data's, and `fits` says what follows."""
+    x = preset.config.x
+    expect = f"x and the condition are the data's. Measured, if at all, with {x}: {preset.expect}"
+    return replace(preset, fits=fits, steps=steps or preset.steps, expect=expect)

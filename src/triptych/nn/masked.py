@@ -3,7 +3,8 @@
 van den Oord, Kalchbrenner and Kavukcuoglu, 2016, Section 3.4. https://arxiv.org/abs/1601.06759
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,15 @@ def check_colors(field: str, value: int, colors: int, parts: int = 1) -> None:
     """Raises UsageError unless so many feature maps come in `parts` equal parts for each color (channel) of x."""
     each = f", {parts} equal parts each" if parts > 1 else ""
     check_multiple(field, value, parts * colors, f"the {colors} channels of x{each}")
+
+
+def shared_out(**fields: tuple[int, int]) -> Callable[[Any], dict[str, int]]:
+    """`Preset.fits` of numbers of feature maps, each with its parts a color: raised to what the channels of x divide.
+
+    >>> shared_out(width=(64, 2))(Images(3, 32, 32))
+    {'width': 66}
+    """
+    return lambda x: {name: -(-n // (parts * x.channels)) * parts * x.channels for name, (n, parts) in fields.items()}
 
 
 def sees_own_pixel(outputs: int, inputs: int, mask: Mask, colors: int) -> Float[Tensor, "outputs inputs"]:

@@ -47,6 +47,12 @@ def check_attention(x: Images, at: int | None) -> None:
         )
 
 
+def attending(x: Images) -> dict[str, int | None]:
+    """`Preset.fits`: attention where the feature maps have up to 16 rows."""
+    heights = [x.height >> i for i in range(1, halvings(x.height, x.width))]
+    return {"attention": next((height for height in heights if height <= 16), None)}
+
+
 def doubled(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
     """Nearest-neighbor upsampling: every pixel as a square of 2 x 2."""
     return interpolate(x, scale_factor=2.0, mode="nearest")

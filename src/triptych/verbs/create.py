@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -56,17 +57,20 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
     check_kind(entry, data)
     kind = entry.load()
     settings = folder.config_class(kind)
-    if preset:
+    if preset and preset.fits is None:
         text = data.x.kind == preset.config.x.kind == "tokens"
         bound: dict[str, Any] = {"x": data.x} if text else {}
         bound |= {"x": data.x, "given": data.given, **told(data, settings)} if isinstance(data, Posed) else {}
         return initialize(kind, configs.override(preset.config, assignments, **bound), seed)
-    names = {f.name for f in fields(settings)}
+    names, usual = {f.name for f in fields(settings)}, preset.config if preset else settings()
     data = serving(data, taken(settings))
-    given = condition(data.given, getattr(settings(), "given", None))
+    given = condition(data.given, getattr(usual, "given", None))
+    if given is not None and NoneType in taken(settings) and not isinstance(given, taken(settings)):
+        given = None  # captions, for a model of classes or of nothing
     spaces: dict[str, Any] = {k: v for k, v in (("x", data.x), ("given", given)) if k in names and v is not None}
     spaces |= told(data, settings) if isinstance(data, Posed) else {}
-    return initialize(kind, configs.override(settings(), assignments, **spaces), seed)
+    follows = preset.fits(data.x) if preset and preset.fits else {}
+    return initialize(kind, configs.override(usual, assignments, **{**follows, **spaces}), seed)
 
 
 def told(data: Posed, settings: type) -> dict[str, Any]:

@@ -35,6 +35,8 @@ def prepare(
     """
     entry, preset = models.find_preset(name)
     settings = {"steps": preset.steps, "batch": preset.batch} if preset else {}
+    if preset and preset.fits:
+        settings["batch"] = min(preset.batch, len(data))
     if resume is None:
         run = configs.from_json(Run, {**settings, **changes}, "run")
         return create_for(name, data, assignments, seed=run.seed), run

@@ -41,6 +41,7 @@ from triptych.core import (
     config,
     full,
     inverse_cdf,
+    sized,
 )
 from triptych.core.sampling import from_sequence, to_sequence
 from triptych.models.paper import Paper
@@ -325,3 +326,6 @@ PRESETS = {
         expect="For tests of two stochastic layers, of deterministic layers and of the other estimator.",
     ),
 }
+PRESETS["darn-small"] = sized(PRESETS["darn-mnist"])
+PRESETS["darn-medium"] = sized(PRESETS["darn-mnist"], steps=60_000)
+PRESETS["darn-paper"] = sized(PRESETS["darn-mnist-paper"])

@@ -39,10 +39,11 @@ from triptych.core import (
     Stage,
     config,
     full,
+    sized,
 )
 from triptych.models.paper import Paper
 from triptych.nn.incremental import IncrementalConv, Wavefront
-from triptych.nn.masked import MaskedConv2d, check_colors
+from triptych.nn.masked import MaskedConv2d, check_colors, shared_out
 from triptych.nn.recurrent import LineLSTM, at_each, cell, stacked
 
 PAPER = Paper(
@@ -297,3 +298,12 @@ PRESETS = {
         expect="For tests of the channel masks.",
     ),
 }
+PRESETS["pixelrnn-diagonal-small"] = sized(
+    PRESETS["pixelrnn-diagonal-mnist"], fits=shared_out(hidden=(32, 1), head=(32, 1))
+)
+PRESETS["pixelrnn-diagonal-medium"] = sized(
+    PRESETS["pixelrnn-diagonal-cifar"], fits=shared_out(hidden=(129, 1), head=(1023, 1))
+)
+PRESETS["pixelrnn-diagonal-paper"] = sized(
+    PRESETS["pixelrnn-diagonal-mnist-paper"], fits=shared_out(hidden=(16, 1), head=(32, 1))
+)

@@ -39,6 +39,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    sized,
 )
 from triptych.core.sampling import from_sequence, to_sequence
 from triptych.models.paper import Paper
@@ -212,3 +213,6 @@ PRESETS = {
         expect="For tests of the order of colors.",
     ),
 }
+PRESETS["eonade-small"] = sized(PRESETS["eonade-mnist"])
+PRESETS["eonade-medium"] = sized(PRESETS["eonade-mnist"], steps=48_000)
+PRESETS["eonade-paper"] = sized(PRESETS["eonade-mnist-paper"])

@@ -42,10 +42,11 @@ from triptych.core import (
     Stage,
     config,
     full,
+    sized,
 )
 from triptych.models.paper import Paper
 from triptych.nn.incremental import PixelConv, RowConv
-from triptych.nn.masked import Mask, MaskedConv2d, check_colors, sees_own_pixel
+from triptych.nn.masked import Mask, MaskedConv2d, check_colors, sees_own_pixel, shared_out
 from triptych.nn.recorded import Repeated
 
 PAPER = Paper(
@@ -309,3 +310,7 @@ PRESETS = {
         expect="For tests of the condition.",
     ),
 }
+PRESETS["gated-pixelcnn-small"] = sized(PRESETS["gated-pixelcnn-mnist"], fits=shared_out(width=(32, 1), head=(32, 1)))
+PRESETS["gated-pixelcnn-medium"] = sized(
+    PRESETS["gated-pixelcnn-imagenet32"], fits=shared_out(width=(384, 1), head=(384, 1))
+)

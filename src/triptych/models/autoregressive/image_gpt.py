@@ -41,6 +41,7 @@ from triptych.core import (
     Sampling,
     Stage,
     config,
+    sized,
 )
 from triptych.models.paper import Paper
 from triptych.nn.transformer import Transformer, check_heads, rotations, write
@@ -186,3 +187,5 @@ PRESETS = {
         expect="For tests of classes.",
     ),
 }
+PRESETS["imagegpt-small"] = sized(PRESETS["imagegpt-mnist"])
+PRESETS["imagegpt-medium"] = sized(PRESETS["imagegpt-cifar"])

@@ -47,6 +47,7 @@ from triptych.core import (
     asked,
     check_sides,
     config,
+    sized,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
 from triptych.models.paper import Paper
@@ -297,3 +298,5 @@ PRESETS = {
         expect="For tests of texts and guidance.",
     ),
 }
+PRESETS["llamagen-small"] = sized(PRESETS["llamagen-mnist"])
+PRESETS["llamagen-medium"] = sized(PRESETS["llamagen-mnist"], steps=18_000)

@@ -41,6 +41,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    sized,
 )
 from triptych.core.sampling import from_sequence, to_sequence
 from triptych.models.paper import Paper
@@ -216,3 +217,6 @@ PRESETS = {
         expect="For tests of the order of colors, of direct connections and of several masks.",
     ),
 }
+PRESETS["made-small"] = sized(PRESETS["made-mnist"])
+PRESETS["made-medium"] = sized(PRESETS["made-mnist"], steps=48_000)
+PRESETS["made-paper"] = sized(PRESETS["made-mnist-paper"])

@@ -58,6 +58,7 @@ from triptych.core import (
     asked,
     check_sides,
     config,
+    sized,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
 from triptych.models.paper import Paper
@@ -402,3 +403,5 @@ PRESETS = {
         expect="For tests of colors, classes and guidance.",
     ),
 }
+PRESETS["maskgit-small"] = sized(PRESETS["maskgit-mnist"])
+PRESETS["maskgit-medium"] = sized(PRESETS["maskgit-mnist"], steps=18_000)

@@ -34,6 +34,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    sized,
 )
 from triptych.core.sampling import from_sequence, to_sequence
 from triptych.models.paper import Paper
@@ -158,3 +159,6 @@ PRESETS = {
         expect="For tests of the order of colors.",
     ),
 }
+PRESETS["nade-small"] = sized(PRESETS["nade-mnist"])
+PRESETS["nade-medium"] = sized(PRESETS["nade-mnist"], steps=16_000)
+PRESETS["nade-paper"] = sized(PRESETS["nade-mnist-paper"])

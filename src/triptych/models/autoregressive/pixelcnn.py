@@ -34,10 +34,11 @@ from triptych.core import (
     UsageError,
     config,
     full,
+    sized,
 )
 from triptych.models.paper import Paper
 from triptych.nn.incremental import IncrementalConv, Wavefront
-from triptych.nn.masked import MaskedConv2d, check_colors
+from triptych.nn.masked import MaskedConv2d, check_colors, shared_out
 
 PAPER = Paper(
     called="PixelCNN",
@@ -197,3 +198,5 @@ PRESETS = {
         expect="For tests of the channel masks.",
     ),
 }
+PRESETS["pixelcnn-small"] = sized(PRESETS["pixelcnn-mnist-demo"], fits=shared_out(width=(32, 2), head=(32, 1)))
+PRESETS["pixelcnn-medium"] = sized(PRESETS["pixelcnn-mnist"], fits=shared_out(width=(64, 2), head=(64, 1)))

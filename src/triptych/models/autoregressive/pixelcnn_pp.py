@@ -43,6 +43,7 @@ from triptych.core import (
     Sampling,
     Stage,
     config,
+    unchanged,
 )
 from triptych.losses.mixture import LogisticMixture, parameters_of
 from triptych.models.paper import Paper
@@ -409,6 +410,22 @@ class CachedNetwork:
 
 
 PRESETS = {
+    "pixelcnn-pp-small": Preset(
+        config=PixelCNNPPConfig(
+            width=16, blocks=1, dropout=0.0, ema=0.99, adam=Adam(lr=3e-3, schedule="cosine", warmup=0.02)
+        ),
+        fits=unchanged,
+        steps=1300,
+        batch=16,
+        expect="Pictures of any size: 5 minutes of one CPU core at 32 px in color; not looked at.",
+    ),
+    "pixelcnn-pp-medium": Preset(
+        config=PixelCNNPPConfig(width=64, blocks=2, dropout=0.1, adam=Adam(lr=1e-3, schedule="cosine", warmup=0.02)),
+        fits=unchanged,
+        steps=50_000,
+        batch=32,
+        expect="Pictures of any size, for a GPU; not trained by us.",
+    ),
     "pixelcnn-pp-mnist": Preset(
         config=PixelCNNPPConfig(
             x=Images(1, 28, 28), width=32, blocks=1, dropout=0.0, adam=Adam(lr=2e-3, schedule="cosine", warmup=0.02)

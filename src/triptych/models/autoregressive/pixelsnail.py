@@ -40,6 +40,7 @@ from triptych.core import (
     Stage,
     config,
     full,
+    sized,
 )
 from triptych.models.paper import Paper
 from triptych.nn.folded import FoldedConv, frozen
@@ -329,3 +330,5 @@ PRESETS = {
         expect="For tests of the colors: all 729 images can be enumerated.",
     ),
 }
+PRESETS["pixelsnail-small"] = sized(PRESETS["pixelsnail-mnist"])
+PRESETS["pixelsnail-medium"] = sized(PRESETS["pixelsnail-cifar"])

@@ -36,10 +36,11 @@ from triptych.core import (
     UsageError,
     config,
     full,
+    sized,
 )
 from triptych.models.paper import Paper
 from triptych.nn.incremental import IncrementalConv, Wavefront
-from triptych.nn.masked import MaskedConv2d, check_colors
+from triptych.nn.masked import MaskedConv2d, check_colors, shared_out
 from triptych.nn.recurrent import LineLSTM, at_each, cell, stacked
 
 PAPER = Paper(
@@ -271,3 +272,8 @@ PRESETS = {
         expect="For tests of the channel masks.",
     ),
 }
+PRESETS["pixelrnn-row-small"] = sized(PRESETS["pixelrnn-row-mnist"], fits=shared_out(hidden=(16, 1), head=(32, 1)))
+PRESETS["pixelrnn-row-medium"] = sized(PRESETS["pixelrnn-row-cifar"], fits=shared_out(hidden=(129, 1), head=(1023, 1)))
+PRESETS["pixelrnn-row-paper"] = sized(
+    PRESETS["pixelrnn-row-mnist-paper"], fits=shared_out(hidden=(16, 1), head=(32, 1))
+)

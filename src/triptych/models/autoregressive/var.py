@@ -53,6 +53,7 @@ from triptych.core import (
     check_multiple,
     check_sides,
     config,
+    sized,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
 from triptych.models.paper import Paper
@@ -355,3 +356,5 @@ PRESETS = {
         expect="For tests of texts.",
     ),
 }
+PRESETS["var-small"] = sized(PRESETS["var-mnist"])
+PRESETS["var-medium"] = sized(PRESETS["var-32"])

@@ -35,6 +35,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -167,3 +168,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["acgan-small"] = sized(PRESETS["acgan-mnist"])
+PRESETS["acgan-medium"] = sized(PRESETS["acgan-cifar"])

@@ -32,6 +32,7 @@ from triptych.core import (
     Stage,
     config,
     precisely,
+    sized,
 )
 from triptych.losses import adversarial, penalties
 from triptych.models.paper import Paper
@@ -157,3 +158,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["ambient-gan-small"] = sized(PRESETS["ambient-gan-mnist"])
+PRESETS["ambient-gan-medium"] = sized(PRESETS["ambient-gan-cifar10"])

@@ -35,6 +35,7 @@ from triptych.core import (
     Stage,
     UsageError,
     config,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -330,3 +331,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["autogan-small"] = sized(PRESETS["autogan-mnist"])
+PRESETS["autogan-medium"] = sized(PRESETS["autogan-cifar10"])

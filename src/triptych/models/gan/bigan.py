@@ -33,6 +33,7 @@ from triptych.core import (
     Stage,
     config,
     learned,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -183,3 +184,6 @@ PRESETS = {
         config=BiGANConfig(x=Images(1, 4, 4), latent=3, width=8), steps=10, batch=8, expect="For tests."
     ),
 }
+PRESETS["bigan-small"] = sized(PRESETS["bigan-mnist"])
+PRESETS["bigan-medium"] = sized(PRESETS["bigan-mnist"], steps=16_000)
+PRESETS["bigan-paper"] = sized(PRESETS["bigan-mnist-paper"])

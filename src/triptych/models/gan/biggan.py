@@ -43,6 +43,7 @@ from triptych.core import (
     Stage,
     Truncatable,
     config,
+    unchanged,
 )
 from triptych.losses import adversarial, penalties
 from triptych.models.paper import Paper
@@ -195,6 +196,30 @@ class BigGAN(Truncatable[Label]):
 
 
 PRESETS = {
+    "biggan-small": Preset(
+        config=BigGANConfig(
+            x=Images(3, 32, 32),
+            given=Labels(10),
+            embedding=32,
+            width=16,
+            attention=None,
+            discriminator_turns=1,
+            ema=0.99,
+            generator_adam=Adam(lr=5e-4, betas=(0, 0.99), schedule="linear"),
+            discriminator_adam=Adam(lr=2e-3, betas=(0, 0.99), schedule="linear"),
+        ),
+        fits=unchanged,
+        steps=2800,
+        batch=16,
+        expect="Pictures of any size with classes: the settings of biggan-mnist without attention; not looked at.",
+    ),
+    "biggan-medium": Preset(
+        config=BigGANConfig(x=Images(3, 64, 64), given=Labels(10), width=48, attention=None, ema=0.999),
+        fits=unchanged,
+        steps=50_000,
+        batch=64,
+        expect="Pictures of any size with classes, for a GPU; not trained by us.",
+    ),
     "biggan-imagenet-128": Preset(
         config=BigGANConfig(),
         steps=140_000,

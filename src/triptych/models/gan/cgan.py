@@ -35,6 +35,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -150,3 +151,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["cgan-small"] = sized(PRESETS["cgan-mnist"])
+PRESETS["cgan-medium"] = sized(PRESETS["cgan-64"])

@@ -49,6 +49,7 @@ from triptych.core import (
     config,
     full,
     precisely,
+    sized,
 )
 from triptych.losses import adversarial, penalties
 from triptych.models.paper import Paper
@@ -301,3 +302,5 @@ PRESETS = {
         expect="For tests of classes.",
     ),
 }
+PRESETS["df-gan-small"] = sized(PRESETS["df-gan-32"])
+PRESETS["df-gan-medium"] = sized(PRESETS["df-gan-32"], steps=20_000)

@@ -36,6 +36,7 @@ from triptych.core import (
     config,
     full,
     precisely,
+    sized,
 )
 from triptych.models.paper import Paper
 from triptych.nn.ranks import whole
@@ -203,3 +204,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["ebgan-small"] = sized(PRESETS["ebgan-mnist"])
+PRESETS["ebgan-medium"] = sized(PRESETS["ebgan-mnist"], steps=40_000)

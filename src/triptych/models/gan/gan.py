@@ -29,6 +29,7 @@ from triptych.core import (
     Stage,
     config,
     precisely,
+    sized,
 )
 from triptych.losses import adversarial, penalties
 from triptych.models.paper import Paper
@@ -219,3 +220,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["gan-small"] = sized(PRESETS["gan-mnist"])
+PRESETS["gan-medium"] = sized(PRESETS["gan-mnist"], steps=24_000)

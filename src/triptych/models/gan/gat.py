@@ -52,6 +52,7 @@ from triptych.core import (
     config,
     full,
     precisely,
+    sized,
 )
 from triptych.losses import adversarial, penalties
 from triptych.losses.pixels import DiscretizedLogistic
@@ -530,3 +531,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["gat-small"] = sized(PRESETS["gat-mnist"])
+PRESETS["gat-medium"] = sized(PRESETS["gat-mnist"], steps=6_000)

@@ -49,6 +49,7 @@ from triptych.core import (
     config,
     full,
     learned,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -299,3 +300,6 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["infogan-small"] = sized(PRESETS["infogan-mnist"])
+PRESETS["infogan-medium"] = sized(PRESETS["infogan-mnist"], steps=20_000)
+PRESETS["infogan-paper"] = sized(PRESETS["infogan-mnist-paper"])

@@ -38,6 +38,7 @@ from triptych.core import (
     Stage,
     check_sides,
     config,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -326,3 +327,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["lapgan-small"] = sized(PRESETS["lapgan-mnist"])
+PRESETS["lapgan-medium"] = sized(PRESETS["lapgan-cifar"])

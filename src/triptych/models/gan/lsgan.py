@@ -33,6 +33,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -134,3 +135,5 @@ PRESETS = {
         config=LSGANConfig(x=Points(2), latent=2, width=8), steps=10, batch=8, expect="For tests."
     ),
 }
+PRESETS["lsgan-small"] = sized(PRESETS["lsgan-mnist"])
+PRESETS["lsgan-medium"] = sized(PRESETS["lsgan-64"])

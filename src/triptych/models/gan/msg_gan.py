@@ -40,6 +40,7 @@ from triptych.core import (
     config,
     full,
     precisely,
+    sized,
 )
 from triptych.losses import penalties
 from triptych.models.paper import Paper
@@ -267,3 +268,5 @@ PRESETS = {
         config=MSGGANConfig(x=Images(3, 12, 8), latent=4, width=16, wide=2), steps=10, batch=8, expect="For tests."
     ),
 }
+PRESETS["msg-gan-small"] = sized(PRESETS["msg-gan-mnist"])
+PRESETS["msg-gan-medium"] = sized(PRESETS["msg-gan-64"])

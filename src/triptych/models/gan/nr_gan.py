@@ -44,6 +44,7 @@ from triptych.core import (
     Stage,
     config,
     precisely,
+    sized,
 )
 from triptych.losses import adversarial, penalties
 from triptych.models.paper import Paper
@@ -284,3 +285,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["nr-gan-small"] = sized(PRESETS["nr-gan-mnist"])
+PRESETS["nr-gan-medium"] = sized(PRESETS["nr-gan-cifar10"])

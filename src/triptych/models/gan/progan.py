@@ -42,6 +42,7 @@ from triptych.core import (
     config,
     full,
     precisely,
+    sized,
 )
 from triptych.losses import penalties
 from triptych.models.paper import Paper
@@ -281,3 +282,5 @@ PRESETS = {
         config=ProGANConfig(x=Images(3, 12, 8), latent=4, width=16, wide=2), steps=10, batch=8, expect="For tests."
     ),
 }
+PRESETS["progan-small"] = sized(PRESETS["progan-mnist"])
+PRESETS["progan-medium"] = sized(PRESETS["progan-64"])

@@ -46,6 +46,8 @@ from triptych.core import (
     config,
     planar,
     precisely,
+    sized,
+    unchanged,
 )
 from triptych.losses import adversarial, penalties
 from triptych.models.paper import Paper
@@ -302,6 +304,13 @@ MIXTURES = R3GANConfig(
 """For mixtures in the plane."""
 
 PRESETS = {
+    "r3gan-medium": Preset(
+        config=replace(DIGITS, x=Images(3, 32, 32), width=128, wide=2),
+        fits=unchanged,
+        steps=20_000,
+        batch=64,
+        expect="Pictures of any size, for a GPU; not trained by us.",
+    ),
     "r3gan-mnist": Preset(
         config=QUICK,
         steps=4000,
@@ -388,3 +397,4 @@ PRESETS = {
         config=R3GANConfig(x=Points(2), given=Labels(2), latent=2, width=8), steps=10, batch=8, expect="For tests."
     ),
 }
+PRESETS["r3gan-small"] = sized(PRESETS["r3gan-mnist"])

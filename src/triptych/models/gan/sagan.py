@@ -35,6 +35,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -182,3 +183,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["sagan-small"] = sized(PRESETS["sagan-mnist"], fits=residual.attending)
+PRESETS["sagan-medium"] = sized(PRESETS["sagan-mnist"], steps=14_400, fits=residual.attending)

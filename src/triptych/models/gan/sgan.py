@@ -38,6 +38,7 @@ from triptych.core import (
     Stage,
     config,
     full,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -228,3 +229,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["sgan-small"] = sized(PRESETS["sgan-mnist"])
+PRESETS["sgan-medium"] = sized(PRESETS["sgan-mnist"], steps=20_000)

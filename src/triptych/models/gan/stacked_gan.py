@@ -40,6 +40,7 @@ from triptych.core import (
     Stage,
     check_sides,
     config,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -311,3 +312,6 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["stacked-gan-small"] = sized(PRESETS["stacked-gan-mnist"])
+PRESETS["stacked-gan-medium"] = sized(PRESETS["stacked-gan-mnist"], steps=4_800)
+PRESETS["stacked-gan-paper"] = sized(PRESETS["stacked-gan-mnist-paper"])

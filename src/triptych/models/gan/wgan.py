@@ -34,6 +34,7 @@ from triptych.core import (
     Stage,
     config,
     full,
+    sized,
 )
 from triptych.models.paper import Paper
 from triptych.nn import strided
@@ -149,3 +150,5 @@ PRESETS = {
         config=WGANConfig(x=Points(2), latent=2, width=8), steps=10, batch=8, expect="For tests."
     ),
 }
+PRESETS["wgan-small"] = sized(PRESETS["wgan-mnist"])
+PRESETS["wgan-medium"] = sized(PRESETS["wgan-64"])

@@ -36,6 +36,7 @@ from triptych.core import (
     config,
     full,
     precisely,
+    sized,
 )
 from triptych.losses import penalties
 from triptych.models.paper import Paper
@@ -154,3 +155,5 @@ PRESETS = {
         config=WGANGPConfig(x=Points(2), latent=2, width=8), steps=10, batch=8, expect="For tests."
     ),
 }
+PRESETS["wgan-gp-small"] = sized(PRESETS["wgan-gp-mnist"])
+PRESETS["wgan-gp-medium"] = sized(PRESETS["wgan-gp-64"])

@@ -36,6 +36,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -289,3 +290,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["ylg-small"] = sized(PRESETS["ylg-mnist"], fits=residual.attending)
+PRESETS["ylg-medium"] = sized(PRESETS["ylg-mnist"], steps=11_600, fits=residual.attending)

@@ -32,6 +32,7 @@ from triptych.core import (
     Stage,
     config,
     full,
+    sized,
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
@@ -164,3 +165,5 @@ PRESETS = {
         expect="For tests of levels, and of a beta below 1.",
     ),
 }
+PRESETS["beta-vae-small"] = sized(PRESETS["beta-vae-mnist"])
+PRESETS["beta-vae-medium"] = sized(PRESETS["beta-vae-mnist"], steps=48_000)

@@ -37,6 +37,7 @@ from triptych.core import (
     Vector,
     config,
     full,
+    sized,
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
@@ -182,3 +183,5 @@ PRESETS = {
         expect="For tests of levels and colors.",
     ),
 }
+PRESETS["cvae-small"] = sized(PRESETS["cvae-mnist"])
+PRESETS["cvae-medium"] = sized(PRESETS["cvae-mnist-large"])

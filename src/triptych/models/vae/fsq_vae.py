@@ -39,6 +39,7 @@ from triptych.core import (
     Stage,
     check_sides,
     config,
+    sized,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
 from triptych.models.paper import Paper
@@ -224,3 +225,5 @@ PRESETS = {
         expect="For tests of colors and classes.",
     ),
 }
+PRESETS["fsq-vae-small"] = sized(PRESETS["fsq-vae-mnist"])
+PRESETS["fsq-vae-medium"] = sized(PRESETS["fsq-vae-mnist"], steps=20_000)

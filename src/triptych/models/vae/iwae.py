@@ -34,6 +34,7 @@ from triptych.core import (
     Stage,
     config,
     full,
+    sized,
 )
 from triptych.losses.bounds import held, importance_weighted, importance_weighted_in_parts, reparameterize_doubly
 from triptych.losses.pixels import Binary, DiscretizedLogistic
@@ -170,3 +171,6 @@ PRESETS = {
         expect="For tests of the other estimator, and of grey levels.",
     ),
 }
+PRESETS["iwae-small"] = sized(PRESETS["iwae-mnist"])
+PRESETS["iwae-medium"] = sized(PRESETS["iwae-mnist"], steps=32_000)
+PRESETS["iwae-paper"] = sized(PRESETS["iwae-mnist-paper"])

@@ -45,6 +45,7 @@ from triptych.core import (
     asked,
     config,
     full,
+    sized,
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
@@ -308,3 +309,6 @@ PRESETS = {
         expect="For tests of three layers, of levels and of colors.",
     ),
 }
+PRESETS["ladder-vae-small"] = sized(PRESETS["ladder-vae-mnist"])
+PRESETS["ladder-vae-medium"] = sized(PRESETS["ladder-vae-mnist"], steps=120_000)
+PRESETS["ladder-vae-paper"] = sized(PRESETS["ladder-vae-mnist-paper"])

@@ -41,6 +41,7 @@ from triptych.core import (
     config,
     full,
     inverse_cdf,
+    sized,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic
 from triptych.models.paper import Paper
@@ -244,3 +245,6 @@ PRESETS = {
         expect="For tests of colors.",
     ),
 }
+PRESETS["miwae-small"] = sized(PRESETS["miwae-mnist"])
+PRESETS["miwae-medium"] = sized(PRESETS["miwae-mnist"], steps=48_000)
+PRESETS["miwae-paper"] = sized(PRESETS["miwae-mnist-paper"])

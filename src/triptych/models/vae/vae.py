@@ -5,9 +5,12 @@ Kingma and Welling, 2013. https://arxiv.org/abs/1312.6114
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Self
 
 import torch
 from jaxtyping import Float
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
@@ -26,10 +29,12 @@ from triptych.core import (
     Stage,
     config,
     full,
+    unchanged,
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic
 from triptych.models.paper import Paper
+from triptych.nn import strided
 from triptych.nn.dense import mlp
 
 PAPER = Paper(
@@ -50,7 +55,33 @@ class VAEConfig:
     """Dimensions of z ~ N(0, I)."""
     hidden: tuple[Count, ...] = (500, 500)
     """Units in each hidden layer of the encoder; the decoder mirrors it. The paper: one layer of 500, tanh."""
+    width: Annotated[int, Field(ge=0)] = 0
+    """Channels at half the picture's size, twice as many at each halving, of strided convolutions in place of the
+    hidden layers, which pictures in color want; 0: the layers, as in the paper."""
     adam: Adam = Adam(lr=1e-3, schedule="cosine")
+
+    @model_validator(mode="after")
+    def halvable(self) -> Self:
+        if self.width:
+            strided.buildable(self.x)
+        return self
+
+
+def convolutional_encoder(c: VAEConfig) -> nn.Sequential:
+    """Pictures -> 2 latent numbers each: halved until the shorter side has 4 to 7 pixels."""
+    trunk = strided.trunk(c.x, c.width, nn.Identity)
+    return nn.Sequential(*trunk, nn.Linear(strided.trunk_features(c.x, c.width), 2 * c.latent))
+
+
+def convolutional_decoder(c: VAEConfig) -> nn.Sequential:
+    """[..., latent] -> [..., c * h * w]: the encoder's mirror."""
+    k = strided.halvings(c.x.height, c.x.width)
+    wide = [c.width << i for i in reversed(range(k))]
+    h, w = c.x.height >> k, c.x.width >> k
+    layers: list[nn.Module] = [nn.Linear(c.latent, wide[0] * h * w), nn.ReLU(), nn.Unflatten(1, (wide[0], h, w))]
+    for cin, cout in pairwise([*wide, wide[-1]]):
+        layers += [nn.ConvTranspose2d(cin, cout, 4, 2, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(wide[-1], c.x.channels, 3, padding=1), nn.Flatten(1))
 
 
 class VAE(Decoding[None]):
@@ -60,8 +91,11 @@ class VAE(Decoding[None]):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config, x = config, config.x
-        self.encoder = mlp(x.dims, *config.hidden, 2 * config.latent)
-        self.decoder = mlp(config.latent, *reversed(config.hidden), x.dims)
+        if config.width:
+            self.encoder, self.decoder = convolutional_encoder(config), convolutional_decoder(config)
+        else:
+            self.encoder = mlp(x.dims, *config.hidden, 2 * config.latent)
+            self.decoder = mlp(config.latent, *reversed(config.hidden), x.dims)
         self.register_buffer("zero", torch.zeros(config.latent), persistent=False)
         if x.levels > 2:
             self.log_scale = nn.Parameter(torch.full(x.shape, -2.0))
@@ -72,7 +106,7 @@ class VAE(Decoding[None]):
 
     def encode(self, x: Float[Tensor, "n c h w"], given: None = None) -> Distribution:
         """q(z | x)"""
-        mean, log_scale = full(self.encoder(x.flatten(1))).chunk(2, dim=1)
+        mean, log_scale = full(self.encoder(x if self.config.width else x.flatten(1))).chunk(2, dim=1)
         return Independent(Normal(mean, log_scale.exp(), validate_args=False), 1, validate_args=False)
 
     def decode(self, z: Float[Tensor, "... latent"], given: None = None) -> Distribution:
@@ -81,7 +115,7 @@ class VAE(Decoding[None]):
 
     def pixels(self, z: Float[Tensor, "... latent"]) -> Binary | DiscretizedLogistic:
         """p(x | z) of each pixel; they are independent."""
-        y = self.decoder(z).unflatten(-1, self.config.x.shape)
+        y = self.decoder(z.reshape(-1, z.shape[-1])).reshape(*z.shape[:-1], *self.config.x.shape)
         if self.config.x.levels == 2:
             return Binary(y)
         return DiscretizedLogistic(y, self.log_scale, self.config.x.levels)
@@ -124,6 +158,20 @@ class VAE(Decoding[None]):
 
 
 PRESETS = {
+    "vae-small": Preset(
+        config=VAEConfig(x=Images(3, 32, 32), width=32, latent=64, adam=Adam(lr=1e-3, schedule="cosine", warmup=0.02)),
+        fits=unchanged,
+        steps=2400,
+        batch=64,
+        expect="Pictures of any size, by strided convolutions: 4 minutes of one CPU core at 32 px in color.",
+    ),
+    "vae-medium": Preset(
+        config=VAEConfig(x=Images(3, 64, 64), width=64, latent=128, adam=Adam(lr=1e-3, schedule="cosine", warmup=0.02)),
+        fits=unchanged,
+        steps=20_000,
+        batch=128,
+        expect="Pictures of any size; not trained by us.",
+    ),
     "vae-mnist": Preset(
         config=VAEConfig(adam=Adam(lr=1e-3, schedule="cosine", warmup=0.02)),
         steps=20_000,

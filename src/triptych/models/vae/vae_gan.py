@@ -40,6 +40,7 @@ from triptych.core import (
     check_sides,
     config,
     full,
+    sized,
 )
 from triptych.losses import adversarial
 from triptych.models.paper import Paper
@@ -238,3 +239,5 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["vae-gan-small"] = sized(PRESETS["vae-gan-mnist"])
+PRESETS["vae-gan-medium"] = sized(PRESETS["vae-gan-mnist"], steps=20_000)

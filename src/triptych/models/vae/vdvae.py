@@ -19,8 +19,8 @@ no probability ratio and no likelihood, but then the prior is N(0, I), whatever 
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import prod
-from typing import Annotated
+from math import gcd, prod
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
@@ -404,7 +404,50 @@ class MixedPixels(Distribution):
         return summed(self.mixture.log_prob(flat)).view(self.batch_shape)
 
 
+def shrinking(x: Images) -> dict[str, Any]:
+    """Three grids for pictures of any size: the finest of 8 to 15 rows or columns where the sides allow, the coarsest
+    of one."""
+    sides = gcd(x.height, x.width)
+    fold = next((f for f in (16, 8, 4, 2) if sides % f == 0 and min(x.height, x.width) // f >= 7), 1)
+    left = sides // fold
+    stride = next((k for k in (2, 3, 5, 7) if left % k == 0), 1)
+    return {"fold": fold, "strides": (stride, left // stride)}
+
+
 PRESETS = {
+    "vdvae-small": Preset(
+        config=VDVAEConfig(
+            x=Images(3, 32, 32),
+            fold=4,
+            strides=(2, 4),
+            up=(1, 1, 1),
+            down=(3, 3, 1),
+            width=64,
+            latent=8,
+            ema=0.99,
+            adam=Adam(lr=2e-3, betas=(0.9, 0.9), schedule="cosine", warmup=0.02),
+        ),
+        fits=shrinking,
+        steps=1500,
+        batch=32,
+        expect="Pictures of any size: 5 minutes of one CPU core at 32 px in color; not looked at.",
+    ),
+    "vdvae-medium": Preset(
+        config=VDVAEConfig(
+            x=Images(3, 32, 32),
+            fold=4,
+            strides=(2, 4),
+            up=(2, 2, 1),
+            down=(6, 4, 2),
+            width=192,
+            ema=0.999,
+            adam=Adam(lr=1e-3, betas=(0.9, 0.9), schedule="cosine", warmup=0.02),
+        ),
+        fits=shrinking,
+        steps=50_000,
+        batch=32,
+        expect="Pictures of any size, for a GPU; not trained by us.",
+    ),
     "vdvae-mnist": Preset(
         config=VDVAEConfig(
             fold=2,

@@ -42,6 +42,7 @@ from triptych.core import (
     Stage,
     check_sides,
     config,
+    sized,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
 from triptych.models.paper import Paper
@@ -357,3 +358,5 @@ PRESETS = {
         expect="For tests of colors and classes.",
     ),
 }
+PRESETS["vq-vae-2-small"] = sized(PRESETS["vq-vae-2-mnist"])
+PRESETS["vq-vae-2-medium"] = sized(PRESETS["vq-vae-2-mnist"], steps=8_000)

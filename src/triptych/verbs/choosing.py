@@ -1,0 +1,140 @@
+"""Which model for these data, this machine and this time: by what was measured, not by the year of a paper."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from triptych import models
+from triptych.core import Data, TriptychError, UsageError
+from triptych.io.folder import Sketching
+from triptych.verbs.create import create_for
+
+MINUTES = 10.0
+"""To train for where nobody says."""
+GPU = 20.0
+"""Minutes of a core that a minute of a GPU is taken for. Nobody has measured it here."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row of the table: what a preset made of such data."""
+
+    kind: str
+    """Of the data, as `kind_of` says it."""
+    by: str | None
+    """What x is conditioned on: "label", or None."""
+    preset: str
+    minutes: float
+    """Of one CPU core."""
+    came: str
+    """What came out, of which data."""
+
+
+TABLE: tuple[Measured, ...] = (
+    Measured("color", None, "dcgan-small", 5, "emoji at 32 px: clean colors, faces and figures, ragged details"),
+    Measured("grey", None, "dcgan-small", 4, "MNIST, with settings near these: FD-mnist-classifier 3.5, floor .22"),
+    Measured("grey", None, "r3gan-small", 7, "MNIST: FD-mnist-classifier 2.96, floor .22"),
+    Measured("grey", "label", "r3gan-small", 7, "MNIST by class: FD-mnist-classifier 1.02, 95 % the class asked for"),
+    Measured("grey", "label", "biggan-small", 8, "MNIST by class: FD-mnist-classifier .75, 97 % the class asked for"),
+    Measured("two levels", None, "pixelcnn-small", 4, "binary MNIST: 85.61 nats, exact; most samples are digits"),
+    Measured("two levels", None, "gated-pixelcnn-small", 17, "binary MNIST: 86.79 nats, exact"),
+    Measured("two levels", "label", "cvae-small", 4, "binary MNIST by class: at most 93.14 nats, a bound"),
+    Measured("text", None, "gpt-char", 20, "King James Bible: 2.06 bits a character, exact"),
+    Measured("text", None, "gpt-bpe", 15, "King James Bible: 1.935 bits a character, exact"),
+    Measured("sound", "label", "wavenet-digits", 14, "spoken digits: 3.33 bits a sample; bursts as long as words"),
+    Measured("points", None, "r3gan-25-gaussians", 2, "25 Gaussians: all modes, .964 of the samples near one"),
+)
+"""From worse to better within a kind; the last that fits into the time is taken."""
+KINDS: Mapping[str, str] = {"tokens": "text", "audio": "sound", "points": "points"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A preset, and the sentences that say why."""
+
+    preset: str
+    why: Sequence[str]
+
+
+def kind_of(x: Any) -> str:
+    """What the table calls data of this space: "color", "grey", "two levels", "text", "sound", "points"."""
+    if not x.planar:
+        return KINDS.get(x.kind, x.kind)
+    if x.values == 2:
+        return "two levels"
+    return "grey" if x.channels == 1 else "color"
+
+
+def choose_for(data: Data, minutes: float | None, device: torch.device) -> Choice:
+    """The preset that made the most of such data in such a time.
+
+    Raises UsageError for a kind of data that nothing was measured on.
+    """
+    kind, budget = kind_of(data.x), (minutes or MINUTES) * (1.0 if device.type == "cpu" else GPU)
+    by = "label" if data.given is not None and data.given.classed else None
+    rows = [row for row in TABLE if row.kind == kind and row.by == by]
+    left = []
+    if not rows:
+        rows = [row for row in TABLE if row.kind == kind and row.by is None]
+        left = [f"the classes are left out: no model of {kind} data by class was measured"] if by and rows else []
+    if not rows:
+        names = ", ".join(entry.name for entry in models.every().values() if fits(entry, data) is not None)
+        raise UsageError(f"no model was measured on {kind} data: name one ({names or 'triptych models lists them'})")
+    affordable = [row for row in rows if row.minutes <= budget]
+    taken = affordable[-1] if affordable else min(rows, key=lambda row: row.minutes)
+    why = [f"{taken.preset}: {taken.came} ({taken.minutes:g} minutes of one core)", *left]
+    if taken.minutes > budget:
+        why.append(f"that is more than {minutes or MINUTES:g} minutes: what comes will be rougher")
+    better = [row for row in rows[rows.index(taken) + 1 :] if row.minutes > budget]
+    why += [f"{row.preset} wants {row.minutes:g} minutes: {row.came}" for row in better]
+    if device.type != "cpu":
+        why.append(f"a minute of this {device.type} is taken for {GPU:g} of a core, which was not measured")
+    return Choice(taken.preset, why)
+
+
+def usual_side(minutes: float | None, device: torch.device) -> int:
+    """The side of pictures that is worth while in such a time, where nobody says a size."""
+    return 32 if device.type == "cpu" and (minutes or MINUTES) < 30 else 64
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a model would take some data."""
+
+    preset: str
+    parameters: int
+    steps: int
+    batch: int
+    given: str
+    measured: str
+    """What came out on such data; empty where that was not measured."""
+
+
+def fits(entry: models.Entry, data: Data) -> Fit | str | None:
+    """The smallest preset of a model that fits; or why the model does not; None where it is for other data."""
+    kind = kind_of(data.x)
+    if entry.family == "translation" or {"text": "text", "sound": "sound"}.get(kind, kind) not in takes(entry):
+        return None
+    presets = entry.presets()
+    name = next((n for n in (f"{entry.name}-small", *presets) if n in presets and "tiny" not in n), entry.name)
+    rows = [row for row in TABLE if row.preset.startswith(f"{entry.name}-") and row.kind == kind]
+    try:
+        with torch.device("meta"), Sketching():
+            model = create_for(name if name in presets and presets[name].fits else entry.name, data, [])
+    except TriptychError as e:
+        return str(e)
+    preset, given = presets.get(name), getattr(model.config, "given", None)
+    if given is not None and not given.optional and (data.given is None or data.given.kind != given.kind):
+        return f"it is conditioned on {entry.paper.conditions}, and these data have none"
+    count = sum(p.numel() for p in model.parameters())
+    steps, batch = (preset.steps, preset.batch) if preset else (0, 0)
+    said = "; ".join(f"{row.minutes:g} min: {row.came}" for row in rows)
+    return Fit(name, count, steps, batch, "" if given is None else str(given), said)
+
+
+def takes(entry: models.Entry) -> set[str]:
+    """The kinds that a model takes, in the words of the table."""
+    pictures = {"color", "grey", "two levels"}
+    return {kind for said in entry.paper.takes for kind in (pictures if said == "images" else {said})}

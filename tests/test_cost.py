@@ -1,0 +1,133 @@
+"""What a run will cost, runs of so many minutes, and the choice of a model by what was measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import triptych as tt
+from triptych import models
+from triptych.cli.app import app
+from triptych.core import Images, Labels, Points, Tokens, UsageError
+from triptych.training import Run
+from triptych.verbs.announce import costing
+from triptych.verbs.choosing import TABLE, Fit, choose_for, fits, kind_of, usual_side
+from triptych.verbs.cost import Cost, cost, spoken, within
+
+CPU = torch.device("cpu")
+
+
+class Held:
+    name, split = "held", "train"
+
+    def __init__(self, x: Any, given: Any = None) -> None:
+        self.x, self.given = x, given
+
+    def __len__(self) -> int:
+        return 100
+
+
+def small() -> tuple[Any, Any]:
+    data = tt.data(torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8))
+    return tt.create("vae", x=data.x, latent=2, hidden=(4,)), data
+
+
+def test_measuring_leaves_the_model_as_it_is() -> None:
+    model, data = small()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = cost(model, data, Run(steps=500, batch=4))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert found.parameters == sum(p.numel() for p in model.parameters())
+    assert found.rounds == {"train": 500} and found.total == pytest.approx(500 * found.seconds["train"])
+    assert found.bytes > 2**26 and "parameters" in str(found)
+
+
+def test_stages_that_are_not_reached_are_taken_to_be_as_the_last() -> None:
+    _, data = small()
+    model = tt.create("vq-vae-tiny", x=data.x, prior_heads=2)
+    assert set(cost(model, data, Run(steps=100, batch=4)).seconds) == {stage.name for stage in model.stages()}
+
+
+def test_minutes_become_a_number_of_steps() -> None:
+    model, _ = small()
+    found = Cost(10, {"train": 0.5}, {"train": 100}, 1, "cpu")
+    assert within(found, model, Run(steps=100), minutes=2).steps == 240
+    with pytest.raises(UsageError, match=r"a step takes 0\.5 s here"):
+        within(found, model, Run(steps=100), minutes=0.001)
+
+
+def test_short_runs_are_not_measured() -> None:
+    model, data = small()
+    assert costing(model, data, Run(steps=10, batch=4), None) == (Run(steps=10, batch=4), [])
+
+
+def test_durations_are_said_as_people_say_them() -> None:
+    assert [spoken(s) for s in (12, 300, 7800, 400_000)] == ["12 s", "5 min", "2 h 10 min", "5 days"]
+
+
+def test_a_run_of_minutes_keeps_its_steps_when_it_goes_on(tmp_path: Path) -> None:
+    words = ["train", "--data", "ring-8", "gan-25-gaussians", "--out", str(tmp_path / "a"), "--no-pictures"]
+    first = CliRunner().invoke(app, [*words, "--minutes", "0.02", "--batch", "4"])
+    assert first.exit_code == 0, first.output
+    steps = json.loads((tmp_path / "a/config.json").read_text())["run"]["steps"]
+    again = CliRunner().invoke(app, ["train", "--resume", "--out", str(tmp_path / "a"), "--minutes", "5"])
+    assert again.exit_code == 0 and f"already finished at step {steps}" in again.output
+    both = CliRunner().invoke(app, [*words[:-2], str(tmp_path / "b"), "--minutes", "1", "--steps", "4"])
+    assert isinstance(both.exception, UsageError) and "leave one of them out" in str(both.exception)
+
+
+@pytest.mark.parametrize(
+    ("x", "given", "minutes", "preset"),
+    [
+        (Images(3, 32, 32), None, 10, "dcgan-small"),
+        (Images(1, 28, 28), None, 5, "dcgan-small"),
+        (Images(1, 28, 28), None, 10, "r3gan-small"),
+        (Images(1, 28, 28), Labels(10), 10, "biggan-small"),
+        (Images(1, 28, 28, levels=2), None, 10, "pixelcnn-small"),
+        (Images(3, 32, 32), Labels(10), 1, "dcgan-small"),
+        (Points(2), None, 10, "r3gan-25-gaussians"),
+        (Tokens(65, 64), None, 60, "gpt-bpe"),
+    ],
+)
+def test_the_choice_follows_the_table(x: Any, given: Any, minutes: float, preset: str) -> None:
+    assert choose_for(Held(x, given), minutes, CPU).preset == preset
+
+
+def test_the_choice_says_what_more_time_would_bring_and_what_is_left_out() -> None:
+    why = " ".join(choose_for(Held(Images(1, 28, 28)), 5, CPU).why)
+    assert "r3gan-small wants 7 minutes" in why and "4 minutes of one core" in why
+    assert "classes are left out" in " ".join(choose_for(Held(Images(3, 32, 32), Labels(3)), 1, CPU).why)
+    assert "not measured" in choose_for(Held(Images(3, 32, 32)), 1, torch.device("cuda")).why[-1]
+    assert (usual_side(10, CPU), usual_side(60, CPU)) == (32, 64)
+
+
+def test_every_row_of_the_table_is_a_preset() -> None:
+    for row in TABLE:
+        assert models.find_preset(row.preset)[1] is not None
+
+
+def test_what_fits_is_told_with_what_it_needs() -> None:
+    color = Held(Images(3, 32, 32))
+    found = fits(models.find("dcgan"), color)
+    assert isinstance(found, Fit) and found.preset == "dcgan-small" and found.parameters == 909_095
+    assert "emoji" in found.measured and kind_of(color.x) == "color"
+    assert "two levels" in str(fits(models.find("nade"), color))
+    assert fits(models.find("gpt"), color) is None and "label" in str(fits(models.find("cgan"), color))
+
+
+def test_a_folder_without_a_model_is_trained_on(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    for k in range(12):
+        Image.new("RGB", (40 + k, 36), (20 * k, 90, 200 - 9 * k)).save(tmp_path / f"photos/{k}.png")
+    words = ["train", "--data", str(tmp_path / "photos"), "--size", "8", "--out", str(tmp_path / "run")]
+    found = CliRunner().invoke(app, [*words, "--steps", "1", "--batch", "4", "--no-pictures", "width=2"])
+    assert found.exit_code == 0, found.output
+    about = json.loads((tmp_path / "run/config.json").read_text())
+    assert about["model"] == "dcgan" and about["config"]["x"]["height"] == 8
+    listed = CliRunner().invoke(app, ["models", "--for", str(tmp_path / "photos"), "--size", "8", "--json"])
+    assert "dcgan" in [one["model"] for one in json.loads(listed.stdout)["fit"]]
