@@ -177,9 +177,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", help="a source of grey images of 28 x 28")
     parser.add_argument("--seconds", type=float, default=120, help="CPU seconds for each")
-    parser.add_argument("--models", nargs="+", default=list(ENTRANTS), choices=ENTRANTS)
+    parser.add_argument("--models", nargs="+", default=list(ENTRANTS), choices=list(ENTRANTS))
     parser.add_argument("--probes", nargs=2, type=int, default=(4, 20), help="steps of the two short runs")
     parser.add_argument("-n", type=int, default=500, help="samples, and held-out images")
+    parser.add_argument("--features", nargs="+", help="what distances are taken on; default: as suits the data")
     parser.add_argument("--runs", type=Path, required=True, help="where the runs go")
     parser.add_argument("--out", type=Path, required=True, help="without an ending")
     args = parser.parse_args()
@@ -188,12 +189,12 @@ def main() -> None:
     results = [Result(**row) for row in before["results"]]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     train, test = (data(args.data, split=split, binary="dynamic") for split in ("train", "test"))
-    judge = Judge(train, test, n=args.n, seconds=40)
+    judge = Judge(train, test, n=args.n, seconds=40, features=args.features)
     about = protocol(args.seconds, args.n)
     for name in args.models:
         if (test.name.partition(":")[0], name) in {(r.data, r.name) for r in results}:
             continue
-        entrant, run = ENTRANTS[name], args.runs / f"{args.data}-{name.lower()}"
+        entrant, run = ENTRANTS[name], args.runs / f"{test.name.partition(':')[0]}-{name.lower()}"
         shutil.rmtree(run, ignore_errors=True)  # of an interrupted one, the time is not known
         taken = seconds(entrant, train, affordable(entrant, train, args.seconds, tuple(args.probes)), run)
         model, made = load(run), folder.about(run)["run"]

@@ -391,3 +391,46 @@ def test_gpu_unpacks_wheels(gpu, tmp_path, monkeypatch):
         wheel.writestr("carried_along.py", "HERE = 1\n")
     gpu.prepare(tmp_path)
     assert importlib.import_module("carried_along").HERE == 1
+
+
+def test_codes(tmp_path, monkeypatch):
+    """Codes of scales, codes in few passes, pixels: a bound is in one column, and what is exact in the other."""
+    bench = load("codes")
+    draws = np.random.default_rng(0)
+    x, y = np.zeros((300, 28, 28), np.uint8), np.arange(300) % 2
+    for picture, side, (row, column) in zip(x, 6 + 8 * y, draws.integers(0, 14, (300, 2)), strict=True):
+        picture[row : row + side, column : column + side] = 255
+    np.savez(tmp_path / "squares.npz", x=x, y=y)
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    size = ("x.height=28", "x.width=28", "halvings=2")
+    tiny = {
+        "VAR": bench.Entrant("var-tiny", size),
+        "MaskGIT": bench.Entrant("maskgit-tiny", (*size, "passes=6")),
+        "PixelCNN": bench.Entrant("pixelcnn-tiny", size[:2]),
+    }
+    monkeypatch.setattr(bench, "ENTRANTS", tiny)
+    options = ["--seconds", "0.2", "--probes", "1", "3", "-n", "20", "--features", "pca-64", "--models", *tiny]
+    where = [
+        "--data",
+        str(tmp_path / "squares.npz"),
+        "--runs",
+        str(tmp_path / "runs"),
+        "--out",
+        str(tmp_path / "found"),
+    ]
+    monkeypatch.setattr(sys, "argv", ["x", *options, *where])
+    bench.main()
+    kept = (tmp_path / "found.json").read_text()
+    bench.main()
+    assert (tmp_path / "found.json").read_text() == kept
+    rows = {row["name"]: row for row in json.loads(kept)["results"]}
+    assert {name: row["passes"] for name, row in rows.items()} == {
+        "VAR": 4,
+        "MaskGIT": 6,
+        "MaskGIT, 4 passes": 4,
+        "PixelCNN": 28 + 27 * 4,
+    }
+    assert list(rows["VAR"]["used"]) == ["1 x 1", "2 x 2", "4 x 4", "7 x 7"] and rows["PixelCNN"]["used"] == {}
+    assert [row["kind"] for row in rows.values()] == ["lower bound"] * 3 + ["exact"]
+    lines = (tmp_path / "found.md").read_text().splitlines()
+    assert lines[-1].startswith("| PixelCNN | 136 |") and f"| {rows['PixelCNN']['nats']:.2f} +-" in lines[-1]
