@@ -178,7 +178,7 @@ def test_impute(triptych: Command, home: Path, tmp_path: Path, model: str, hide:
 @pytest.mark.parametrize(
     ("model", "arguments", "words"),
     [
-        ("vae", ["--hide", "middle"], "top, bottom, left, right, or a share"),
+        ("vae", ["--hide", "centre"], "top, bottom, left, right, middle, or a share"),
         ("vae", ["--hide", "1"], "share between 0 and 1"),
         ("gan", [], "cannot fill in what is missing"),
         ("vae", ["--out", "x.npz"], "only completions of images are written, as .png"),

@@ -5,12 +5,13 @@ import torch
 from torch import Tensor
 
 import triptych as tt
-from triptych.core import Images, Label, Labels, UsageError
+from triptych.core import Images, Label, Labels, Tokens, UsageError
 from triptych.core.sampling import to_sequence
 from triptych.inference.imputation import Imputed, impute, spread
 from triptych.testing import Examples
 from triptych.testing.toys import every_element
 from triptych.verbs.impute import impute as fill
+from triptych.verbs.impute import mask
 
 N = 1500
 
@@ -146,6 +147,16 @@ def test_known_codes_stay_and_the_others_fit_the_known_pixels() -> None:
     number = (found.x.flatten(1)[:, None] == everything.flatten(1)).all(2).long().argmax(1)
     share = torch.bincount(number, minlength=256) / n
     assert p.sum().item() == pytest.approx(1, abs=1e-5) and (share - p).abs().max() < 0.08
+
+
+def test_a_hole_in_the_middle_is_hidden() -> None:
+    known = mask(Images(3, 4, 7), "middle", 2, 0)
+    assert known.shape == (2, 3, 4, 7)
+    assert (~known[1, 2]).int().tolist() == [[0] * 7, [0, 1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 0, 0], [0] * 7]
+    with pytest.raises(UsageError, match="no such side"):
+        mask(Tokens(5, 4), "middle", 1, 0)
+    with pytest.raises(UsageError, match="middle, or a share"):
+        mask(Images(3, 4, 7), "centre", 1, 0)
 
 
 def test_pixels_nearest_to_a_hole_are_spread_into_it() -> None:

@@ -53,16 +53,21 @@ class Imputations:
 
 
 def mask(space: Space, hide: str, n: int, seed: int) -> Bool[Tensor, "n ..."]:
-    """What is known: all but one half ("top", "bottom", "left", "right") or but a share of the places ("0.5").
+    """What is known: all but one half ("top", "bottom", "left", "right"), but a hole half as high and half as wide
+    ("middle"), or but a share of the places ("0.5").
 
     Hidden places lose all their channels. Which ones follows from `seed` and the item's number.
 
     Raises UsageError for other words, and for a half of what is no image.
     """
-    if hide in HALVES:
+    if hide in (*HALVES, "middle"):
         if not space.planar:
             raise UsageError(f'hide="{hide}": {space} has no such side; hide a share: 0.5')
         known = torch.ones(space.shape, dtype=torch.bool)
+        if hide == "middle":
+            h, w = known.shape[1:]
+            known[:, h // 4 : h // 4 + (h + 1) // 2, w // 4 : w // 4 + (w + 1) // 2] = False
+            return known.expand(n, *space.shape)
         side = 1 if hide in ("top", "bottom") else 2
         middle = space.shape[side] // 2
         length = known.shape[side]
@@ -74,7 +79,7 @@ def mask(space: Space, hide: str, n: int, seed: int) -> Bool[Tensor, "n ..."]:
     except ValueError:
         share = float("nan")
     if not (isfinite(share) and 0 < share < 1):
-        raise UsageError(f'hide="{hide}": it is {", ".join(HALVES)}, or a share between 0 and 1')
+        raise UsageError(f'hide="{hide}": it is {", ".join(HALVES)}, middle, or a share between 0 and 1')
     places = (1, *space.shape[1:]) if space.planar else space.shape
     return (ItemNoise(mix(seed), range(n)).uniform(*places) >= share).expand(n, *space.shape)
 
