@@ -124,12 +124,6 @@ def test_binvox_as_its_author_writes_it() -> None:
             of_binvox(damaged)
 
 
-def test_meshes_are_refused_with_what_to_bring(tmp_path) -> None:
-    (tmp_path / "a.obj").write_text("v 0 0 0\n")
-    with pytest.raises(DataError, match="meshes, which are not read"):
-        tt.data(tmp_path)
-
-
 def frames(seed: int, n: int = 5, size: tuple[int, int] = (12, 16)) -> list[Image.Image]:
     """A light square that moves to the right, on dark: of two greys, so that a GIF keeps it."""
     out = []

@@ -28,7 +28,7 @@ METHODS = {
 ATTRIBUTES = {"extractall", "extract", "read_pickle", "load_module", "exec_module", "unpack_archive"}
 PIL = {"Image", "ImageDraw", "ImageFile", "ImageFont", "ImageOps", "PngImagePlugin", "UnidentifiedImageError"}
 """What of Pillow is used. No other: plugins and parsers open files by what they hold, and some start programs."""
-OPENERS = {"imageio", "cv2", "skimage", "torchvision", "matplotlib", "av", "webbrowser"}
+OPENERS = {"imageio", "cv2", "skimage", "torchvision", "matplotlib", "av", "trimesh", "webbrowser"}
 """Not to be imported: they open pictures past `open_picture`, or pages."""
 DOOR = ("media/images.py", ("open_picture", "extent"))
 """The functions that may call `Image.open`: one opens pictures, one reads how large they are."""
@@ -37,6 +37,8 @@ STARTERS = {"verbs/demo.py", "data/library/packages.py"}
 FILMS = "media/video.py"
 """Where PyAV may be imported: films are opened in memory, and as the container that their first bytes say they are (of
 others, playlists for one, some name further files)."""
+MESHES = "media/meshes.py"
+"""Where trimesh may be imported: meshes are opened in memory, without a resolver of what else they name."""
 CHECKED = {"metrics/efficientnet.py"}
 """Where torch.load may be called, with weights_only=True: on one file, whose sha256 was looked at before."""
 IMPORTERS = {
@@ -74,7 +76,7 @@ def pictures_opened(tree: ast.Module, name: str) -> Iterator[str]:
         where = f"{name}:{getattr(node, 'lineno', 0)}"
         if isinstance(node, ast.Import):
             roots = {a.name.split(".")[0] for a in node.names}
-            films = {"av"} if name == FILMS else set()
+            films = {"av"} if name == FILMS else {"trimesh"} if name == MESHES else set()
             yield from (f"{where} imports {root}" for root in roots & (OPENERS | {"PIL"}) - films)
             if "subprocess" in roots and name not in STARTERS:
                 yield f"{where} imports subprocess"

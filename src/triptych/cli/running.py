@@ -240,7 +240,9 @@ def sample(
     given: Annotated[
         str | None,
         typer.Option(
-            help="The condition: a class by its name or number, or several in turn: cat,dog; or numbers: 20,40."
+            "--given",
+            "--label",
+            help="The condition: a class by its name or number, or several in turn: cat,dog; or numbers: 20,40.",
         ),
     ] = None,
     text: Annotated[str, typer.Option("--prefix", help="Text that every sample begins with.")] = "",

@@ -1,6 +1,6 @@
 """Checks of configurations: sizes that are shared out evenly, or halved so many times."""
 
-from triptych.core.spaces import Images
+from triptych.core.spaces import Images, Voxels
 from triptych.errors import UsageError
 
 
@@ -17,11 +17,12 @@ def check_multiple(field: str, value: int, unit: int, among: str) -> None:
         )
 
 
-def check_sides(x: Images, unit: int, why: str, remedy: str = "") -> None:
-    """Raises UsageError unless height and width are multiples of `unit`. `why` names the field that asks for it."""
-    if x.height % unit or x.width % unit:
+def check_sides(x: Images | Voxels, unit: int, why: str, remedy: str = "") -> None:
+    """Raises UsageError unless the sides are multiples of `unit`. `why` names the field that asks for it."""
+    sides = x.shape[1:]
+    if any(side % unit for side in sides):
         remedy = f"{remedy}, or " if remedy else ""
         raise UsageError(
-            f"{why}: the sides of x must be multiples of {unit}, not {x.height} x {x.width}; "
-            f"{remedy}pad or crop the images"
+            f"{why}: the sides of x must be multiples of {unit}, not {' x '.join(map(str, sides))}; "
+            f"{remedy}pad or crop the {'images' if x.planar else 'solids'}"
         )

@@ -10,12 +10,12 @@ from importlib.resources import files
 
 import numpy as np
 
-from triptych.core import DataError, IntegrityError, UsageError, mix
-from triptych.data import shapes, textures
+from triptych.core import DataError, IntegrityError, UsageError, Video, Voxels, mix
+from triptych.data import library, moving, shapes, solids, textures
 from triptych.data.arrays import Arrays, Named, read_arrays
 from triptych.data.controlled import GAUSSIANS_25, RING_8, Mixture
-from triptych.data.files import Tree, sha256_of
-from triptych.data.idx import read_idx
+from triptych.data.files import Folder, Tree, sha256_of
+from triptych.data.idx import find_idx, load_idx, read_idx
 from triptych.data.sink import CHUNK, Content, Reader, Sink
 from triptych.options import Binarization
 
@@ -42,6 +42,8 @@ PICTURES = {"train": 10_000, "test": 2_000}
 APART = {"train": 10_000, "validation": 1_000, "test": 2_000}
 SCENES = {"train": 500, "test": 60}
 TRIPLES = {"train": 30_000, "test": 6_000}
+THINGS = {"train": 1_000, "test": 200}
+CLIPS = {"train": 3_000, "test": 500}
 SEEDS = {"train": 0, "test": 1, "validation": 2}
 """Of the generated sets."""
 
@@ -54,6 +56,9 @@ BUILTIN = {
     "ring-8": "points of the plane from 8 Gaussians on the unit circle, sd 0.01, with the true density",
     "shapes": "a coloured shape each on a light ground, 32 x 32, with a caption and the shape's class",
     "shapes-apart": "as shapes, captions saying where; seven pairs of a color and a shape are in the test split alone",
+    "solids": "tables, chairs and their like of boxes and discs, 32 x 32 x 32 voxels or any size, in 6 classes",
+    "moving-mnist": "two digits of mnist that move over a black field and bounce: clips of 20 frames of 64 x 64",
+    "moving-fashion-mnist": "the same with clothes of fashion-mnist, which has to be on this machine",
     "textures": "photograph-like scenes of textured things over one another, 64 x 64 or any size that is asked",
 }
 """Names and what they stand for."""
@@ -76,7 +81,7 @@ class Source:
 
 
 def builtin(name: str, size: tuple[int, int] | None) -> Source:
-    """The built-in set of that name; `shapes`, `shapes-apart` and `textures` are drawn in the size that is asked.
+    """The built-in set of that name; shapes, solids and textures are drawn in the size that is asked.
 
     Raises UsageError.
     """
@@ -101,6 +106,16 @@ def builtin(name: str, size: tuple[int, int] | None) -> Source:
             raise UsageError(f"textures are drawn in size=8 to 2048; got size=({height}, {width})")
         stamp = sha256_of(name, str(height), str(width), str(SCENES), str(textures.VERSION))
         return Source(name, stamp, lambda sink: read_textures(sink, height, width))
+    if name == "solids":
+        side, other = size or (32, 32)
+        if side != other or not 8 <= side <= 128:
+            raise UsageError(f"solids are drawn in cubes, size=8 to 128; got size=({side}, {other})")
+        return Source(name, sha256_of(name, str(side), str(THINGS)), lambda sink: read_solids(sink, side))
+    if name in ("moving-mnist", "moving-fashion-mnist"):
+        if size not in (None, (moving.FIELD, moving.FIELD)):
+            raise UsageError(f"{name} is made in {moving.FIELD} x {moving.FIELD}; got size={size}")
+        stamp = sha256_of(name, str(CLIPS), *(sha for _, sha in MNIST.values()))
+        return Source(name, stamp, lambda sink: read_moving(sink, name))
     mixture = {"gaussians-25": GAUSSIANS_25, "ring-8": RING_8}[name]
     return Source(name, sha256_of(name, str(mixture), str(POINTS)), lambda sink: read_mixture(sink, mixture))
 
@@ -174,6 +189,29 @@ def read_shapes_apart(sink: Sink, side: int) -> Content:
     return Content(
         splits=dict(APART), labels=shapes.labels_of(together), classes=tuple(shapes.SHAPES), captions=captions
     )
+
+
+def read_solids(sink: Sink, side: int) -> Content:
+    kinds, x = [], Voxels(1, side, side, side)
+    for split, n in THINGS.items():
+        for kind, solid in solids.furniture(n, SEEDS[split], side):
+            sink.append_item(solid[None].astype(np.uint8), x)
+            kinds.append(kind)
+    return Content(splits=dict(THINGS), labels=np.array(kinds), classes=solids.KINDS, x=x)
+
+
+def read_moving(sink: Sink, name: str) -> Content:
+    """Raises UsageError if clothes are asked for that are not on this machine."""
+    if name == "moving-mnist":
+        named = mnist_arrays()
+    else:
+        tree = Folder(library.folder_of("fashion-mnist", None))
+        named = load_idx(tree, find_idx(tree.files, tree.name))
+    x = Video(moving.FRAMES, 1, moving.FIELD, moving.FIELD)
+    for split, n in CLIPS.items():
+        for clip in moving.clips(named[split]["x"], n, SEEDS[split]):
+            sink.append_item(clip, x)
+    return Content(splits=dict(CLIPS), x=x)
 
 
 def read_textures(sink: Sink, height: int, width: int) -> Content:

@@ -33,6 +33,8 @@ class Kind:
     name: str
     formats: tuple[str, ...]
     suffixes: frozenset[str]
+    beside: frozenset[str] = frozenset()
+    """What belongs to such files and is not read: the textures of a mesh."""
 
     def among(self, tree: Tree) -> int:
         """How many files of a tree are of this kind, by their names."""
@@ -111,7 +113,7 @@ def arrange(tree: Tree, kind: Kind) -> Arranged:
             tables.append(name)
         elif path.suffix.lower() in DOCUMENTS or path.stem.upper() in ("LICENSE", "LICENCE", "NOTICE", "README"):
             documents.append(name)
-        else:
+        elif path.suffix.lower() not in kind.beside:
             problems.append(Problem(file=shown(name), reason=f"not a file of {', '.join(kind.formats)} by its name"))
     if not names:
         other = Counter(PurePosixPath(n).suffix or "(none)" for n in tree.files).most_common(3)

@@ -13,7 +13,7 @@ from triptych.data.sink import NAMED, Content, Sink
 from triptych.media import of_kind
 from triptych.media.medium import Medium
 from triptych.media.video import FILMS, FOLDER, gathered, natural
-from triptych.media.voxels import MESHES
+from triptych.media.voxels import MESHES, UNREAD
 from triptych.media.work import BadFile
 
 COMMON = "resampled"
@@ -25,14 +25,21 @@ UNEVEN = 8
 def kind_of(name: str) -> Kind:
     """What the files of a medium are called and how they end."""
     medium = of_kind(name)
-    return Kind(name=medium.name, formats=medium.formats, suffixes=medium.suffixes)
+    return Kind(name=medium.name, formats=medium.formats, suffixes=medium.suffixes, beside=medium.beside)
 
 
 SOUNDS, SOLIDS = kind_of("audio"), kind_of("voxels")
 MOVING = kind_of("video")
 FILMED = Kind(name="video", formats=("MP4",), suffixes=FILMS)
 """What is a video whether it is asked for or not; a picture that moves is one only where it is."""
-SURFACES = Kind(name="mesh", formats=(), suffixes=MESHES)
+SURFACES = Kind(name="mesh", formats=("OBJ",), suffixes=MESHES)
+STRANGE = Kind(name="mesh", formats=(), suffixes=UNREAD - {".mtl"})
+TEXTURES = 20
+"""So many pictures may lie beside a mesh before it counts as one of the things beside pictures."""
+FILLED = (
+    "meshes are filled: each as large as fits, y up in OBJ and GLB, z up in OFF, STL and PLY; full is where a surface "
+    "passes and what cannot be reached from outside, the floor closing what is open below"
+)
 
 
 def kind_within(tree: Tree, frames: int | None) -> str | None:
@@ -42,12 +49,12 @@ def kind_within(tree: Tree, frames: int | None) -> str | None:
         return "video"
     if (sounds := SOUNDS.among(tree)) and sounds >= pictures:
         return "audio"
-    solids = SOLIDS.among(tree)
-    if (meshes := SURFACES.among(tree)) > max(pictures, solids):
+    solids, meshes = SOLIDS.among(tree), SURFACES.among(tree)
+    if (strange := STRANGE.among(tree)) > max(pictures, solids):
         raise DataError(
-            f"{tree.name} holds {meshes} meshes, which are not read; bring grids of what they fill (.binvox, .npy)"
+            f"{tree.name} holds {strange} meshes of a kind that is not read; save them as OBJ, GLB, STL, PLY or OFF"
         )
-    return "voxels" if solids > pictures else None
+    return "voxels" if solids > pictures or TEXTURES * meshes > pictures else None
 
 
 def read_items(tree: Tree, kind: str, sink: Sink, frames: int | None = None) -> Content:
@@ -81,6 +88,8 @@ def read_items(tree: Tree, kind: str, sink: Sink, frames: int | None = None) -> 
             f"the longest of {len(lengths)} clips has {lengths[-1]:,} samples, half of them at most "
             f"{lengths[len(lengths) // 2]:,}; all are served as long as the longest, unless a model takes less (sound=)"
         )
+    if any(splitext(item.file)[1].lower() in MESHES for item in kept):
+        found.notes.append(FILLED)
     return described(tree, what, found, kept, problems, x)
 
 

@@ -35,3 +35,9 @@ def total_variation(x: Pictures) -> Float[Tensor, ""]:
     """E |x[i + 1] - x[i]|, between neighbours below and beside each other: the less, the smoother."""
     x = full(x)
     return (x[..., 1:, :] - x[..., :-1, :]).abs().mean() + (x[..., 1:] - x[..., :-1]).abs().mean()
+
+
+def frame_error(x: Float[Tensor, "n t c h w"], y: Float[Tensor, "n t c h w"]) -> Float[Tensor, ""]:
+    """The squared distance summed over a frame, black being 0 and white 1, on average: MSE as tables of video
+    prediction have it."""
+    return ((full(x) - full(y)) / 2).square().sum((2, 3, 4)).mean()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import logsigmoid, softplus
 
-from triptych.core import Images, full
+from triptych.core import Images, Voxels, full
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 
@@ -103,14 +103,15 @@ class DiscretizedLogistic(Distribution):
 LEAST_LOG_SCALE = -7.0
 
 
-def pixels_of(y: Float[Tensor, "*n outputs h w"], levels: int) -> Binary | DiscretizedLogistic:
-    """Of `outputs_of` numbers a pixel, what a decoder says of it: each channel Bernoulli, or discretized logistic."""
+def pixels_of(y: Float[Tensor, "..."], levels: int, axes: int = 2) -> Binary | DiscretizedLogistic:
+    """Of `outputs_of` numbers a pixel, [*n, outputs, h, w], what a decoder says of it: each channel Bernoulli, or
+    discretized logistic; of a voxel with three axes."""
     if levels == 2:
         return Binary(y)
-    loc, log_scale = y.chunk(2, dim=-3)
+    loc, log_scale = y.chunk(2, dim=-1 - axes)
     return DiscretizedLogistic(loc, log_scale.clamp(min=LEAST_LOG_SCALE), levels)
 
 
-def outputs_of(x: Images) -> int:
+def outputs_of(x: Images | Voxels) -> int:
     """How many numbers a pixel `pixels_of` takes."""
     return x.channels * (1 if x.levels == 2 else 2)

@@ -34,6 +34,8 @@ class Medium(Generic[S]):
     formats: ClassVar[tuple[str, ...]]
     suffixes: ClassVar[frozenset[str]]
     """How the names of its files end."""
+    beside: ClassVar[frozenset[str]] = frozenset()
+    """How the names of files end that belong to them, and are not read."""
     ending: ClassVar[str]
     """Of the file that `write` makes of one element."""
     endings: ClassVar[tuple[str, ...]] = (".png", ".npz")

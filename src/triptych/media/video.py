@@ -1,5 +1,7 @@
 """Moving pictures: GIF, WebP and APNG by Pillow, archives and folders of frames, and MP4 and its kin by PyAV.
 
+Written are GIF, WebP, APNG, MP4 (by PyAV), and folders of frames.
+
 A video is so many frames, evenly spaced over the clip, each cropped to the middle and resized as a picture is.
 """
 
@@ -7,6 +9,8 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,13 +18,15 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from triptych.core import Video
+from triptych.core import UsageError, Video
+from triptych.core.reading import read_file
+from triptych.io.commit import write_atomic
 from triptych.media import pictures
 from triptych.media.images import SUFFIXES as PICTURES
 from triptych.media.images import grey_or_rgb, open_picture
 from triptych.media.medium import Medium, quiet, surveyed
 from triptych.media.reading import Reading
-from triptych.media.work import BadFile
+from triptych.media.work import BadFile, Work
 
 FILMS = frozenset((".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv"))
 """Endings of what Pillow does not read."""
@@ -40,13 +46,82 @@ SHOWN, MILLISECONDS = 8, 120
 """Frames of a clip on a sheet, and how long each is shown in a GIF."""
 
 
+@dataclass(frozen=True, eq=False)
+class Film(Work):
+    """A video that somebody brings, or takes home."""
+
+    endings: ClassVar[tuple[str, ...]] = (".gif", ".mp4", ".webp", ".apng", ".png", "")
+    suffixes: ClassVar[frozenset[str]] = MOVING | FILMS | {".zip"}
+    frames: np.ndarray
+    """uint8 [frames, channels, height, width]; grey or RGB."""
+    name: str = "the video"
+
+    @classmethod
+    def read(cls, source: "Path | str | np.ndarray") -> "Film":
+        """From a file, a folder of frames, or frames as an array. Raises UsageError naming what is wrong with it."""
+        if isinstance(source, np.ndarray):
+            if source.dtype != np.uint8 or source.ndim != 4 or source.shape[1] not in (1, 3) or 0 in source.shape:
+                raise UsageError(
+                    f"a video is uint8 [frames, channels, height, width], 1 or 3 channels; this is {source.dtype} "
+                    f"{list(source.shape)}"
+                )
+            return cls(source)
+        path = Path(source)
+        try:
+            if path.is_dir():
+                files = sorted(
+                    (p for p in path.iterdir() if p.suffix.lower() in PICTURES), key=lambda p: natural(p.name)
+                )
+                if not files:
+                    raise BadFile("no frames in it: pictures, in the order of their names")
+                data = gathered((p.name, p.read_bytes()) for p in files)
+            else:
+                data = read_file(path)
+            return cls(decode(data), str(source))
+        except BadFile as e:
+            raise UsageError(f"{source}: {e}") from e
+        except OSError as e:
+            raise UsageError(f"{source} cannot be read: {e.strerror or e}") from e
+
+    @classmethod
+    def whole(cls, folder: Path) -> bool:
+        """A folder of frames is one video: of pictures, and nothing that moves."""
+        suffixes = {p.suffix.lower() for p in folder.iterdir() if not p.name.startswith(".")}
+        return bool(suffixes & PICTURES) and not suffixes & (FILMS | {".gif", ".apng"})
+
+    def pictures(self) -> list[Image.Image]:
+        return list(pictures.cells(self.frames))
+
+    def encode(self, ending: str, about: Mapping[str, str] | None = None) -> bytes:
+        """A moving picture; of .png, its frames side by side."""
+        self.check_ending(ending, f"a video as {ending or 'a folder'}")
+        if ending == ".png":
+            return pictures.png(pictures.grid(self.frames, columns=len(self.frames)), about)
+        return film(self.pictures()) if ending == ".mp4" else moving(self.pictures(), ending)
+
+    def save(self, path: str | Path, about: Mapping[str, str] | None = None) -> Path:
+        """Of a name without an ending, a folder with a PNG file for each frame."""
+        place = Path(path)
+        if place.suffix:
+            return super().save(path, about)
+        for k, frame in enumerate(self.pictures()):
+            write_atomic(place / f"{k:04d}.png", pictures.png(frame, about))
+        return place
+
+    def image(self) -> Image.Image:
+        """Some of its frames, side by side."""
+        shown = evenly(len(self.frames), min(SHOWN, len(self.frames)))
+        return pictures.grid(self.frames[shown], columns=len(shown))
+
+
 class VideoMedium(Medium[Video]):
     name: ClassVar[str] = "video"
     formats: ClassVar[tuple[str, ...]] = ("GIF", "WEBP", "APNG", "MP4", "a folder of frames")
     suffixes: ClassVar[frozenset[str]] = MOVING | FILMS | {FOLDER}
     ending: ClassVar[str] = ".gif"
-    endings: ClassVar[tuple[str, ...]] = (".gif", ".webp", ".png", ".npz")
+    endings: ClassVar[tuple[str, ...]] = (".gif", ".webp", ".mp4", ".png", ".npz")
     pixelated: ClassVar[bool] = True
+    work: ClassVar[type[Work]] = Film
 
     def survey(self, files: Iterable[bytes]) -> Video:
         """As many frames as the shortest has, the least height and width; grey, if all are."""
@@ -93,9 +168,10 @@ class VideoMedium(Medium[Video]):
 
     def together(self, space: Video, x: Tensor, ending: str, about: Mapping[str, str] | None = None) -> bytes:
         """All clips side by side, moving."""
-        if ending in MOVING:
+        if ending in MOVING or ending == ".mp4":
             scale = 2 if x.shape[-1] <= 64 else 1
-            return moving([pictures.grid(x[:, t].cpu(), scale=scale) for t in range(space.frames)], ending)
+            frames = [pictures.grid(x[:, t].cpu(), scale=scale) for t in range(space.frames)]
+            return film(frames) if ending == ".mp4" else moving(frames, ending)
         return super().together(space, x, ending, about)
 
 
@@ -206,4 +282,25 @@ def moving(frames: list[Image.Image], ending: str) -> bytes:
     kind = {".gif": "GIF", ".webp": "WEBP", ".apng": "PNG"}[ending]
     lossless = {"lossless": True} if kind == "WEBP" else {}
     frames[0].save(out, kind, save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, **lossless)
+    return out.getvalue()
+
+
+def film(frames: list[Image.Image]) -> bytes:
+    """An MP4 file (H.264, or MPEG-4 where that is not at hand). Raises UsageError without PyAV."""
+    try:
+        import av
+    except ImportError as e:
+        raise UsageError(f".mp4 is written by PyAV: {INSTALL}; or name a file that ends in .gif or .webp") from e
+    out, codec = io.BytesIO(), "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    with av.open(out, "w", format="mp4") as file:
+        stream = file.add_stream(codec, rate=Fraction(1000, MILLISECONDS))
+        stream.width, stream.height = (side + side % 2 for side in frames[0].size)  # both kinds want even sides
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            whole = Image.new("RGB", (stream.width, stream.height))
+            whole.paste(frame, (0, 0))
+            for packet in stream.encode(av.VideoFrame.from_image(whole)):
+                file.mux(packet)
+        for packet in stream.encode():
+            file.mux(packet)
     return out.getvalue()

@@ -1,9 +1,12 @@
-"""Solids on a grid: .npy, .npz and .binvox files (Patrick Min, https://www.patrickmin.com/binvox/binvox.html).
+"""Solids on a grid: .npy, .npz and .binvox files (Patrick Min, https://www.patrickmin.com/binvox/binvox.html), and what
+meshes bound.
 
 An array is [depth, height, width], or [channels, depth, height, width], the top of the solid first in its height: true
-and false, 0 and 1, 0 to 255, or floating point from 0 to 1. Meshes are not read.
+and false, 0 and 1, 0 to 255, or floating point from 0 to 1. Meshes are those of `media.meshes`: brought to 32 voxels a
+side if nothing else is asked, each as large as fits.
 """
 
+import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -16,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from triptych.core import UsageError, Voxels
-from triptych.media import pictures
+from triptych.media import meshes, pictures
 from triptych.media.arrays import load
 from triptych.media.medium import Medium, quiet, surveyed
 from triptych.media.work import BadFile
@@ -24,38 +27,50 @@ from triptych.media.work import BadFile
 LINES = rb"(?:[a-z]+(?: [-+.0-9e]+)*\n)*?"
 HEAD = re.compile(rb"#binvox 1\n" + LINES + rb"dim (\d+) (\d+) (\d+)\n" + LINES + rb"data\n")
 MOST_SIDE = 512
-MESHES = frozenset((".obj", ".stl", ".ply", ".off", ".glb", ".gltf", ".3ds", ".fbx"))
-"""Endings of what describes a surface, not what fills it."""
+MESHES = frozenset((".obj", ".off", ".stl", ".ply", ".glb"))
+"""Endings of what describes a surface, and is filled."""
+UNREAD = frozenset((".gltf", ".3ds", ".fbx", ".dae", ".blend", ".mtl"))
+"""Endings of meshes that are not read, and of what lies beside one."""
+MESHED = 32
+"""Voxels to a side of what is made of meshes."""
 SIDE, TURN, TILT = 128, 0.6, 0.5
 """Pixels of a picture of a solid, and from where it is seen: radians about the upright, and from above."""
+VIEWS, MILLISECONDS = 24, 90
+"""Pictures of one turn, and how long each is shown."""
 
 
 class VoxelMedium(Medium[Voxels]):
     name: ClassVar[str] = "voxel grid"
-    formats: ClassVar[tuple[str, ...]] = ("NPY", "NPZ", "BINVOX")
-    suffixes: ClassVar[frozenset[str]] = frozenset((".npy", ".npz", ".binvox"))
-    ending: ClassVar[str] = ".binvox"
-    endings: ClassVar[tuple[str, ...]] = (".png", ".npz")
+    formats: ClassVar[tuple[str, ...]] = ("OBJ", "OFF", "STL", "PLY", "GLB", "NPY", "NPZ", "BINVOX")
+    suffixes: ClassVar[frozenset[str]] = MESHES | {".npy", ".npz", ".binvox"}
+    beside: ClassVar[frozenset[str]] = frozenset((".mtl", ".png", ".jpg", ".jpeg", ".tga", ".bmp", ".tif", ".webp"))
+    ending: ClassVar[str] = ".obj"
+    endings: ClassVar[tuple[str, ...]] = (".png", ".gif", ".obj", ".glb", ".stl", ".binvox", ".npz")
 
     def survey(self, files: Iterable[bytes]) -> Voxels:
-        """The largest sides that occur, smaller solids being enlarged; two levels, if all have two."""
-        shapes, levels, failed = list[tuple[int, ...]](), 2, list[str]()
+        """The largest sides that occur, smaller solids being enlarged; two levels, if all have two. Meshes are filled
+        to whatever there is, or to a cube."""
+        shapes, levels, failed, meshed = list[tuple[int, ...]](), 2, list[str](), False
         for data in files:
             try:
-                solid = decode(data)
+                if gridded(data):
+                    solid = decode(data)
+                    shapes.append(solid.shape)
+                    levels = max(levels, 2 if two(solid) else 256)
+                elif not meshed:  # one that can be read is enough
+                    meshes.read_mesh(data)
+                    meshed = True
             except BadFile as e:
                 failed.append(str(e))
-                continue
-            shapes.append(solid.shape)
-            levels = max(levels, 2 if two(solid) else 256)
-        surveyed(failed, bool(shapes))
+        surveyed(failed, bool(shapes) or meshed)
+        shapes = shapes or [(1, MESHED, MESHED, MESHED)]
         channels, *sides = (max(sizes) for sizes in zip(*shapes, strict=True))
         return Voxels(channels, *sides, levels=levels)
 
     def read(self, space: Voxels, data: bytes, say: Callable[[str], object] = quiet) -> np.ndarray:
         """uint8 [channels, depth, height, width], brought to the space: enlarged by repetition, made smaller by taking
         the fullest of each block, so that what is thin stays."""
-        solid = decode(data)
+        solid = decode(data, max(space.shape[1:]))
         if len(solid) != space.channels:
             raise BadFile(f"{len(solid)} channels, where {space.channels} are wanted")
         if solid.shape != space.shape:
@@ -73,12 +88,24 @@ class VoxelMedium(Medium[Voxels]):
         return space if size is None else replace(space, depth=size[0], height=size[0], width=size[0])
 
     def write(self, space: Voxels, x: Tensor, about: Mapping[str, str] | None = None) -> bytes:
-        """Its first channel, full from one half."""
-        return binvox((x[0, 0] > 0).cpu().numpy())
+        """The surface of its first channel: of means, where the probability is one half."""
+        return meshes.written(surface(x[0, 0]), ".obj", said(about))
 
     def sheet(self, space: Voxels, x: Tensor) -> Image.Image:
-        """Each solid as it is seen from above and aside, the nearer the lighter."""
-        return pictures.grid(torch.stack([seen((one[0] > 0).cpu().numpy()) for one in x]))
+        """Each solid as it is seen from above and aside."""
+        return pictures.grid(torch.stack([seen(one[0]) for one in x.cpu()]))
+
+    def together(self, space: Voxels, x: Tensor, ending: str, about: Mapping[str, str] | None = None) -> bytes:
+        """A sheet; a turntable (.gif); surfaces side by side (.obj, .glb, .stl); one grid (.binvox)."""
+        if ending == ".gif":
+            return turntable(x)
+        if ending == ".binvox":
+            if len(x) != 1:
+                raise UsageError(f".binvox holds one solid, and there are {len(x)}: take .npz, or -n 1")
+            return binvox((x[0, 0] > 0).cpu().numpy())
+        if ending in MESHES:
+            return meshes.written(meshes.in_a_row([surface(one[0]) for one in x]), ending, said(about))
+        return super().together(space, x, ending, about)
 
     def how_to_fit(self, has: Voxels, wants: Voxels) -> str | None:
         options = " ".join(f"{name}={value}" for name, value in self.opens(wants).items())
@@ -88,8 +115,28 @@ class VoxelMedium(Medium[Voxels]):
         return {"size": space.depth} if space.depth == space.height == space.width else {}
 
 
-def decode(data: bytes) -> np.ndarray:
-    """uint8 [channels, depth, height, width], 0 to 255. Raises BadFile."""
+def surface(level: Tensor) -> meshes.Mesh:
+    """Of numbers [depth, height, width] from -1 to 1; of nothing, the smallest there is in the middle."""
+    grid = level.double().cpu().numpy()
+    if not (grid > 0).any():  # a file without a face is none that others open
+        grid = np.full_like(grid, -1.0)
+        grid[tuple(side // 2 for side in grid.shape)] = 1e-3
+    return meshes.surface(grid)
+
+
+def said(about: Mapping[str, str] | None) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in (about or {}).items())
+
+
+def gridded(data: bytes) -> bool:
+    """Whether a file holds a grid; else it is taken for a mesh."""
+    return data.startswith((b"#binvox", b"PK\x03\x04", b"\x93NUMPY"))
+
+
+def decode(data: bytes, side: int = MESHED) -> np.ndarray:
+    """uint8 [channels, depth, height, width], 0 to 255; of a mesh, a cube with this side. Raises BadFile."""
+    if not gridded(data):
+        return meshes.filled(meshes.read_mesh(data), side)[None].astype(np.uint8) * 255
     if data.startswith(b"#binvox"):
         return of_binvox(data)[None].astype(np.uint8) * 255
     found = load(data)
@@ -148,20 +195,42 @@ def binvox(solid: np.ndarray) -> bytes:
     return f"#binvox 1\ndim {deep} {wide} {high}\ntranslate 0 0 0\nscale 1\ndata\n".encode() + bytes(out)
 
 
-def seen(solid: np.ndarray) -> Tensor:
-    """A picture of a solid, float32 [1, SIDE, SIDE] in [-1, 1]: each full place a small square, black where none is."""
-    out = np.full((SIDE, SIDE), -1.0, np.float32)
-    places = np.argwhere(solid).astype(np.float64)
-    if not len(places):
-        return torch.from_numpy(out)[None]
-    longest = max(solid.shape)
-    z, y, x = ((places + 0.5 - np.array(solid.shape) / 2) / longest).T
-    x, z = x * np.cos(TURN) + z * np.sin(TURN), z * np.cos(TURN) - x * np.sin(TURN)
-    y, z = y * np.cos(TILT) + z * np.sin(TILT), z * np.cos(TILT) - y * np.sin(TILT)
-    scale = SIDE / 1.8
-    across, down = np.rint(x * scale + SIDE / 2).astype(int), np.rint(y * scale + SIDE / 2).astype(int)
-    light, half = (0.4 - 0.7 * z).clip(-0.6, 1).astype(np.float32), int(np.ceil(scale / longest / 2)) + 1
-    for dy in range(-half, half + 1):
-        for dx in range(-half, half + 1):
-            np.maximum.at(out, ((down + dy).clip(0, SIDE - 1), (across + dx).clip(0, SIDE - 1)), light)
-    return torch.from_numpy(out)[None]
+def seen(level: Tensor, turn: float = TURN) -> Tensor:
+    """A picture of a solid, numbers [depth, height, width] that are full above 0: float32 [1, SIDE, SIDE] in [-1, 1],
+    black where nothing is.
+
+    A ray for each pixel looks for the first full voxel; how light that is says how its surface is turned.
+    """
+    longest = max(level.shape)
+    grid = F.pad(level.float()[None, None].clamp(-1, 1), [2] * 6, value=-1.0)
+    smooth = F.avg_pool3d(F.pad(grid, [1] * 6, value=-1.0), 3, 1)[0, 0]
+    across = torch.linspace(-0.82, 0.82, SIDE) * longest
+    along = torch.linspace(-0.9, 0.9, 2 * longest) * longest
+    along, down, across = torch.meshgrid(along, across, across, indexing="ij")  # step row column
+    cos, sin, up, over = np.cos(turn), np.sin(turn), np.cos(TILT), np.sin(TILT)
+    y, far = down * up + along * over, along * up - down * over
+    x, z = across * cos - far * sin, across * sin + far * cos
+    sides = grid.shape[2:]
+    # grid_sample wants width, height, depth in [-1, 1]
+    where = torch.stack([2 * at / side for at, side in zip((x, y, z), reversed(sides), strict=True)], -1)
+    met = F.grid_sample(grid, where[None], mode="nearest", padding_mode="border", align_corners=False)[0, 0] > 0
+    first = met.float().argmax(0, keepdim=True)  # 1 row column
+    slopes = torch.stack(torch.gradient(smooth))[None]  # z y x
+    at = where.gather(0, first[..., None].expand(*first.shape, 3))
+    normal = -F.grid_sample(slopes, at[None], padding_mode="border", align_corners=False)[0, :, 0]
+    normal = normal / normal.norm(dim=0).clamp(min=1e-6)
+    nz, ny, nx = normal
+    towards = -(up * (nz * cos - nx * sin) + over * ny)  # the eye is before, and above
+    light = (0.55 * towards - 0.35 * ny + 0.25 * (nx * cos + nz * sin)).clamp(-0.45, 1)
+    return torch.where(met.any(0), light, -1.0)[None]
+
+
+def turntable(x: Tensor) -> bytes:
+    """Solids side by side on a turning table, a GIF without end."""
+    frames = []
+    for k in range(VIEWS):
+        views = [seen(one[0], TURN + 2 * np.pi * k / VIEWS) for one in x.cpu()]
+        frames.append(pictures.grid(torch.stack(views)))
+    out = io.BytesIO()
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0)
+    return out.getvalue()

@@ -45,8 +45,13 @@ class Work:
         return write_atomic(path, self.encode(Path(path).suffix, about))
 
     @classmethod
+    def whole(cls, folder: Path) -> bool:
+        """Whether a folder is one of these, and not a folder of them."""
+        return False
+
+    @classmethod
     def check_ending(cls, ending: str, what: str) -> str:
         """The ending in small letters. Raises UsageError for one that is not written."""
         if ending.lower() not in cls.endings:
-            raise UsageError(f"{what}: name a file that ends in {', '.join(cls.endings)}")
+            raise UsageError(f"{what}: name a file that ends in {', '.join(e for e in cls.endings if e)}")
         return ending.lower()

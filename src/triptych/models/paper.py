@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["images", "text", "sound", "points"]
+Kind = Literal["images", "text", "sound", "points", "solids", "video"]
 LikelihoodKind = Literal["exact", "lower bound", "none"]
 
 

@@ -4,6 +4,8 @@ van den Oord, Vinyals and Kavukcuoglu, 2017. Neural Discrete Representation Lear
 https://arxiv.org/abs/1711.00937
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -21,9 +23,7 @@ class CodePrior(nn.Module):
     both embedded and rotary, by row and by column.
     """
 
-    def __init__(
-        self, codes: int, grid: tuple[int, int], width: int, layers: int, heads: int, classes: int = 1
-    ) -> None:
+    def __init__(self, codes: int, grid: Sequence[int], width: int, layers: int, heads: int, classes: int = 1) -> None:
         super().__init__()
         rows, columns = grid
         self.code = nn.Embedding(codes, width)

@@ -3,6 +3,8 @@
 Ho and Salimans, 2022. Classifier-Free Diffusion Guidance. https://arxiv.org/abs/2207.12598
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -41,8 +43,8 @@ class Prefix(nn.Module):
         return out
 
 
-def places_after(prefix: int, grid: tuple[int, int]) -> Int[Tensor, "t 2"]:
-    """Row and column of the places of a grid, from 1, after a prefix at (0, 0): its tokens are not rotated."""
-    rows, columns = grid
-    places = torch.cartesian_prod(torch.arange(1, rows + 1), torch.arange(1, columns + 1))
-    return torch.cat((places.new_zeros(prefix, 2), places))
+def places_after(prefix: int, grid: Sequence[int]) -> Int[Tensor, "t axes"]:
+    """Row and column (and depth before) of the places of a grid, from 1, after a prefix at 0: its tokens are not
+    rotated."""
+    places = torch.cartesian_prod(*(torch.arange(1, side + 1) for side in grid))
+    return torch.cat((places.new_zeros(prefix, len(grid)), places))

@@ -1,4 +1,4 @@
-"""DCGAN's networks for images of any size that can be halved: a generator and its mirror.
+"""DCGAN's networks for images, or solids, of any size that can be halved: a generator and its mirror.
 
 Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks.
 Radford, Metz and Chintala, 2015. https://arxiv.org/abs/1511.06434
@@ -6,23 +6,25 @@ Radford, Metz and Chintala, 2015. https://arxiv.org/abs/1511.06434
 
 from collections.abc import Callable
 from itertools import pairwise
+from math import prod
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator
 from torch import nn
 
-from triptych.core import Images, Points, planar
+from triptych.core import Images, Points, Voxels, planar
 from triptych.nn.dense import mlp
+from triptych.nn.spatial import BATCH_NORMS, CONVOLUTIONS, LAYERS, TRANSPOSED, sides
 
 X = TypeVar("X", bound=Images | Points)
 Normalization = Callable[[int], nn.Module]
 """A layer for that many channels."""
 
 
-def halvings(height: int, width: int) -> int:
-    """How often both sides can be halved until the shorter has 4 to 7 pixels; 0 if they cannot, or need not, be."""
-    k = (min(height, width) // 4).bit_length() - 1
-    return k if k > 0 and height % 2**k == width % 2**k == 0 else 0
+def halvings(*sides: int) -> int:
+    """How often all sides can be halved until the shortest has 4 to 7 pixels; 0 if they cannot, or need not, be."""
+    k = (min(sides) // 4).bit_length() - 1
+    return k if k > 0 and all(side % 2**k == 0 for side in sides) else 0
 
 
 def buildable(x: X) -> X:
@@ -38,42 +40,55 @@ def buildable(x: X) -> X:
     return x
 
 
+def solid(x: Voxels) -> Voxels:
+    """Raises ValueError unless the networks can be built for solids of this size."""
+    if not halvings(*sides(x)):
+        raise ValueError(
+            f"its networks double a grid whose shortest side is 4 to 7 until it is the solid, and never arrive at "
+            f"{' x '.join(map(str, sides(x)))}; 8, 16, 24, 32 and 64 a side work, among others"
+        )
+    return x
+
+
 Halvable = Annotated[Images, AfterValidator(buildable)]
 """Images with sides of 4 to 7 pixels, doubled at least once."""
 
 
-def generator(inputs: int, x: Images, width: int) -> nn.Sequential:
-    """[n, inputs] -> images: projected and reshaped to a small grid, then doubled (Figure 1).
+def generator(inputs: int, x: Images | Voxels, width: int, normalization: Normalization | None = None) -> nn.Sequential:
+    """[n, inputs] -> images, or solids: projected and reshaped to a small grid, then doubled (Figure 1).
 
     width: channels at half the image's size; twice as many at each halving. Kernels are 4 pixels wide, not the
-    figure's 5: a multiple of the stride reaches every pixel equally often.
+    figure's 5: a multiple of the stride reaches every pixel equally often. Without a normalization, that of batches.
     """
-    k = halvings(x.height, x.width)
-    h, w = x.height >> k, x.width >> k
+    k = halvings(*sides(x))
+    grid, up = [side >> k for side in sides(x)], TRANSPOSED[len(sides(x))]
+    norm = normalization or BATCH_NORMS[len(grid)]
     wide = [width << i for i in reversed(range(k))]
-    layers: list[nn.Module] = [nn.Linear(inputs, wide[0] * h * w, bias=False), nn.Unflatten(1, (wide[0], h, w))]
-    layers += [nn.BatchNorm2d(wide[0]), nn.ReLU()]
+    layers: list[nn.Module] = [nn.Linear(inputs, wide[0] * prod(grid), bias=False), nn.Unflatten(1, (wide[0], *grid))]
+    layers += [norm(wide[0]), nn.ReLU()]
     for cin, cout in pairwise(wide):
-        layers += [nn.ConvTranspose2d(cin, cout, 4, 2, 1, bias=False), nn.BatchNorm2d(cout), nn.ReLU()]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(wide[-1], x.channels, 4, 2, 1), nn.Tanh())
+        layers += [up(cin, cout, 4, 2, 1, bias=False), norm(cout), nn.ReLU()]
+    return nn.Sequential(*layers, up(wide[-1], x.channels, 4, 2, 1), nn.Tanh())
 
 
-def trunk(x: Images, width: int, normalization: Normalization = nn.BatchNorm2d) -> nn.Sequential:
-    """Images -> features [n, trunk_features(x, width)]; the generator's mirror, its first layer not normalized."""
-    wide = [width << i for i in range(halvings(x.height, x.width))]
-    layers: list[nn.Module] = [nn.Conv2d(x.channels, wide[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+def trunk(x: Images | Voxels, width: int, normalization: Normalization | None = None) -> nn.Sequential:
+    """Images, or solids -> features [n, trunk_features(x, width)]; the generator's mirror, its first layer not
+    normalized."""
+    conv, norm = CONVOLUTIONS[len(sides(x))], normalization or BATCH_NORMS[len(sides(x))]
+    wide = [width << i for i in range(halvings(*sides(x)))]
+    layers: list[nn.Module] = [conv(x.channels, wide[0], 4, 2, 1), nn.LeakyReLU(0.2)]
     for cin, cout in pairwise(wide):
-        layers += [nn.Conv2d(cin, cout, 4, 2, 1, bias=False), normalization(cout), nn.LeakyReLU(0.2)]
+        layers += [conv(cin, cout, 4, 2, 1, bias=False), norm(cout), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Flatten(1))
 
 
-def trunk_features(x: Images, width: int) -> int:
+def trunk_features(x: Images | Voxels, width: int) -> int:
     """How many features `trunk` has."""
-    k = halvings(x.height, x.width)
-    return (width << k - 1) * (x.height >> k) * (x.width >> k)
+    k = halvings(*sides(x))
+    return (width << k - 1) * prod(side >> k for side in sides(x))
 
 
-def discriminator(x: Images, width: int, normalization: Normalization = nn.BatchNorm2d) -> nn.Sequential:
+def discriminator(x: Images | Voxels, width: int, normalization: Normalization | None = None) -> nn.Sequential:
     """Images -> one logit each."""
     features = trunk_features(x, width)
     return nn.Sequential(*trunk(x, width, normalization), nn.Linear(features, 1), nn.Flatten(0))
@@ -86,7 +101,7 @@ def drawing(inputs: int, x: Images | Points, width: int) -> nn.Sequential:
     return generator(inputs, x, width).apply(initialize)
 
 
-def judging(x: Images | Points, width: int, normalization: Normalization = nn.BatchNorm2d) -> nn.Sequential:
+def judging(x: Images | Points, width: int, normalization: Normalization | None = None) -> nn.Sequential:
     """x -> one score each: `discriminator` of images; of points, three hidden layers of `width`."""
     if not planar(x):
         return nn.Sequential(*mlp(x.dims, width, width, width, 1), nn.Flatten(0))
@@ -95,7 +110,9 @@ def judging(x: Images | Points, width: int, normalization: Normalization = nn.Ba
 
 def initialize(layer: nn.Module) -> None:
     """Weights from N(0, .02) (Section 4); gains of batch normalization from N(1, .02), as in the authors' code."""
-    if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
-        nn.init.normal_(layer.weight, 1.0 if isinstance(layer, nn.BatchNorm2d) else 0.0, 0.02)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+    norms = tuple(BATCH_NORMS.values())
+    if isinstance(layer, (*LAYERS, *norms)):
+        weights: dict[str, nn.Parameter] = dict(layer.named_parameters())
+        nn.init.normal_(weights["weight"], 1.0 if isinstance(layer, norms) else 0.0, 0.02)
+        if "bias" in weights:
+            nn.init.zeros_(weights["bias"])

@@ -32,8 +32,8 @@ class RMSNorm(nn.Module):
 
 def check_heads(field: str, width: int, heads: int, axes: int = 1) -> None:
     """Raises UsageError unless each head's share of `width` consists of pairs for each of the axes that rotary position
-    embedding turns them by: 1, or 2 for rows and columns."""
-    pairs = "in pairs" if axes == 1 else "in pairs for rows and columns"
+    embedding turns them by: 1, or 2 for rows and columns, or 3 with depths."""
+    pairs = ("in pairs", "in pairs for rows and columns", "in pairs for depths, rows and columns")[axes - 1]
     check_multiple(field, width, 2 * axes * heads, f"{heads} heads {pairs}")
 
 

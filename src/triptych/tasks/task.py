@@ -39,11 +39,12 @@ from triptych.media.audio import Clip
 from triptych.media.photo import Photo
 from triptych.media.reading import Reading
 from triptych.media.text import Writing
+from triptych.media.video import Film
 from triptych.media.work import Work
 from triptych.metrics import Measurement
 from triptych.nn.symmetries import mirrored
 
-BROUGHT: dict[str, type[Work]] = {"picture": Photo, "sound": Clip, "text": Writing}
+BROUGHT: dict[str, type[Work]] = {"picture": Photo, "sound": Clip, "text": Writing, "video": Film}
 """What a task is asked with, by the name of the first keyword of its `ask`."""
 
 

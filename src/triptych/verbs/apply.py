@@ -179,7 +179,8 @@ def jobs(
     brought = asked[brings]
     if lines and not (isinstance(brought, Path) and brought.is_dir()):
         return spoken(asked, out, seeds, gives, brings)
-    if not (isinstance(brought, Path) and brought.is_dir()):
+    one = isinstance(brought, Path) and brought.is_dir() and brings in BROUGHT and BROUGHT[brings].whole(brought)
+    if one or not (isinstance(brought, Path) and brought.is_dir()):
         gives.check_ending(out.suffix, str(out))
         return [Job(asked, {s: named(out, s, seeds) for s in seeds}, str(brought))]
     if out.suffix and not out.is_dir():

@@ -79,7 +79,14 @@ def told(data: Posed, settings: type) -> dict[str, Any]:
     return {k: v for k, v in data.task.told.items() if k in names} if isinstance(data.task, Tells) else {}
 
 
-KINDS: dict[str, models.Kind] = {"images": "images", "tokens": "text", "audio": "sound", "points": "points"}
+KINDS: dict[str, models.Kind] = {
+    "images": "images",
+    "tokens": "text",
+    "audio": "sound",
+    "points": "points",
+    "voxels": "solids",
+    "video": "video",
+}
 """What data of a space are called in the catalogue."""
 
 
