@@ -222,7 +222,8 @@ class Aging:
                 unit="",
                 better="higher",
                 protocol="cosine between features of an answer and of the true picture of that person at that age; "
-                f"features of a classifier of the training people (sha256 {net.sha256[:8]}), less their mean",
+                f"features of a classifier of the training people, less their mean (sha256 {net.sha256[:8]}; "
+                f"{net.about})",
                 n=n,
                 baselines={
                     "copy": (first * truth).sum(1).mean().item(),
