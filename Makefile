@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 OUT ?= runs/demo
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench weights clean
 
 demo: $(VENV)/.installed
 	$(BIN)/triptych demo --out $(OUT)
@@ -37,6 +37,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[dev]"
 	touch $(VENV)/.installed $@
+
+weights: $(VENV)/.installed
+	$(BIN)/python tools/weights.py runs/weights
 
 kjv.txt:
 	tools/kjv.sh $@

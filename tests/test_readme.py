@@ -24,6 +24,7 @@ PAGES = (
     "likelihood",
     "adding-a-model",
     "models",
+    "weights",
     "measured",
 )
 """In the order in which their examples go on from each other."""
@@ -46,7 +47,7 @@ def test_the_catalogue_is_the_table_of_models() -> None:
     assert spec is not None and spec.loader is not None
     tool: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    assert tool.catalogue() in TEXT, "run: python tools/readme.py"
+    assert tool.catalogue() in TEXT and tool.weights() in TEXT, "run: python tools/readme.py"
 
 
 @pytest.mark.slow
@@ -128,6 +129,8 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             words[words.index("--steps") + 1] = "1"
         if "--rival" in words:
             words += ["--rival-steps", "2"]
+        if words[0] == "gallery":
+            words += ["-n", "1"]
         if words[0] == "anomaly":
             words[words.index("--limit") + 1] = "20"
         if words[0] in ("evaluate", "compare"):

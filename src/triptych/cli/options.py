@@ -27,7 +27,31 @@ ModelName = Annotated[
         metavar="MODEL", help="A model or preset; `triptych models` lists them.", autocompletion=complete_model
     ),
 ]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder or a saved model.")]
+
+
+def shipped_or(folder: Path) -> Path:
+    """A folder; that of weights that come with the package, where one has their name."""
+    from triptych.verbs.shipped import located
+
+    return located(folder)
+
+
+def complete_weights(incomplete: str) -> list[str]:
+    """The weights that come with the package whose names begin so, for the shell."""
+    from triptych.verbs.shipped import shipped
+
+    return [name for name in shipped() if name.startswith(incomplete)]
+
+
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="A run folder, a saved model, or the name of weights that come with the package: pixelcnn-mnist.",
+        callback=shipped_or,
+        autocompletion=complete_weights,
+    ),
+]
 OwnSource = Annotated[
     str | None,
     typer.Option("--data", metavar="SOURCE", help="Default: the data that the run was trained on."),

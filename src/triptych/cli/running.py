@@ -315,6 +315,25 @@ def sample(
         output.say(f"{n} samples of {model.name} in {seconds:.2f} s: {out}{means}")
 
 
+def gallery(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A folder for index.html and a picture of each.")] = Path(
+        "gallery"
+    ),
+    n: Annotated[int, typer.Option("-n", min=1, help="Samples of each.")] = 32,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw with every model that comes with the package, onto a page: no training, no network."""
+    from triptych.verbs.gallery import gallery as draw
+
+    page, found = draw(out, seed=seed, n=n, say=output.note)
+    if as_json:
+        output.dump({"page": str(page), "weights": [{"name": s.of.name, "does": s.of.does} for s in found]})
+        return
+    output.table("Weights", ["name", "what it does", "licence"], [[s.of.name, s.of.does, s.of.licence] for s in found])
+    output.say(f"{len(found)} models, on {page}")
+
+
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs and the report go.")] = Path("runs/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="A few steps only, to see that everything works.")] = False,

@@ -26,6 +26,7 @@ from triptych.tasks.task import BROUGHT, Question, Reads, Task
 from triptych.verbs.create import load
 from triptych.verbs.opening import readings
 from triptych.verbs.posing import saved_task
+from triptych.verbs.shipped import located
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def pipeline(name: str | None, run: str | Path, device: torch.device | str = "cp
 
     Raises UsageError if it was trained for another, or for none and nothing is said.
     """
-    path = Path(run)
+    path = located(run)
     model, trained = load(path).to(device), saved_task(path)
     if name is None and trained is None:
         raise UsageError(f"{path} was not trained for a task; say for which it is to be used: {', '.join(tasks.TASKS)}")

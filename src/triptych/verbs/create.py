@@ -20,6 +20,7 @@ from triptych.data.fits import serving, taken
 from triptych.io import configs, folder
 from triptych.io.lock import writing
 from triptych.tasks.task import Posed, Tells
+from triptych.verbs.shipped import located, meant
 
 
 def create(name: str, *, seed: int = 0, **values: Any) -> Generative[Any]:
@@ -114,14 +115,16 @@ def condition(served: Space | None, usual: Space | None) -> Space | None:
 
 
 def load(path: str | Path, kind: type[Generative[Any]] | None = None) -> Generative[Any]:
-    """The model that a run or `save_pretrained` left in a folder. Nothing in the folder is executed.
+    """The model that a run or `save_pretrained` left in a folder, or one that comes with the package, by its name
+    ("dcgan-emoji"; see `triptych gallery`). Nothing in the folder is executed.
 
     `kind` is the class of a model from outside the package, which is one of the catalogue from then on (see
     `triptych.register`). Raises UsageError if the folder holds no model or another one; IntegrityError, naming the
     file, if anything was altered.
     """
-    if not Path(path).is_dir():
-        raise UsageError(f"there is no folder {path}")
+    path = located(path)
+    if not path.is_dir():
+        raise UsageError(f"there is no folder {path}; {meant(str(path))}")
     if kind is not None:
         held = folder.about(path).get("model")
         if held != models.register(kind).name:
@@ -139,9 +142,15 @@ def save_pretrained(model: Generative[Any], path: str | Path) -> None:
 
 
 def from_pretrained(name: str | Path) -> Generative[Any]:
-    """A model from a local folder, or by its Hugging Face Hub id ("someone/digits"; needs the `hub` extra)."""
-    if Path(name).is_dir():
+    """A model that comes with the package, by its name ("dcgan-emoji"); from a local folder; or by its Hugging Face
+    Hub id ("someone/digits"; needs the `hub` extra).
+
+    Raises UsageError for a name that is none of these, without asking the network unless it has the form of an id.
+    """
+    if located(name).is_dir():
         return load(name)
+    if str(name).count("/") != 1:
+        raise UsageError(f"there is no folder {name}, and no weights of this name; {meant(str(name))}")
     try:
         from huggingface_hub import snapshot_download
     except ImportError:

@@ -1,0 +1,116 @@
+"""The weights that come with the package: they load, draw, and get the numbers that are said of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import triptych as tt
+from triptych.cli.app import app
+from triptych.core import HasLikelihood, UsageError
+from triptych.io import commit
+from triptych.metrics import digits
+from triptych.verbs.posing import saved_task
+from triptych.verbs.sample import examples
+from triptych.verbs.shipped import FOLDER, RECIPES, located, shipped
+
+NAMES = list(shipped())
+
+
+def test_every_recipe_is_shipped_and_all_of_them_are_small() -> None:
+    assert list(json.loads(RECIPES.read_text())) == NAMES and len(NAMES) >= 9
+    sizes = {one.name: sum(f.stat().st_size for f in one.folder.iterdir()) for one in shipped().values()}
+    assert max(sizes.values()) < 4.5e6 and sum(sizes.values()) < 25e6
+    assert sorted(f.name for f in FOLDER.iterdir() if f.is_dir()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shipped_weights_load_and_draw(name: str) -> None:
+    one, model = shipped()[name], tt.from_pretrained(name)
+    assert set(commit.committed(one.folder)) == {"config.json", "model.safetensors"}
+    card = (one.folder / "README.md").read_text()
+    assert one.licence in card and one.credit in card and all(command in card for command in one.commands)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    if saved_task(one.folder) is None:
+        x = model.sample(3, examples(model, 3), seed=0)
+        assert x.shape == (3, *model.config.x.shape) and x.float().isfinite().all() and not torch.equal(x[0], x[1])
+    else:
+        assert (one.folder / one.example).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "nats"),
+    [("pixelcnn-mnist", "mnist-binary:test", 85.3), ("vae-mnist", "mnist-binary:test", 101.0)],
+)
+def test_they_score_what_is_said(name: str, source: str, nats: float) -> None:
+    model = tt.from_pretrained(name)
+    assert isinstance(model, HasLikelihood)
+    torch.manual_seed(0)
+    found = tt.score(model, source, limit=200)
+    assert found.nats == pytest.approx(nats, abs=0.3)
+    assert f"{nats:.1f} nats" in shipped()[name].measured
+
+
+def test_the_digits_are_digits() -> None:
+    x = tt.from_pretrained("dcgan-mnist").sample(100, seed=0)
+    confidence = digits.classify(x).amax(1).mean().item()
+    assert confidence == pytest.approx(0.85, abs=0.05)
+
+
+def test_emoji_are_colors_on_white() -> None:
+    x = tt.from_pretrained("dcgan-emoji").sample(32, seed=0)
+    assert x[:, :, :2, :2].median() > 0.9
+    assert (x.amax(1) - x.amin(1)).mean() > 0.15  # grey pictures have three equal channels
+
+
+def opened(path: Path, mode: str) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.convert(mode)
+
+
+@pytest.mark.parametrize(("name", "times"), [("super-resolution-satellite", 4), ("super-resolution-satellite-x2", 2)])
+def test_small_pictures_are_enlarged_better_than_by_bicubic(name: str, times: int) -> None:
+    truth = opened(shipped()[name].folder / "example.png", "RGB")
+    small = truth.resize((truth.width // times, truth.height // times), Image.Resampling.BICUBIC)
+    large = tt.apply(name, picture=small).image().convert("RGB")
+
+    def psnr(x: Image.Image) -> float:
+        error = np.asarray(x, np.float64) - np.asarray(truth, np.float64)
+        return float(10 * np.log10(255**2 / (error**2).mean()))
+
+    assert large.size == truth.size
+    assert psnr(large) > psnr(small.resize(truth.size, Image.Resampling.BICUBIC)) + 0.3
+
+
+def test_outlines_become_the_shoe_that_they_are_of() -> None:
+    one = shipped()["edges-fashion"].folder / "example.png"
+    made = np.asarray(tt.apply("edges-fashion", picture=one).image().convert("L"), np.float64)
+    truth = np.asarray(opened(one, "L"), np.float64)
+    assert np.corrcoef(made.ravel(), truth.ravel())[0, 1] > 0.9
+
+
+def test_a_folder_goes_before_a_name_and_a_slip_is_answered(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located("vae-mnist") == FOLDER / "vae-mnist" and located("runs/vae-mnist") == Path("runs/vae-mnist")
+    (tmp_path / "vae-mnist").mkdir()
+    assert located("vae-mnist") == Path("vae-mnist")
+    with pytest.raises(UsageError, match="did you mean pixelcnn-mnist"):
+        tt.from_pretrained("pixelcn-mnist")
+
+
+def test_sampling_by_name_and_the_gallery(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    drawn = CliRunner().invoke(app, ["sample", "dcgan-emoji", "-n", "4", "--out", "s.png"])
+    assert drawn.exit_code == 0, drawn.output
+    with Image.open("s.png") as picture:
+        assert picture.mode == "RGB"
+    made = CliRunner().invoke(app, ["gallery", "--out", "g", "-n", "2", "--json"])
+    assert made.exit_code == 0, made.output
+    assert [one["name"] for one in json.loads(made.stdout)["weights"]] == NAMES
+    page = (tmp_path / "g/index.html").read_text()
+    assert all(name in page and (tmp_path / f"g/{name}.png").exists() for name in NAMES)
