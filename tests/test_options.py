@@ -2,6 +2,8 @@
 
 import inspect
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +77,13 @@ def test_a_source_is_opened_for_the_model_in_python_too(tmp_path: Path) -> None:
     model = tt.create("vae", x=tt.Images(1, 4, 4), hidden=(4,), latent=1)
     assert len(list(tt.train(model, tmp_path, tt.Run(steps=2, batch=4)))) == 2
     assert tt.score(model, str(tmp_path), draws=2).n > 0
+
+
+@pytest.mark.parametrize("name", [n for n in VERBS if find_spec(f"triptych.verbs.{n.replace('-', '_')}")])
+def test_a_verb_has_the_same_defaults_on_the_command_line_and_in_python(name: str) -> None:
+    function = getattr(import_module(f"triptych.verbs.{name}"), name, None)
+    if function is None:
+        pytest.skip("it has another name in Python")
+    python = {n: p.default for n, p in inspect.signature(function).parameters.items() if p.default is not p.empty}
+    shared = {p.name: p.default for p in VERBS[name].params if p.name in python and p.name != "device"}
+    assert {n: v or None for n, v in shared.items()} == {n: python[n] or None for n in shared}
