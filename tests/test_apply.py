@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import triptych as tt
+from triptych.cli.words import in_words
 from triptych.core import UsageError
 from triptych.media.photo import Photo
 from triptych.tasks import TASKS
@@ -168,3 +169,8 @@ def test_a_run_of_a_task_knows_its_data_and_its_task(run, tmp_path, cli, monkeyp
     monkeypatch.chdir(tmp_path)
     done = cli("train", "--resume", "--out", run)
     assert done.code == 0 and "already finished" in done.out, done.err
+
+
+def test_a_tasks_own_flags_are_said_as_they_are_typed() -> None:
+    said = in_words("hide=box of p.png hides all (invert_mask=True: what is black); say with mask= what", "apply")
+    assert said == "--hide box of p.png hides all (--invert-mask: what is black); say with --mask what"

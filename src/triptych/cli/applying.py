@@ -60,7 +60,7 @@ def apply(
         tick = add(f"{pipe.task.name} with {pipe.model.name}", len(todo))
         for one in answers(pipe, todo, tile=tile, as_is=as_is):
             found.append(one)
-            if one.refused:
+            if one.refused and len(todo) > 1:
                 output.note(f"left out: {one.refused}")
             tick(len(found), "")
     refused = [one for one in found if one.refused]

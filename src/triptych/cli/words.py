@@ -67,4 +67,14 @@ def options(verb: str | None) -> dict[str, str]:
         if one.opts and one.opts[0].startswith("-")
     }
     by_option = {option.removeprefix("--").replace("-", "_"): option for option in typed.values() if len(option) > 2}
-    return {**typed, **by_option, **{name: option for name, option in ALSO.items() if option in typed.values()}}
+    also = {name: option for name, option in ALSO.items() if option in typed.values()}
+    return {**typed, **by_option, **also, **(asked() if verb == "apply" else {})}
+
+
+def asked() -> dict[str, str]:
+    """What tasks are asked with, which are flags of `apply`."""
+    from triptych import tasks
+    from triptych.verbs.apply import flags_of
+
+    names = {name for task in tasks.TASKS for name in flags_of(tasks.find(task))}
+    return {name: f"--{name.replace('_', '-')}" for name in names}

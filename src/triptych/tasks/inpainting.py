@@ -157,7 +157,7 @@ def hole_of(photo: Photo, mask: Path | None, invert: bool, hide: Kind | None) ->
     """What is to be filled. Raises UsageError where nothing says it, or nothing or all is."""
     if hide is not None:
         hole = holes(ItemNoise(0, [0]), photo.height, photo.width, hide)[0, 0]
-        said = f"hide={hide}"
+        said = f"hide={hide} of {photo.name}"
     elif mask is not None:
         drawn = read_photo(mask)
         if (drawn.height, drawn.width) != (photo.height, photo.width):
