@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from triptych.core import Generative, Given, Images, Labels, Noise, Picture, Space, UsageError, config
+from triptych.core import Generative, Given, Images, Noise, Picture, Space, UsageError, config
 from triptych.core.classes import listed
 from triptych.core.config import suggest
 from triptych.data.columns import columns_of
@@ -78,7 +78,7 @@ class Attributes:
     def settled(self, data: Any) -> Self:
         """With the names and the words of the data. Raises UsageError for columns that are no attributes."""
         columns = columns_of(data)
-        two = {name: space for name, space in columns.items() if isinstance(space, Labels) and space.classes == 2}
+        two: dict[str, Any] = {name: space for name, space in columns.items() if space.classed and space.choices == 2}
         unknown = [name for name, space in columns.items() if space.optional and space.choices == 2]
         for name in self.names:
             if name in unknown:

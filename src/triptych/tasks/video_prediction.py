@@ -61,8 +61,8 @@ class VideoPrediction:
         return {"frames": self.past + self.ahead, "size": x.height, "channels": x.channels}
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
-        x = columns["x"]
-        if not isinstance(x, Video):
+        x: Any = columns["x"]
+        if x.kind != "video":
             raise UsageError(f"{self.name} is for videos; x holds {x} (frames=20 opens moving pictures as videos)")
         if x.frames != self.past + self.ahead:
             raise UsageError(
