@@ -252,3 +252,8 @@ class Flickering(Examples):
 def test_what_is_drawn_anew_is_read_anew_and_so_is_what_is_seen_once() -> None:
     assert trained(Flickering(CLASSES.x, CLASSES.given, n=48), 14)[0].seen == 14 * 8
     assert trained(Examples(CLASSES.x, CLASSES.given, n=48), 11)[0].seen == 11 * 8
+
+
+def test_more_than_memory_holds_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extracting, "MOST", 48 * 4 * 4 - 1)
+    assert trained(Examples(CLASSES.x, CLASSES.given, n=48), 14)[0].seen == 20 + 14 * 8

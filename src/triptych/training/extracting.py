@@ -18,6 +18,8 @@ CHUNK = 256
 """Examples that are read together: neighbors, whatever the batch, so that a resumed run reads the same bits."""
 LOOKS = 2
 """Times that a stage has to see each example, on average, for it to pay."""
+MOST = 2**32
+"""Bytes that are kept, at most: of more, each batch is read anew."""
 PROBE = 64
 """Examples by which it is told whether the data serve the same at each look."""
 
@@ -49,8 +51,6 @@ def extracted(
         return Extracted()
     first, size = ranks.rank(), len(data)
     chunks = torch.split(torch.arange(size), CHUNK)
-    if first == 0:
-        log.info("reading the codes of %s examples, once for the whole stage", f"{size:,}")
     table: Tensor | None = None
     with evaluating(model), torch.no_grad():
         for k in range(first, len(chunks), ranks.world()):
@@ -58,8 +58,12 @@ def extracted(
             found = read(x).cpu()
             kind = found.dtype if found.is_floating_point() else torch.int32
             if table is None:
+                if size * found[0].numel() * kind.itemsize > MOST:
+                    return Extracted()
                 table = torch.zeros(size, *found.shape[1:], dtype=kind)
             table[chunks[k]] = found.to(kind)
+        if first == 0:
+            log.info("the codes of %s examples were read, once for the whole stage", f"{size:,}")
         if ranks.world() > 1:
             table = shared(table, read, data, seed, model)
     return Extracted(table)
