@@ -18,7 +18,7 @@ from triptych.core.classes import Labels, PartialLabels
 from triptych.core.config import Count
 from triptych.core.given import Given, Picture, Text, Vector
 from triptych.core.space import Leveled, Space, check_range, space
-from triptych.core.text import PAD, Symbols, Words
+from triptych.core.text import PAD, Letters, Symbols, Words
 from triptych.errors import UsageError
 
 LevelCount = Annotated[int, Field(ge=2, le=65536)]
@@ -149,7 +149,7 @@ class Tokens(Space):
     @property
     def padded(self) -> bool:
         """Whether what is shorter than an element is filled up: sentences of words are."""
-        return isinstance(self.symbols, Words)  # the one kind of symbols that has a token for nothing
+        return isinstance(self.symbols, Words | Letters)  # the kinds of symbols that have a token for nothing
 
     def serves(self, needs: Space) -> bool:
         """Also where the model does not say what its tokens stand for."""

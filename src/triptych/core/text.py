@@ -186,13 +186,47 @@ class Words:
         return torch.tensor([0, *(len(word) for word in self.words[1:])])
 
 
+@config
+class Letters:
+    """A token for each letter (or phoneme) that texts of several lengths are written in: 0 fills up what is shorter."""
+
+    letters: str
+    """Token i + 1 stands for letters[i]. Each once, in the order of their code points."""
+
+    def __post_init__(self) -> None:
+        if not self.letters or list(self.letters) != sorted(set(self.letters)):
+            raise UsageError("letters: one or more, each once, in the order of their code points")
+
+    def __len__(self) -> int:
+        return len(self.letters) + 1
+
+    @cached_property
+    def number(self) -> dict[str, int]:
+        return {letter: i + 1 for i, letter in enumerate(self.letters)}
+
+    def encode(self, text: str) -> Int[Tensor, " length"]:
+        """Raises UsageError for a letter that there is no token for."""
+        if unknown := sorted(set(text) - set(self.number)):
+            raise UsageError(f"there is no token for {unknown[0]!r} in {text[:40]!r}; the letters are {self.letters!r}")
+        return torch.tensor([self.number[letter] for letter in text], dtype=torch.int64)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text, without what fills up."""
+        return "".join(self.letters[int(t) - 1] for t in tokens if int(t) != PAD)
+
+    @property
+    def characters(self) -> Int[Tensor, " vocabulary"]:
+        """How many characters each token has."""
+        return torch.tensor([0, *(1 for _ in self.letters)])
+
+
 PAD, UNKNOWN = 0, 1
-"""Tokens of `Words`."""
+"""Tokens of `Words`; the first of `Letters` too."""
 
 
 def words_of(text: str) -> list[str]:
     return SPOKEN.findall(text.lower())
 
 
-Symbols = Characters | BytePairs | Words
+Symbols = Characters | BytePairs | Words | Letters
 """How text becomes tokens. Their fields tell them apart in JSON."""

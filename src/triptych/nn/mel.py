@@ -119,6 +119,8 @@ class MelSpectrogram(nn.Module):
         bands = (spectrogram * self.mel.deviation + self.mel.mean).exp()
         size = torch.matmul(self.back, bands).clamp_min(SOFTEST)
         length = spectrogram.shape[2] * self.mel.hop
+        if not len(spectrogram):  # Fourier transforms of nothing are refused
+            return spectrogram.new_zeros(0, length)
         guess, before = torch.polar(size, 2 * math.pi * phase), torch.zeros_like(size)
         for _ in range(rounds):
             found = self.spectrum(self.overlapped(guess, length))

@@ -237,8 +237,9 @@ class Posed:
 
     def plain(self, rows: Tensor, noise: Noise) -> Batch[Any]:
         """As `fetch`, without what is done in training alone."""
-        x, given = self.task.pose(gathered(self.data, rows, noise), noise)
-        return Batch[Any](x, given, noise)
+        columns = gathered(self.data, rows, noise)
+        x, given = self.task.pose(columns, noise)
+        return Batch[Any](x, given, noise, lengths=columns.get("lengths"))
 
     def held_out(self) -> "Posed | None":
         held = self.data.held_out()

@@ -5,13 +5,25 @@ from pathlib import Path
 
 from triptych.core import UsageError
 from triptych.data.files import shown
-from triptych.data.library import dressed, drums, emoji, faces, fashion, flare, furniture, heads, photographs, satellite
+from triptych.data.library import (
+    dressed,
+    drums,
+    emoji,
+    faces,
+    fashion,
+    festvox,
+    flare,
+    furniture,
+    heads,
+    photographs,
+    satellite,
+)
 from triptych.data.library.fetching import Fetched, about, fetch, place_of
 from triptych.data.library.recipe import Recipe
 
 LIBRARY: dict[str, Recipe] = {
     module.RECIPE.name: module.RECIPE
-    for module in (fashion, photographs, satellite, faces, heads, emoji, dressed, flare, drums, furniture)
+    for module in (fashion, photographs, satellite, faces, heads, emoji, dressed, flare, drums, furniture, festvox)
 }
 
 __all__ = ["LIBRARY", "Fetched", "Recipe", "fetch", "find", "folder_of", "names", "where"]
