@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from triptych.cli.app import app
+from triptych.media.wav import encode_wav
 from triptych.verbs import judge
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +22,8 @@ PAGES = (
     "words",
     "faces",
     "text",
+    "audio",
+    "speech",
     "likelihood",
     "adding-a-model",
     "models",
@@ -65,6 +68,18 @@ def test_the_ten_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / "runs" / "pixelcnn" / "model.safetensors").exists()
 
 
+def recorded(folder: Path) -> None:
+    """Sounds of five kinds, and sounds with texts."""
+    for k, (kind, text) in enumerate((kind, text) for kind in "abcde" for text in range(24)):
+        sound = 0.3 * np.random.default_rng(k).standard_normal((1, 2400)).astype(np.float32).clip(-1, 1)
+        (folder / "hits" / kind).mkdir(parents=True, exist_ok=True)
+        (folder / "voice" / "wavs").mkdir(parents=True, exist_ok=True)
+        (folder / "hits" / kind / f"{text}.wav").write_bytes(encode_wav(sound, 8000))
+        (folder / "voice" / "wavs" / f"v{k}.wav").write_bytes(encode_wav(sound, 8000))
+    (folder / "voice" / "metadata.csv").write_text("".join(f"v{k}|Some words.\n" for k in range(120)))
+    (folder / "letter.txt").write_text("Some words. More words.")
+
+
 @pytest.mark.slow
 def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As they stand, but shorter."""
@@ -85,6 +100,7 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         Image.fromarray(noise).save(tmp_path / "faces" / f"{i}.png")
         rows.append(f"{i}.png,{20 + i},{('no', 'yes')[i % 2]},{('no', 'yes')[i // 2 % 2]}")
     (tmp_path / "faces" / "metadata.csv").write_text("\n".join(rows))
+    recorded(tmp_path)
     (tmp_path / "kjv.txt").write_text("In the beginning was a short text.\n" * 100)
     every = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("triptych ")]
     lines = list(dict.fromkeys(every))  # what two pages show is run once
@@ -102,6 +118,10 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 words += ["width=4"]
             if words[1] == "gpt-char":
                 words += ["width=8", "layers=1"]
+            if words[1] == "wavegan-drums":
+                words += ["width=2"]
+            if words[1] == "text-to-speech":
+                words += ["width=8", "layers=1", "rounds=1", "x.length=8000", "x.rate=8000"]
             if words[1] == "nanochat-bpe":
                 words = [w for w in words if not w.startswith(("depth=", "aspect="))] + ["depth=1", "aspect=4"]
             if words[1] == "gated-pixelcnn-mnist-classes":

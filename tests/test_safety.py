@@ -32,8 +32,9 @@ OPENERS = {"imageio", "cv2", "skimage", "torchvision", "matplotlib", "av", "trim
 """Not to be imported: they open pictures past `open_picture`, or pages."""
 DOOR = ("media/images.py", ("open_picture", "extent"))
 """The functions that may call `Image.open`: one opens pictures, one reads how large they are."""
-STARTERS = {"verbs/demo.py", "data/library/packages.py"}
-"""Where processes are started: of our own command line, and the clients of package registries."""
+STARTERS = {"verbs/demo.py", "data/library/packages.py", "tasks/phonemes.py"}
+"""Where processes are started: of our own command line, the clients of package registries, and espeak-ng, which is fed
+a text and the name of a voice that is letters and digits."""
 FILMS = "media/video.py"
 """Where PyAV may be imported: films are opened in memory, and as the container that their first bytes say they are (of
 others, playlists for one, some name further files)."""

@@ -30,7 +30,18 @@ def noise(n: int = 6, seed: int = 0) -> ItemNoise:
 
 def test_every_page_is_in_the_table() -> None:
     folder = Path(tasks.__file__).parent
-    helpers = {"__init__", "task", "holes", "filling", "degradation", "measuring", "captions", "fitting", "faces"}
+    helpers = {
+        "__init__",
+        "task",
+        "holes",
+        "filling",
+        "degradation",
+        "measuring",
+        "captions",
+        "fitting",
+        "faces",
+        "phonemes",
+    }
     pages = {p.stem for p in folder.glob("*.py")} - helpers
     assert pages == {where.partition(".")[0] for where, _ in tasks.TASKS.values()}
     for name in tasks.TASKS:

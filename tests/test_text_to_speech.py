@@ -1,5 +1,6 @@
 """Text to speech: the search for the alignment, a voice of tones that learns to speak, and what users may get wrong."""
 
+from io import StringIO
 from itertools import accumulate, groupby, product
 from pathlib import Path
 
@@ -153,6 +154,9 @@ def test_from_a_folder_to_a_sound_file(tmp_path: Path, monkeypatch, capsys) -> N
     assert app(ask, standalone_mode=False) in (0, None)
     assert app([*ask[:-1], "b.wav", "--length-scale", "2"], standalone_mode=False) in (0, None)
     assert (tmp_path / "b.wav").stat().st_size > (tmp_path / "a.wav").stat().st_size > 44
+    monkeypatch.setattr("sys.stdin", StringIO("ab ca. bc!"))
+    assert app([*ask[:3], "-", "--out", "d.wav"], standalone_mode=False) in (0, None)
+    assert (tmp_path / "d.wav").read_bytes() == (tmp_path / "a.wav").read_bytes()
     with pytest.raises(UsageError, match="nothing to say"):
         app([*ask[:3], "12", "--out", "c.wav"], standalone_mode=False)
     pipe = tt.pipeline(None, tmp_path / "run")

@@ -1,7 +1,6 @@
 """The verb apply: its flags are what the task's `ask` takes."""
 
 import re
-import sys
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -36,10 +35,11 @@ def apply(
     with --mask, to complete one.
     super-resolution, translation, clothing: --picture. inpainting: --picture, and --mask (white is filled),
     --invert-mask or --hide. map-to-photo: --picture, the map, and --beside where the model is shown more.
-    text-to-speech: --text (or a file, or - for what is fed in) and --length-scale.
     edges: --picture, --drawing. unpaired-translation: --picture, and --direction of models of both ways.
     aging: --picture, and --age or --strip; --eyes. attributes: --picture, and --set or --strip; --eyes.
     video-prediction: --video, a file or a folder of frames, and --ahead, so many frames.
+
+    text-to-speech: --text, words, a file of them, or - for standard input; --length-scale, 1.2 to speak slower.
     """
     from triptych.io.outputs import check_file
     from triptych.verbs.apply import answers, by_stem, jobs, pipeline
@@ -112,8 +112,8 @@ def valued(word: str, text: str, kind: Any) -> Any:
     kinds = (kind, *get_args(kind))
     if Path in kinds:
         if not text.strip() or not Path(text).exists():
-            if str in kinds:  # words may be given as they are, in a file, or by the program before
-                return sys.stdin.read() if text == "-" else text
+            if str in kinds:  # words may be given as they are, or in a file
+                return text
             raise UsageError(f"{word} {text}: there is no such file or folder")
         return Path(text)
     try:

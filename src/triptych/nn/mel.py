@@ -9,6 +9,7 @@ Balazs and Sondergaard, 2013. A fast Griffin-Lim algorithm.
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -63,21 +64,21 @@ class Mel:
         return -(-samples // self.hop)
 
 
-def bank(mel: Mel) -> Float[Tensor, "mels bins"]:
-    """Triangles over the bins of the spectrum, each as high as makes its area that of one bin at the lowest band."""
+def bank(mel: Mel) -> np.ndarray:
+    """float32 [mels, bins]: triangles over the bins of the spectrum, each of weight one."""
 
     def scale(hz: float) -> float:
         return 2595 * math.log10(1 + hz / 700)
 
-    edges = 700 * (10 ** (torch.linspace(scale(mel.low), scale(mel.top), mel.mels + 2, dtype=torch.float64) / 2595) - 1)
-    at = torch.linspace(0, mel.rate / 2, mel.fft // 2 + 1, dtype=torch.float64)
+    edges = 700 * (10 ** (np.linspace(scale(mel.low), scale(mel.top), mel.mels + 2) / 2595) - 1)
+    at = np.linspace(0, mel.rate / 2, mel.fft // 2 + 1)
     left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rise, fall = (at - left) / (middle - left), (right - at) / (right - middle)
-    triangles = torch.minimum(rise, fall).clamp_min(0)
+    triangles = np.minimum((at - left) / (middle - left), (right - at) / (right - middle)).clip(0)
     # a narrow band between two bins still hears the nearer one
     empty = triangles.sum(1) == 0
-    triangles[empty, (at[None] - middle[empty]).abs().argmin(1)] = 1
-    return (triangles / triangles.sum(1, keepdim=True)).float()
+    triangles[empty, np.abs(at - middle[empty]).argmin(1)] = 1
+    found: np.ndarray = (triangles / triangles.sum(1, keepdims=True)).astype(np.float32)
+    return found
 
 
 class MelSpectrogram(nn.Module):
@@ -91,8 +92,10 @@ class MelSpectrogram(nn.Module):
         super().__init__()
         self.mel, bands = mel, bank(mel)
         self.register_buffer("window", torch.hann_window(mel.fft), persistent=False)
-        self.register_buffer("bank", bands, persistent=False)
-        self.register_buffer("back", torch.linalg.pinv(bands.double()).float(), persistent=False)
+        self.register_buffer("bank", torch.from_numpy(bands), persistent=False)
+        self.register_buffer(
+            "back", torch.from_numpy(np.linalg.pinv(bands.astype(np.float64)).astype(np.float32)), persistent=False
+        )
 
     def spectrum(self, sound: Float[Tensor, "n t"]) -> Float[Tensor, "n bins frames"]:
         """The complex STFT, a frame for each hop that begins within the sound."""

@@ -13,6 +13,7 @@ the deviation of these very recordings, is measured before training and saved wi
 import logging
 import math
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -126,10 +127,10 @@ class TextToSpeech:
         return columns["x"], Text(columns["text"])
 
     def ask(self, model: Generative[Any], *, text: Path | str, length_scale: Positive = 1.0) -> Utterance:
-        """text: what is to be said: a text, or a file with one; "-" reads it from where the command is fed.
+        """text: what is to be said: a text, or a file with one; "-" reads standard input.
         length_scale: 1.2 speaks slower, 0.8 faster.
         """
-        writing = Writing.read(text)
+        writing = Writing.read(sys.stdin.read() if text == "-" else text)
         written = [self.written(sentence) for sentence in ENDS.split(writing.text)]
         unknown = sorted(set("".join(written)) - set(self.letters))
         if unknown:

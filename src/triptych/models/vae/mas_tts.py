@@ -79,6 +79,7 @@ class MASTTSConfig:
     kernel: Count = 5
     """Places of each. An odd number."""
     dropout: Fraction = 0.1
+    """Share of what each convolution adds that is left out in training."""
     rounds: Count = 32
     """Of Griffin and Lim."""
     adam: Adam = Adam(lr=1e-3, betas=(0.9, 0.98), schedule="cosine", warmup=0.03)
