@@ -350,4 +350,4 @@ def demo(
         output.dump(result.as_dict())
         return
     output.comparison("Three families on real MNIST", result.comparison, protocol)
-    output.say(f"{result.seconds:.0f} s in all; report: {result.report}")
+    output.say(f"{result.seconds:.0f} s in all; report: {result.report}; in color: {result.gallery}")

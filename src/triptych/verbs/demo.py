@@ -25,11 +25,16 @@ from triptych.io.lock import writing
 from triptych.media import pictures
 from triptych.verbs.compare import Comparison, compare
 from triptych.verbs.decoration import metrics
+from triptych.verbs.gallery import gallery as draw
 
 CAST = (("dcgan-mnist-demo", "mnist"), ("vae-mnist-demo", "mnist-binary"), ("pixelcnn-mnist-demo", "mnist-binary"))
 """Preset and data of each panel's model. DCGAN draws grey images; the two likelihoods are of the same binary ones."""
+SHARE = 0.6
+"""Of a preset's steps that the demo takes, so that two cores are done in minutes."""
+N, POOL, LIMIT = 1000, 10_000, 2000
+"""Samples a model, training images looked at for copies, and held-out images that are scored."""
 
-REPORT, SHEET = "report.html", "samples.png"
+REPORT, SHEET, GALLERY = "report.html", "samples.png", "gallery"
 
 INTRO = """One model of each family of deep generative models, trained from nothing on real handwritten digits on the
 machine that you are sitting at. A GAN draws without ever saying how likely an image is; a VAE gives a lower bound on
@@ -48,10 +53,17 @@ class Demo:
 
     comparison: Comparison
     report: Path
+    gallery: Path
+    """A page in color, by weights that come with the package."""
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        return {"report": str(self.report), "seconds": self.seconds, **self.comparison.as_dict()}
+        return {
+            "report": str(self.report),
+            "gallery": str(self.gallery),
+            "seconds": self.seconds,
+            **self.comparison.as_dict(),
+        }
 
 
 def demo(
@@ -66,7 +78,8 @@ def demo(
     """Trains the cast into folders below `out` (going on with runs that are there) and writes `out`/report.html.
 
     The models train side by side, a process each as far as there are cores: small networks gain more from a core each
-    than from sharing them. `quick` trains a few steps and measures little: it shows that everything works, not that it
+    than from sharing them. Each takes `SHARE` of its preset's steps. The gallery of the weights that come along is last.
+    `quick` trains a few steps and measures little: it shows that everything works, not that it
     works well.
 
     A signal ends the trainings after a checkpoint each. Raises TriptychError if a training fails, Interrupted.
@@ -86,7 +99,7 @@ def demo(
         try:
             for (preset, source), folder in zip(reversed(CAST), reversed(folders), strict=True):  # the longest first
                 entry, found = models.find_preset(preset)
-                steps = 4 if quick or found is None else found.steps
+                steps = 4 if quick or found is None else round(SHARE * found.steps)
                 options = ["--steps", str(steps), "--seed", str(seed), "--device", str(device)]
                 options += ["--resume"] if commit.committed(folder) else []
                 words = ["train", preset, "--data", source, "--out", str(folder), "--channels-last", *options]
@@ -102,7 +115,7 @@ def demo(
                 raise Interrupted(signal, f"stopped; what was trained is in {path}: the same command goes on") from None
             raise
     report = path / REPORT
-    n, pool, limit = (100, 1000, 100) if quick else (2000, 10_000, None)
+    n, pool, limit = (100, 1000, 100) if quick else (N, POOL, LIMIT)
     comparison = compare(
         folders,
         out=report,
@@ -117,7 +130,9 @@ def demo(
         say=say,
     )
     pictures.save_png(gallery(comparison), path / SHEET, {"seed": str(seed)})
-    return Demo(comparison, report, time.monotonic() - started)
+    say("in color, and without training: what the weights that come along make")
+    page, _ = draw(path / GALLERY, seed=seed, n=4 if quick else 32)
+    return Demo(comparison, report, page, time.monotonic() - started)
 
 
 class Children:
