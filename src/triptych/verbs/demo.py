@@ -78,7 +78,7 @@ def demo(
     """Trains the cast into folders below `out` (going on with runs that are there) and writes `out`/report.html.
 
     The models train side by side, a process each as far as there are cores: small networks gain more from a core each
-    than from sharing them. Each takes `SHARE` of its preset's steps. The gallery of the weights that come along is last.
+    than from sharing them. Each takes `SHARE` of its preset's steps. The gallery of what is shipped is last.
     `quick` trains a few steps and measures little: it shows that everything works, not that it
     works well.
 
