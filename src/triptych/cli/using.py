@@ -153,7 +153,7 @@ def impute(
     folder: Folder,
     source: OwnSource = None,
     hide: Annotated[
-        str, typer.Option(help="top, bottom, left, right, middle, or a share of the places: 0.5.")
+        str, typer.Option(help="top, bottom, left, right, middle (of solids front, back), or a share: 0.5.")
     ] = "bottom",
     n: Annotated[int, typer.Option("-n", min=1, help="Items, evenly spaced.")] = 8,
     completions: Annotated[int, typer.Option(min=1, help="Of each item.")] = 4,

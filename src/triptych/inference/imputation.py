@@ -51,9 +51,9 @@ class OrderAgnostic(Protocol):
 
 @runtime_checkable
 class Recoding(Protocol):
-    """A model of images by codes that it draws in any order, given any others."""
+    """A model of images, or solids, by codes that it draws given others: any, or those before (`InOrder`)."""
 
-    def known_codes(self, x: Float[Tensor, "n c h w"], known: Bool[Tensor, "n h w"]) -> Int[Tensor, "n places"]:
+    def known_codes(self, x: Float[Tensor, "n c *sides"], known: Bool[Tensor, "n *sides"]) -> Int[Tensor, "n places"]:
         """The codes of images of which only some pixels are known: -1 for those that are to be drawn."""
 
     def draw_codes(self, noise: Noise, given: Any, how: Sampling) -> Int[Tensor, "n places"]:
@@ -61,6 +61,14 @@ class Recoding(Protocol):
 
     def decode(self, code: Int[Tensor, "*n places"], given: Any) -> Distribution:
         """p(x | code)"""
+
+
+@runtime_checkable
+class InOrder(Protocol):
+    """One that draws its codes one after the other, and does not foresee those that are known and come later."""
+
+    def foresaw(self, code: Int[Tensor, "n places"], known: Int[Tensor, "n places"], given: Any) -> Float[Tensor, " n"]:
+        """The log probability of the codes that are known (not -1), each given all of those before it."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -113,7 +121,7 @@ def impute(
         if isinstance(model, OrderAgnostic):
             filled = space.from_index(one_by_one(model, space, level, ItemNoise(seed, items(x, first), x.device)))
             return Imputed(x=filled, exact=True, how="the known values come first in the ordering", effective=None)
-        recoding = isinstance(model, Recoding) and space.planar
+        recoding = isinstance(model, Recoding) and len(space.shape) > 2
         if not (recoding or isinstance(model, Autoregressive | LatentVariable)):
             raise UsageError(
                 f"{model.name} cannot fill in what is missing: that takes a model of one value after the other "
@@ -208,10 +216,10 @@ def decoded(
 
 
 def recoded(
-    model: Any, x: Tensor, known: Bool[Tensor, "1 c h w"], given: Any, draws: int, seed: int, number: int
-) -> tuple[Float[Tensor, "draws c h w"], Float[Tensor, " draws"], Int[Tensor, "draws 1 places"]]:
+    model: Any, x: Tensor, known: Bool[Tensor, "1 c *sides"], given: Any, draws: int, seed: int, number: int
+) -> tuple[Float[Tensor, "draws c *sides"], Float[Tensor, " draws"], Int[Tensor, "draws 1 places"]]:
     """x from codes of which those of known places stay, for one image, the log probability of its known values given
-    each of them, and the codes."""
+    each of them (and of its known codes, where these were not foreseen), and the codes."""
     there = known.all(1)
     code = model.known_codes(spread(torch.where(known, x, torch.zeros_like(x)), there), there)
     noise = ItemNoise(mix(seed), range(number * draws, (number + 1) * draws), x.device, model.precision)
@@ -219,15 +227,22 @@ def recoded(
     z = model.draw_codes(noise, some, Sampling(known=code))[:, None]
     p = model.decode(z[:, 0], some).base_dist
     log_w = (p.log_prob(torch.where(known, x, torch.zeros_like(x))) * known).flatten(1).sum(1)
+    if isinstance(model, InOrder):
+        log_w = log_w + model.foresaw(z[:, 0], code.expand(draws, -1), some)
     return p.icdf(noise.uniform(*p.uniforms)), log_w, z
 
 
-def spread(x: Float[Tensor, "1 c h w"], known: Bool[Tensor, "1 h w"]) -> Float[Tensor, "1 c h w"]:
+def spread(x: Float[Tensor, "1 c *sides"], known: Bool[Tensor, "1 *sides"]) -> Float[Tensor, "1 c *sides"]:
     """x with what is not known filled from the known pixels nearest to it, ring by ring."""
+
+    def mean(x: Tensor) -> Tensor:
+        wide = F.pad(x, [1] * 2 * (x.dim() - 2))
+        return F.avg_pool2d(wide, 3, 1) if x.dim() == 4 else F.avg_pool3d(wide, 3, 1)
+
     there = known[:, None].to(x.dtype)
     while bool((there == 0).any()) and bool((there > 0).any()):
-        near = F.avg_pool2d(there, 3, 1, 1)
+        near = mean(there)
         ring = (there == 0) & (near > 0)
-        x = torch.where(ring, F.avg_pool2d(x * there, 3, 1, 1) / near.clamp(min=1e-9), x)
+        x = torch.where(ring, mean(x * there) / near.clamp(min=1e-9), x)
         there = there + ring.to(x.dtype)
     return x

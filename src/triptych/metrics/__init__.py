@@ -24,6 +24,7 @@ from triptych.metrics.modes import ModeCoverage, StackedDigits, mode_coverage, s
 from triptych.metrics.neighbors import PRDC, Nearest, nearest, own_nearest, prdc
 from triptych.metrics.random_conv import RandomConv
 from triptych.metrics.shipped import Shipped, shipped
+from triptych.metrics.solids import iou, shape_measurements
 from triptych.metrics.trained import Trained
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "frechet_distance",
     "frechet_distance_of_gaussians",
     "hue_error",
+    "iou",
     "judge_digits",
     "kernel_distance",
     "kernel_distance_of_subsets",
@@ -70,6 +72,7 @@ __all__ = [
     "psnr_within",
     "purity",
     "read_classes",
+    "shape_measurements",
     "shipped",
     "stacked_digit_modes",
     "within_holes",

@@ -9,15 +9,18 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from triptych.core import Data, Generative, ItemNoise, Space, UsageError, evaluating, mix
+from triptych.core import Data, Generative, ItemNoise, Space, UsageError, Voxels, evaluating, mix
 from triptych.data import fitted
 from triptych.inference import imputation
 from triptych.io import outputs
-from triptych.media import pictures
+from triptych.media import medium_of, pictures
 from triptych.tasks import inpainting
 from triptych.verbs.opening import as_data
 
 HALVES = ("top", "bottom", "left", "right")
+SOLID = {"front": 1, "back": 1, "top": 2, "bottom": 2, "left": 3, "right": 3}
+"""The halves of a solid [channel, depth, height, width], and the axes along which they lie."""
+FIRST = ("top", "left", "front")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +61,10 @@ def mask(space: Space, hide: str, n: int, seed: int) -> Bool[Tensor, "n ..."]:
 
     Hidden places lose all their channels. Which ones follows from `seed` and the item's number.
 
-    Raises UsageError for other words, and for a half of what is no image.
+    Of a solid, also its "front" or "back". Raises UsageError for other words, and for a half of what is neither.
     """
+    if space.kind == "voxels" and hide in SOLID:
+        return half(space, hide, SOLID[hide]).expand(n, *space.shape)
     if hide in (*HALVES, "middle"):
         if not space.planar:
             raise UsageError(f'hide="{hide}": {space} has no such side; hide a share: 0.5')
@@ -68,20 +73,24 @@ def mask(space: Space, hide: str, n: int, seed: int) -> Bool[Tensor, "n ..."]:
             h, w = known.shape[1:]
             known[:, h // 4 : h // 4 + (h + 1) // 2, w // 4 : w // 4 + (w + 1) // 2] = False
             return known.expand(n, *space.shape)
-        side = 1 if hide in ("top", "bottom") else 2
-        middle = space.shape[side] // 2
-        length = known.shape[side]
-        first, count = (0, middle) if hide in ("top", "left") else (middle, length - middle)
-        known.narrow(side, first, count).fill_(False)
-        return known.expand(n, *space.shape)
+        return half(space, hide, 1 if hide in ("top", "bottom") else 2).expand(n, *space.shape)
     try:
         share = float(hide)
     except ValueError:
         share = float("nan")
     if not (isfinite(share) and 0 < share < 1):
-        raise UsageError(f'hide="{hide}": it is {", ".join(HALVES)}, middle, or a share between 0 and 1')
+        parts = SOLID if space.kind == "voxels" else (*HALVES, "middle")
+        raise UsageError(f'hide="{hide}": it is {", ".join(parts)}, or a share between 0 and 1')
     places = (1, *space.shape[1:]) if space.planar else space.shape
     return (ItemNoise(mix(seed), range(n)).uniform(*places) >= share).expand(n, *space.shape)
+
+
+def half(space: Space, hide: str, axis: int) -> Bool[Tensor, "..."]:
+    """All but one half along an axis."""
+    known, middle = torch.ones(space.shape, dtype=torch.bool), space.shape[axis] // 2
+    first, count = (0, middle) if hide in FIRST else (middle, space.shape[axis] - middle)
+    known.narrow(axis, first, count).fill_(False)
+    return known
 
 
 def impute(
@@ -147,8 +156,8 @@ def impute(
 
 def check_picture(space: Space, out: Path, *, overwrite: bool = False) -> None:
     """Raises UsageError unless completions in this space can be written to this file: before they are drawn."""
-    if out.suffix.lower() != ".png" or not space.planar:
-        raise UsageError(f"{out}: only completions of images are written, as .png; this model is of {space}")
+    if out.suffix.lower() != ".png" or not (space.planar or space.kind == "voxels"):
+        raise UsageError(f"{out}: only completions of images and solids are written, as .png; this model is of {space}")
     outputs.check_file(out, overwrite=overwrite)
 
 
@@ -160,5 +169,11 @@ def write_picture(found: Imputations, out: Path) -> None:
     """
     shown: Float[Tensor, "n ..."] = torch.where(found.known, found.x, torch.zeros_like(found.x))
     filled = found.drawn if found.means is None else found.means
+    if found.x.dim() == 5:  # of solids, a row each, and empty where it was hidden
+        space = Voxels(*found.x.shape[1:])
+        known = torch.where(found.known, found.x, -torch.ones_like(found.x))
+        columns = [medium_of(space).cells(space, x) for x in (found.x, known, *filled)]
+        about = {"model": found.model, "seed": str(found.seed), "hidden": found.hidden}
+        return pictures.save_png(pictures.rows(list(zip(*columns, strict=True))), out, about)
     strip = pictures.strip([found.x, shown, *filled], scale=2 if found.x.shape[-1] <= 64 else 1)
     pictures.save_png(strip, out, {"model": found.model, "seed": str(found.seed), "hidden": found.hidden})

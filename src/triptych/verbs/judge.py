@@ -69,6 +69,8 @@ class Judge:
         if not test.x.planar:
             if features:
                 raise UsageError(f"features are of images; {test.name} serves {test.x}")
+            if test.x.kind == "voxels":  # compared by their shapes
+                self.train, self.test = served(train, pool, seed), served(test, n, seed)
             return
         pool = max(min(pool, NUMBERS // test.x.dims), FEWEST)
         self.train, self.test = served(train, pool, seed), served(test, n, seed)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from triptych import metrics
-from triptych.core import Data, Generative, Given, HasLikelihood, ItemNoise, Label
+from triptych.core import Data, Decoding, Generative, Given, HasLikelihood, ItemNoise, Label, evaluating
 from triptych.inference.importance import LatentVariable
 from triptych.metrics.compressors import MOST, bits_per_byte
 from triptych.tasks.measuring import against_truth, whole_pictures
@@ -22,6 +22,9 @@ from triptych.verbs import columns
 from triptych.verbs.judge import Judge
 from triptych.verbs.purity import Clusters, Purity, category_purity
 from triptych.verbs.score import Score, score
+
+SHAPES = 200
+"""Held-out solids that samples are compared with, at most: all pairs are."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,6 +80,10 @@ def images(case: Case) -> str:
 
 def seen(case: Case) -> str:
     return "" if case.test.x.kind == "audio" else images(case)
+
+
+def solids(case: Case) -> str:
+    return "" if case.test.x.kind == "voxels" else f"it is of solids; {case.test.name} serves {case.test.x}"
 
 
 def likelihood(case: Case) -> str:
@@ -199,6 +206,34 @@ def tasks_own(case: Case) -> tuple[metrics.Measurement, ...]:
     return crops + whole + tuple(further)
 
 
+def shapes(case: Case) -> tuple[metrics.Measurement, ...]:
+    """Of samples against held-out shapes; and of a model with an encoder, of held-out shapes through it and back."""
+    found = metrics.shape_measurements(case.x, case.judge.test[:SHAPES], case.judge.train)
+    model = case.model
+    if isinstance(model, Decoding) and hasattr(model, "encode"):
+        n = min(len(case.test), SHAPES)
+        rows = torch.arange(n) * len(case.test) // n
+        overlaps = []
+        for some in torch.split(rows, 20):
+            batch = case.test.fetch(some, ItemNoise(case.seed, some.tolist(), model.device))
+            given = batch.given if getattr(model.config, "given", None) is not None else None
+            with evaluating(model), torch.no_grad():
+                q = model.encode(batch.x, given)
+                back = model.decode(q if isinstance(q, Tensor) else q.mean, given).mean
+            overlaps.append(metrics.iou(batch.x, back).cpu())
+        found.append(
+            metrics.Measurement(
+                name="IoU of reconstructions",
+                value=torch.cat(overlaps).mean().item(),
+                better="higher",
+                protocol="held-out shapes through the encoder (the mean of q, or their codes) and back, full above one "
+                "half; mean over shapes",
+                n=f"{n} held-out",
+            )
+        )
+    return tuple(found)
+
+
 def nothing(found: Any, data: str) -> columns.Columns:
     """Likelihoods have a place of their own in tables."""
     return []
@@ -261,6 +296,15 @@ MEASURES: tuple[Measure, ...] = (
         floor="an ideal sampler has 98.9 % high quality",
         take=modes,
         columns=columns.of_modes,
+    ),
+    Measure(
+        name="shapes",
+        needs=(solids,),
+        protocol="MMD-CD, COV and 1-NNA of samples against held-out shapes, by points of their surfaces; how like the "
+        "nearest training shape they are; IoU of reconstructions",
+        floor="as many training shapes in the samples' place; of the nearest training shape, held-out ones",
+        take=shapes,
+        columns=columns.of_task,
     ),
     Measure(
         name="measurements",

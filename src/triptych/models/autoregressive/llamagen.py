@@ -20,13 +20,14 @@ codes, and shapes have a likelihood, which a 3D-GAN does not give.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 from torch.nn import functional as F
 
 from triptych.core import (
     FAITHFUL,
+    UNKNOWN,
     Adam,
     Batch,
     Clock,
@@ -165,6 +166,19 @@ class LlamaGen(Coding[Label | Text | None]):
         # the condition's tokens but the last stand where values lie that are known
         h, token = self.prefix(ids) + self.where[: before + 1], F.pad(code, (before, 0))
         return write(self.transformer, h, token, F.pad(u, (before, 0)), how, score, read)[:n, before:]
+
+    def known_codes(self, x: Float[Tensor, "n c *sides"], known: Bool[Tensor, "n *sides"]) -> Int[Tensor, "n places"]:
+        """The codes of what is only known in part, for `Sampling(known=...)`: -1 for those that are to be drawn."""
+        return self.tokenizer.known(x, known)
+
+    def foresaw(
+        self, code: Int[Tensor, "n places"], known: Int[Tensor, "n places"], given: Label | Text | None = None
+    ) -> Float[Tensor, " n"]:
+        """The log probability of the codes that are known (not -1), each given those before it: what completions that
+        do not foresee them are weighed by."""
+        scores = self.scores(code, self.prefix.ids(len(code), given)).log_softmax(-1)
+        each = scores.gather(-1, code[..., None])[..., 0]
+        return (each * (known != UNKNOWN)).sum(1)
 
     def loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """The tokenizer's: -log p(x | z(x)) in nats."""
