@@ -12,6 +12,7 @@ from PIL import Image
 
 from triptych.cli.app import app
 from triptych.media.wav import encode_wav
+from triptych.media.video import Film
 from triptych.verbs import judge
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +22,8 @@ PAGES = (
     "pictures",
     "words",
     "faces",
+    "shapes-3d",
+    "video",
     "text",
     "audio",
     "speech",
@@ -101,6 +104,10 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         rows.append(f"{i}.png,{20 + i},{('no', 'yes')[i % 2]},{('no', 'yes')[i // 2 % 2]}")
     (tmp_path / "faces" / "metadata.csv").write_text("\n".join(rows))
     recorded(tmp_path)
+    (tmp_path / "clips").mkdir()
+    for i in range(24):
+        clip = np.random.default_rng(i).integers(0, 256, (20, 1, 16, 16), dtype=np.uint8)
+        Film(clip).save(tmp_path / "clips" / f"{i}.gif")
     (tmp_path / "kjv.txt").write_text("In the beginning was a short text.\n" * 100)
     every = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("triptych ")]
     lines = list(dict.fromkeys(every))  # what two pages show is run once
@@ -134,6 +141,10 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 words += ["width=4", "depth=1"]
             if words[1] == "text-to-image":
                 words += ["tokenizer_width=8", "width=16", "layers=1"]
+            if words[1] == "vae-3d":
+                words += ["width=2", "latent=2"]
+            if words[1] == "video-prediction":
+                words += ["width=2", "mixed=4", "depth=1"]
             if words[1] == "inpainting":
                 words += ["width=2", "judge=2"]
             if words[1] in ("fastgan", "aging"):

@@ -93,7 +93,10 @@ def shape_measurements(made: Solids, real: Solids, training: Solids) -> list[Mea
     points = [surfaces(one, seed) for seed, one in enumerate(sets)]
     got, floor = coverage(points[0], points[1]), coverage(points[2], points[1])
     of = f"{n} generated, {n} held-out; floor: {n} training shapes"
-    how = f"Chamfer distance (squared, both ways) of {POINTS} points of each surface, the grid's side 1 long"
+    how = (
+        f"Chamfer distance (squared, both ways) of {POINTS} points of each surface, the grid's side 1 long; of a model "
+        "with a decoder, of what is full with probability one half"
+    )
     near, near_held = (likest(one, training)[0].double().mean().item() for one in sets[:2])
     return [
         Measurement(

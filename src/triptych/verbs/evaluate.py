@@ -135,8 +135,9 @@ class Evaluation:
         ]
         values: list[Quantity | Histogram] = []
         for m in MEASURES:
-            values += m.columns(self.found[m.name], self.data) if m.name in self.found else []
-        values = [replace(v, aside=self.observation) if isinstance(v, Quantity) else v for v in values]
+            some = m.columns(self.found[m.name], self.data) if m.name in self.found else []
+            aside = "" if m.name == "shapes" else self.observation  # those are means, not what was judged else
+            values += [replace(v, aside=aside) if isinstance(v, Quantity) else v for v in some]
         cost: dict[str, Any] = {"group": "Cost", "better": None}
         values.append(Quantity(name="parameters", value=self.parameters, protocol="trainable", unit="count", **cost))
         values.append(

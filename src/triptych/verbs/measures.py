@@ -21,6 +21,7 @@ from triptych.tasks.task import Furthers, Posed
 from triptych.verbs import columns
 from triptych.verbs.judge import Judge
 from triptych.verbs.purity import Clusters, Purity, category_purity
+from triptych.verbs.sample import sample, to_look_at
 from triptych.verbs.score import Score, score
 
 SHAPES = 200
@@ -207,9 +208,13 @@ def tasks_own(case: Case) -> tuple[metrics.Measurement, ...]:
 
 
 def shapes(case: Case) -> tuple[metrics.Measurement, ...]:
-    """Of samples against held-out shapes; and of a model with an encoder, of held-out shapes through it and back."""
-    found = metrics.shape_measurements(case.x, case.judge.test[:SHAPES], case.judge.train)
-    model = case.model
+    """Of samples against held-out shapes, as people take them home: of a model with a decoder, their means. And of a
+    model with an encoder, of held-out shapes through it and back."""
+    model, real = case.model, case.judge.test[:SHAPES]
+    n = min(len(case.x), len(real))
+    given = None if case.given is None else case.given[slice(n)]
+    x = sample(model, n, given, seed=case.seed, how=to_look_at(model)) if isinstance(model, Decoding) else case.x
+    found = metrics.shape_measurements(x, real, case.judge.train)
     if isinstance(model, Decoding) and hasattr(model, "encode"):
         n = min(len(case.test), SHAPES)
         rows = torch.arange(n) * len(case.test) // n
