@@ -139,6 +139,7 @@ def test_what_a_model_takes_is_what_its_x_may_be(name: str) -> None:
     from triptych.io.folder import config_class
 
     kinds = {tt.Images: "images", tt.Tokens: "text", tt.Audio: "sound", tt.Points: "points"}
+    kinds |= {tt.Voxels: "solids", tt.Video: "video"}
     hint = get_type_hints(config_class(tt.models.find_class(name)))["x"]
     assert {kinds[one] for one in get_args(hint) or (hint,)} == set(tt.models.find(name).paper.takes)
 

@@ -46,7 +46,7 @@ from triptych.testing import Examples
 from triptych.testing.toys import copied, difference
 from triptych.training import Run, turn
 from triptych.training import train as loop
-from triptych.training.loop import rows
+from triptych.training.loop import lay_out, rows
 from triptych.verbs.create import create, load
 from triptych.verbs.decoration import metrics
 from triptych.verbs.resuming import changes
@@ -221,7 +221,11 @@ def test_channels_last_is_the_same_up_to_rounding(name: str) -> None:
 @pytest.mark.parametrize("entry", models.own().values(), ids=lambda entry: entry.name)
 def test_every_model_can_be_laid_out_channels_last(entry: models.Entry) -> None:
     tiny = next(name for name in entry.presets() if name.startswith(f"{entry.name}-tiny"))
-    small(tiny).to(memory_format=torch.channels_last)  # torch refuses weights of five axes
+    model = small(tiny)
+    before = [w.clone() for w in model.parameters()]
+    lay_out(model)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in model.parameters() if w.dim() == 4)
 
 
 @pytest.mark.parametrize("name", ["vae-tiny", "pixelcnn-tiny"])

@@ -81,7 +81,7 @@ def coverage(made: Float[Tensor, "n points 3"], real: Float[Tensor, "n points 3"
     own = torch.arange(len(together)) < len(made)
     return Coverage(
         mmd=between.amin(0).mean().item(),
-        cov=len(between.argmin(1).unique()) / len(real),
+        cov=len(set(between.argmin(1).tolist())) / len(real),
         one_nna=(own[together.argmin(1)] == own).double().mean().item(),
     )
 

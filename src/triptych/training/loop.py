@@ -180,7 +180,7 @@ def train(
         if ranks.rank() == 0:
             log.warning("%s", line)
     if run.channels_last:
-        model.to(memory_format=torch.channels_last)
+        lay_out(model)
     at = resume["position"] if resume else {"step": 0, "stage": 0, "stage_step": 0, "drawn": 0}
     step, drawn, retry, skipped = at["step"], at["drawn"], at.get("retry", 0), 0
     seed = mix(run.seed, retry) if retry else run.seed
@@ -304,6 +304,14 @@ def reseed(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)
+
+
+def lay_out(model: Generative[Any]) -> None:
+    """Weights of convolutions with their channels last, in two dimensions or three (which `Module.to` refuses)."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in model.parameters():
+        if weight.dim() in formats:
+            weight.data = weight.data.contiguous(memory_format=formats[weight.dim()])
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -174,6 +174,7 @@ def write_picture(found: Imputations, out: Path) -> None:
         known = torch.where(found.known, found.x, -torch.ones_like(found.x))
         columns = [medium_of(space).cells(space, x) for x in (found.x, known, *filled)]
         about = {"model": found.model, "seed": str(found.seed), "hidden": found.hidden}
-        return pictures.save_png(pictures.rows(list(zip(*columns, strict=True))), out, about)
+        pictures.save_png(pictures.rows(list(zip(*columns, strict=True))), out, about)
+        return
     strip = pictures.strip([found.x, shown, *filled], scale=2 if found.x.shape[-1] <= 64 else 1)
     pictures.save_png(strip, out, {"model": found.model, "seed": str(found.seed), "hidden": found.hidden})

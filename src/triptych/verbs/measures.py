@@ -215,7 +215,9 @@ def shapes(case: Case) -> tuple[metrics.Measurement, ...]:
     given = None if case.given is None else case.given[slice(n)]
     x = sample(model, n, given, seed=case.seed, how=to_look_at(model)) if isinstance(model, Decoding) else case.x
     found = metrics.shape_measurements(x, real, case.judge.train)
-    if isinstance(model, Decoding) and hasattr(model, "encode"):
+    encode: Any = getattr(model, "encode", None)
+    decode: Any = getattr(model, "decode", None)
+    if isinstance(model, Decoding) and encode is not None and decode is not None:
         n = min(len(case.test), SHAPES)
         rows = torch.arange(n) * len(case.test) // n
         overlaps = []
@@ -223,8 +225,8 @@ def shapes(case: Case) -> tuple[metrics.Measurement, ...]:
             batch = case.test.fetch(some, ItemNoise(case.seed, some.tolist(), model.device))
             given = batch.given if getattr(model.config, "given", None) is not None else None
             with evaluating(model), torch.no_grad():
-                q = model.encode(batch.x, given)
-                back = model.decode(q if isinstance(q, Tensor) else q.mean, given).mean
+                q = encode(batch.x, given)
+                back = decode(q if isinstance(q, Tensor) else q.mean, given).mean
             overlaps.append(metrics.iou(batch.x, back).cpu())
         found.append(
             metrics.Measurement(
