@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from triptych.cli.app import app
-from triptych.media.wav import encode_wav
 from triptych.media.video import Film
+from triptych.media.wav import encode_wav
 from triptych.verbs import judge
 
 ROOT = Path(__file__).parent.parent
