@@ -103,9 +103,8 @@ def nearest(query: Float[Tensor, "n d"], train: Float[Tensor, "m d"]) -> Nearest
 
     Raises UsageError for fewer than 6 training items, unequal dimensions or values that are not finite.
     """
-    check_features(1, query=query)
-    check_features(OTHERS + 1, train=train)
     check_features(1, query=query, train=train)
+    check_features(OTHERS + 1, train=train[: OTHERS + 1])
     center = train.mean(0)  # distances stay, and the products lose fewer digits
     blocks = distance_blocks((query - center).float(), (train - center).float())
     candidates = torch.cat([distance.topk(OTHERS + 1, largest=False).indices for _, distance in blocks])
