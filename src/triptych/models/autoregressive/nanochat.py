@@ -203,7 +203,8 @@ PRESETS = {
         steps=2600,
         batch=8,
         data={"tokens": 1024, "length": 128},
-        expect="To be measured.",
+        expect="King James Bible but for its last tenth, seed 0: 8.6 minutes of one CPU core. 1.965 bits a character, "
+        "exact, on the last tenth: windows of 128 tokens without overlap (gzip 2.584, xz 2.181). Verses that parse.",
     ),
     "nanochat-tiny": Preset(
         config=NanochatConfig(x=Tokens(3, 4), depth=2, aspect=4),

