@@ -73,13 +73,14 @@ def test_the_ten_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def recorded(folder: Path) -> None:
     """Sounds of five kinds, and sounds with texts."""
-    for k, (kind, text) in enumerate((kind, text) for kind in "abcde" for text in range(24)):
-        sound = 0.3 * np.random.default_rng(k).standard_normal((1, 2400)).astype(np.float32).clip(-1, 1)
-        (folder / "hits" / kind).mkdir(parents=True, exist_ok=True)
-        (folder / "voice" / "wavs").mkdir(parents=True, exist_ok=True)
-        (folder / "hits" / kind / f"{text}.wav").write_bytes(encode_wav(sound, 8000))
+    (folder / "voice" / "wavs").mkdir(parents=True)
+    for k in range(200):
+        sound = 0.3 * np.random.default_rng(k).standard_normal((1, 4800)).astype(np.float32).clip(-1, 1)
         (folder / "voice" / "wavs" / f"v{k}.wav").write_bytes(encode_wav(sound, 8000))
-    (folder / "voice" / "metadata.csv").write_text("".join(f"v{k}|Some words.\n" for k in range(120)))
+        if k < 90:
+            (folder / "hits" / "abcde"[k % 5]).mkdir(parents=True, exist_ok=True)
+            (folder / "hits" / "abcde"[k % 5] / f"h{k // 5}.wav").write_bytes(encode_wav(sound, 8000))
+    (folder / "voice" / "metadata.csv").write_text("".join(f"v{k}|Some words.\n" for k in range(200)))
     (folder / "letter.txt").write_text("Some words. More words.")
 
 

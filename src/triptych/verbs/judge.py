@@ -55,8 +55,6 @@ class Judge:
         seconds: float = SECONDS,
         cache: str | Path | None = None,
     ) -> None:
-        if len(test) < FEWEST:
-            raise UsageError(f"{test.name} holds {len(test)} items; a comparison takes at least {FEWEST} held-out ones")
         self.training, self.truth, self.space = train, getattr(test, "truth", None), test.x
         train, test = looked(train), looked(test)
         self.shipped, self.data = metrics.shipped(test), test.name
@@ -72,6 +70,8 @@ class Judge:
             if test.x.kind == "voxels":  # compared by their shapes
                 self.train, self.test = served(train, pool, seed), served(test, n, seed)
             return
+        if len(test) < FEWEST:
+            raise UsageError(f"{test.name} holds {len(test)} items; a comparison takes at least {FEWEST} held-out ones")
         pool = max(min(pool, NUMBERS // test.x.dims), FEWEST)
         self.train, self.test = served(train, pool, seed), served(test, n, seed)
         for name in features or looks.usual(train):
