@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 OUT ?= runs/demo
 
-.PHONY: demo test check bench weights clean
+.PHONY: demo test check bench docs weights clean
 
 demo: $(VENV)/.installed
 	$(BIN)/triptych demo --out $(OUT)
@@ -38,8 +38,17 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[dev]"
 	touch $(VENV)/.installed $@
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/python tools/site.py
+	NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mkdocs build -q -f build/mkdocs.yml
+	@echo build/site/index.html
+
 weights: $(VENV)/.installed
 	$(BIN)/python tools/weights.py runs/weights
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[docs]"
+	touch $@
 
 kjv.txt:
 	tools/kjv.sh $@
