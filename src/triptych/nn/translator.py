@@ -23,16 +23,17 @@ SIDE = 7
 """Kernel size of the first and the last convolution."""
 
 
-def layer(conv: nn.Conv2d) -> nn.Sequential:
-    return nn.Sequential(conv, PixelNorm(), nn.ReLU())
+def layer(conv: nn.Conv2d, slope: float) -> nn.Sequential:
+    return nn.Sequential(conv, PixelNorm(), nn.LeakyReLU(slope) if slope else nn.ReLU())
 
 
 class Block(nn.Module):
     """x + branch(x)"""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, slope: float) -> None:
         super().__init__()
-        self.branch = nn.Sequential(layer(nn.Conv2d(width, width, 3, padding=1)), nn.Conv2d(width, width, 3, padding=1))
+        first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.branch = nn.Sequential(layer(first, slope), second)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return x + self.branch(x)
@@ -42,17 +43,18 @@ class Translator(nn.Module):
     """A picture, and whatever planes lie behind it -> the picture with what is to be added to it.
 
     inputs: planes in all, the first `channels` of which are the picture. width: channels at the picture's size, twice
-    as many at each halving. blocks: at the least size.
+    as many at each halving. blocks: at the least size. slope: that of LeakyReLU below 0; 0 is ReLU. What a network adds
+    to a picture can be pressed down until its last ReLUs are all 0, from where nothing leads back.
     """
 
-    def __init__(self, inputs: int, channels: int, width: int, blocks: int, halvings: int) -> None:
+    def __init__(self, inputs: int, channels: int, width: int, blocks: int, halvings: int, slope: float = 0.0) -> None:
         super().__init__()
         self.channels, self.inputs = channels, inputs
         self.wide = wide = [width << i for i in range(halvings + 1)]
-        self.first = layer(nn.Conv2d(inputs, width, SIDE, padding=SIDE // 2))
-        self.down = nn.ModuleList(layer(HalvingConv(a, b, 3, padding=1)) for a, b in pairwise(wide))
-        self.blocks = nn.ModuleList(Block(wide[-1]) for _ in range(blocks))
-        self.up = nn.ModuleList(layer(DoublingConv(b, a, 3, padding=1)) for a, b in reversed([*pairwise(wide)]))
+        self.first = layer(nn.Conv2d(inputs, width, SIDE, padding=SIDE // 2), slope)
+        self.down = nn.ModuleList(layer(HalvingConv(a, b, 3, padding=1), slope) for a, b in pairwise(wide))
+        self.blocks = nn.ModuleList(Block(wide[-1], slope) for _ in range(blocks))
+        self.up = nn.ModuleList(layer(DoublingConv(b, a, 3, padding=1), slope) for a, b in reversed([*pairwise(wide)]))
         self.last = nn.Conv2d(width, channels, SIDE, padding=SIDE // 2)
         for weight in self.last.parameters():
             nn.init.zeros_(weight)

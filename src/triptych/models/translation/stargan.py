@@ -86,6 +86,9 @@ class StarGANConfig:
     """Residual blocks of the generator, at its least size."""
     halvings: Doublings = 2
     """How often the generator halves the picture."""
+    slope: Fraction = 0.0
+    """Of the generator's LeakyReLUs below 0; 0: ReLUs, as in the paper. With few and weak pictures the way back can
+    press what the generator adds to nothing, and ReLUs that are all 0 stay so."""
     judge: Count = 24
     """Channels of the discriminator at half the picture's size, twice as many at each halving."""
     judge_halvings: Doublings = 4
@@ -146,7 +149,7 @@ class StarGAN(AnySize[Picture]):
         super().__init__()
         self.config = c = config
         self.domains = c.given.channels - c.x.channels
-        self.generator = Translator(c.given.channels, c.x.channels, c.width, c.blocks, c.halvings)
+        self.generator = Translator(c.given.channels, c.x.channels, c.width, c.blocks, c.halvings, c.slope)
         self.discriminator = Discriminator(c.x.channels, c.judge, c.judge_halvings, self.domains)
         self.average = EMA(self.generator, c.ema)
         self.multiple = 2**c.halvings
@@ -237,11 +240,13 @@ PRESETS = {
             given=Images(11, 64, 64),
             width=16,
             blocks=3,
+            slope=0.2,
             judge=16,
-            turns=2,
-            adam=Adam(lr=4e-4, betas=(0.5, 0.999), schedule="linear"),
+            restore=5.0,
+            turns=1,
+            adam=Adam(lr=3e-4, betas=(0.5, 0.999), schedule="linear"),
         ),
-        steps=1400,
+        steps=1200,
         batch=8,
         expect="Faces of 64 x 64 by their age or their attributes; see results/aging.md.",
     ),
