@@ -278,7 +278,9 @@ PRESETS = {
         config=FastGANConfig(x=Images(1, 64, 64), width=8, adam=Adam(lr=4e-4, betas=(0.5, 0.999))),
         steps=3500,
         batch=8,
-        expect="A few hundred grey faces of 64 x 64; see results/faces.md.",
+        expect="ORL faces at 64 x 64, 32 people (8 others held out), seed 0: 7 minutes of one CPU core (with "
+        "--channels-last). By eye half of the samples are whole faces; none is memorized; FD-self-supervised .67 "
+        "(200 samples; floor, of other people, .68).",
     ),
     "fastgan-64": Preset(
         config=FastGANConfig(),

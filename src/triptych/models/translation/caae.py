@@ -200,7 +200,9 @@ PRESETS = {
         config=CAAEConfig(width=16, adam=Adam(lr=5e-4, betas=(0.5, 0.999), schedule="linear")),
         steps=3000,
         batch=16,
-        expect="Faces of 64 x 64 with their ages; see results/aging.md.",
+        expect="anny-heads (200 people, 40 others held out), eight groups, seed 0: 6 minutes of one CPU core (with "
+        "--channels-last). Made older, held-out faces are read as 10.9 years off what was asked, younger 10.0 (copies: "
+        "33.3 and 30.5; real faces: 9.0). Noisy; skin, clothes and ground stay, finer features in part.",
     ),
     "caae-paper": Preset(
         config=CAAEConfig(
