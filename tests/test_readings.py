@@ -61,8 +61,13 @@ def test_a_file_is_read_as_training_read_it(run, sides, caplog) -> None:
     assert found.pixels.shape == (16, 16, 1) and found.pixels.tobytes() in wanted
     assert "its left half is taken, 24 x 30 is brought to 16 x 16 (height x width), as in training" in caplog.text
     half = Image.open(sides / "3.png", formats=("PNG",)).crop((0, 0, 30, 24))
-    for brought in (half, np.asarray(half)):  # no wider than half a file: it is one
+    for brought in (half, np.asarray(half)):  # not twice as wide: it is one
         assert np.array_equal(pipe.ask(picture=brought).photo.pixels, found.pixels)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        for size in ((36, 24), (32, 18)):  # photographs are no two halves
+            pipe.ask(picture=half.resize(size))
+    assert caplog.text.count("brought to") == 2 and "half" not in caplog.text
     assert pipe(half).pixels.shape == (16, 16, 1)
     assert pipe.ask(picture=sides / "3.png", as_is=True).photo.pixels.shape == (24, 60, 3)
 

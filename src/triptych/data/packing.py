@@ -81,7 +81,9 @@ def build(name: str, read: Reader, options: Options, folder: Path | None) -> Pac
         columns=content.columns,
         values={name: space for name, (space, _) in content.values.items()},
         whole=options.whole,
-        reading=Reading(size=options.size, channels=x_space.channels, half=content.half) if planar(x_space) else None,
+        reading=Reading(size=options.size, channels=x_space.channels, half=content.half, wide=content.wide)
+        if planar(x_space)
+        else None,
     )
     if folder is None:
         assert x is not None

@@ -105,7 +105,10 @@ def read_rows(tree: Tree, said: Declared, sink: Sink, index: str | None = None) 
                 sink.restart()
     found.notes.extend(gather.fitting.notes())
     content = described(tree, IMAGES, found, kept, bad)
-    content.half = readings[said.x].half
+    if said.halves and gather.side:
+        height, width = gather.side
+        readings = {name: replace(reading, wide=2 * width / height) for name, reading in readings.items()}
+    content.half, content.wide = readings[said.x].half, readings[said.x].wide
     for name in sorted(set(called.values()) & content.values.keys()):
         del content.values[name]
         content.notes.append(f"{name} is a column of pictures: the values of that name are not used")
@@ -285,10 +288,12 @@ class Gather:
         self.first: list[tuple[str, tuple[int, ...]]] = []
         self.scales: list[tuple[int, int] | None] = []
         self.fitting = Fitting(self.sink.options.size)
+        self.side: tuple[int, int] | None = None
         waiting, held = [list[np.ndarray]() for _ in self.names], 0
         for item, row in self.rows(items, readings, bad):
             files = [file for file, _ in row]
             self.fitting.see(files, [one.size for _, one in row])
+            self.side = self.side or row[0][1].size
             made = [
                 self.stored(name, one.pixels, readings[name]) for name, (_, one) in zip(self.names, row, strict=True)
             ]

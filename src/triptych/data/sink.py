@@ -74,6 +74,8 @@ class Content:
     """Columns of values, each with where it lives."""
     half: Literal["left", "right"] | None = None
     """Which half of its file x is."""
+    wide: float | None = None
+    """And width by height of such files."""
     columns: dict[str, Column] = field(default_factory=dict)
     """Those beside x, whose rows were appended to the sink's `column` of that name."""
     x: Kept | None = None

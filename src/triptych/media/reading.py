@@ -21,8 +21,8 @@ from triptych.media.work import BadFile, Work
 
 log = logging.getLogger(__name__)
 
-WIDE = 2**0.5
-"""How many times as wide as one half a picture is from which on it is taken for both, side by side."""
+NEARLY = 0.1
+"""Of a picture that is taken for two side by side: how far from the proportions of such files it may be, as a share."""
 
 
 @config
@@ -37,6 +37,8 @@ class Reading:
     channels: int | None = None
     half: Literal["left", "right"] | None = field(default=None, repr=False)
     """Which half of its file it is, where a file holds two pictures side by side."""
+    wide: float | None = field(default=None, repr=False)
+    """Width by height of the files that it is a half of."""
     crop: int | None = field(default=None, repr=False)
     """Side of the squares that are cut out of it where it is served."""
     names: tuple[str, ...] = field(default=(), repr=False)
@@ -60,11 +62,10 @@ class Reading:
             return fit_index(pixels, self.size)
         return fit_array(pixels, self.size, self.channels)
 
-    def brought(self, source: Any, proportions: float = 1.0) -> "Photo | np.ndarray":
+    def brought(self, source: Any) -> "Photo | np.ndarray":
         """A file (or bytes, a PIL image, an array) that a person brings, as the files of the column were read; said
-        aloud where that changes it. Of a label map, uint8 [height, width] of its classes.
-
-        proportions: width by height of the column's pictures: what is much wider is taken for both halves.
+        aloud where that changes it: of two halves the one that is wanted is taken if it has the proportions of files
+        that hold two. Of a label map, uint8 [height, width] of its classes.
 
         Raises UsageError naming the file and what is wrong with it.
         """
@@ -76,7 +77,7 @@ class Reading:
             return self.fit(index[None, None])[0, 0]
         photo = read_photo(source)
         pixels = self.decoded(photo, source)
-        halved = self.half is not None and photo.width > WIDE * proportions * photo.height
+        halved = self.wide is not None and abs(photo.width / photo.height / self.wide - 1) < NEARLY
         if halved:
             pixels = np.split(pixels[..., : photo.width // 2 * 2], 2, axis=2)[self.half == "right"]
         self.tell(photo.name, pixels.shape[1:], halved)

@@ -77,10 +77,9 @@ class Pipeline:
         """What is asked, with files read as those of training were."""
         if not self.readings or not isinstance(self.task, Reads):
             return asked
-        given: Any = getattr(self.model.config, "given", None) or self.model.config.x
-        columns, shape = self.task.brought(self.readings, asked), given.width / given.height if given.planar else 1.0
+        columns = self.task.brought(self.readings, asked)
         readings = {name: self.readings[column] for name, column in columns.items() if column in self.readings}
-        found = {n: one.brought(asked[n], shape) for n, one in readings.items() if asked.get(n) is not None}
+        found = {name: one.brought(asked[name]) for name, one in readings.items() if asked.get(name) is not None}
         return {**asked, **found}
 
     def answer(self, question: Question, seed: int = 0, tile: int | None = None) -> Work:
