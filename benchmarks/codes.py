@@ -1,6 +1,6 @@
 """Models of codes beside models of pixels, given the same time: distance, likelihood, passes and seconds an image.
 
-`OMP_NUM_THREADS=1 python benchmarks/codes.py --data mnist --seconds 120 --runs runs/codes --out results/codes`
+`OMP_NUM_THREADS=1 python benchmarks/codes.py --data mnist --seconds 90 --runs runs/codes --out runs/codes/mnist`
 
 Each preset is timed in two short runs (CPU seconds of this process) and then trained on the binary pixels of one
 source, drawn anew each time, for as many steps as the time buys: of each stage, where there are two. Its schedules end

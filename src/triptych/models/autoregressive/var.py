@@ -275,7 +275,9 @@ PRESETS = {
         config=VARConfig(codes=64, code_width=8, tokenizer_width=32, tokenizer_blocks=1, width=96),
         steps=1500,
         batch=16,
-        expect="MNIST of two levels, 4 passes for 70 codes; not trained by us yet.",
+        expect="Dynamically binarized MNIST, seed 0, 728 steps of each stage (102 CPU seconds of one core): every code is "
+        "used at every scale, at most 248.2 +- 1.1 nats (1,000 test images; the encoder's own codes only), FD-pca-64 "
+        "5.16 (500 samples; floor 3.47). Half of the samples are broken digits, in 4 passes for 70 codes.",
     ),
     "var-32": Preset(
         config=VARConfig(x=Images(3, 32, 32), codes=256, tokenizer_width=48, tokenizer_blocks=1, width=96),

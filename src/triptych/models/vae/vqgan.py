@@ -107,7 +107,9 @@ class VQGANConfig:
     adam: Adam = Adam(lr=1e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
     """Optimizer of the auto-encoder before there is a discriminator."""
     late_adam: Adam = Adam(lr=3e-4, betas=(0.5, 0.9), schedule="cosine", warmup=0.02)
-    """Optimizer of both after that."""
+    """Optimizer of the auto-encoder after that."""
+    judge_adam: Adam = Adam(lr=2e-3, betas=(0.5, 0.9))
+    """Optimizer of the discriminator: faster, as it comes late and its weights are normalized."""
     prior_adam: Adam = Adam(lr=3e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
     """Optimizer of the transformer, the prior."""
 
@@ -224,7 +226,7 @@ class VQGAN(Generative[Label | None]):
             name="discriminator",
             owns=self.discriminator,
             loss=self.discriminator_loss,
-            optimizer=c.late_adam,
+            optimizer=c.judge_adam,
             judges="its discriminator compares features of a picture with those of its reconstruction",
         )
         prior = Player(name="prior", owns=self.code_prior, loss=self.prior_loss, optimizer=c.prior_adam, clip=1.0)
