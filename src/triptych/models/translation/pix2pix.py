@@ -157,7 +157,13 @@ QUICK = Pix2PixConfig(
 """For 20 minutes of one CPU core."""
 
 PRESETS = {
-    "pix2pix-64": Preset(config=QUICK, steps=2400, batch=16, expect="Not trained by us yet."),
+    "pix2pix-64": Preset(
+        config=QUICK,
+        steps=2400,
+        batch=16,
+        expect="Satellite pictures of maps of 17 kinds of land, 22 minutes of one CPU core: 21.12 dB on held-out land, "
+        "where a table of means by class and latitude gets 20.57.",
+    ),
     "pix2pix-32": Preset(
         config=replace(
             QUICK,
