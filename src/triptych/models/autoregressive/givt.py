@@ -246,7 +246,7 @@ PRESETS = {
         config=GIVTConfig(latent=4, coder_width=32, coder_blocks=1, components=8, width=96, layers=4),
         steps=1500,
         batch=16,
-        expect="Dynamically binarized MNIST, seed 0, 894 steps of each stage (95 CPU seconds of one core): at most 100.6 "
+        expect="Dynamically binarized MNIST, seed 0, 894 steps a stage (95 CPU seconds of one core): at most 100.6 "
         "+- .8 nats (1,000 test images, one draw), FD-pca-64 2.72 (500 samples; floor 3.47). Most samples are digits.",
     ),
     "givt-32": Preset(

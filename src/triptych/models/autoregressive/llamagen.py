@@ -243,7 +243,7 @@ PRESETS = {
         config=LlamaGenConfig(levels=(5, 5), tokenizer_width=32, tokenizer_blocks=1, width=96, layers=4),
         steps=1500,
         batch=16,
-        expect="Dynamically binarized MNIST, seed 0, 910 steps of each stage (96 CPU seconds of one core): at most 141.6 "
+        expect="Dynamically binarized MNIST, seed 0, 910 steps a stage (96 CPU seconds of one core): at most 141.6 "
         "+- .7 nats (1,000 test images; the encoder's own codes only), FD-pca-64 3.17 (500 samples; floor 3.47). Most "
         "samples are digits.",
     ),

@@ -341,7 +341,7 @@ PRESETS = {
         config=MaskGITConfig(levels=(5, 5), tokenizer_width=32, tokenizer_blocks=1, width=96, layers=4),
         steps=1500,
         batch=16,
-        expect="Dynamically binarized MNIST, seed 0, 859 steps of each stage (90 CPU seconds of one core): at most 168.2 "
+        expect="Dynamically binarized MNIST, seed 0, 859 steps a stage (90 CPU seconds of one core): at most 168.2 "
         "+- .7 nats (1,000 test images; the encoder's own codes only), FD-pca-64 6.73 in 8 passes and 6.75 in 4 (500 "
         "samples; floor 3.47). More than half of the samples are broken digits.",
     ),

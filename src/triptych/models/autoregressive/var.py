@@ -275,7 +275,7 @@ PRESETS = {
         config=VARConfig(codes=64, code_width=8, tokenizer_width=32, tokenizer_blocks=1, width=96),
         steps=1500,
         batch=16,
-        expect="Dynamically binarized MNIST, seed 0, 728 steps of each stage (102 CPU seconds of one core): every code is "
+        expect="Dynamically binarized MNIST, seed 0, 728 steps a stage (102 CPU seconds of one core): every code is "
         "used at every scale, at most 248.2 +- 1.1 nats (1,000 test images; the encoder's own codes only), FD-pca-64 "
         "5.16 (500 samples; floor 3.47). Half of the samples are broken digits, in 4 passes for 70 codes.",
     ),

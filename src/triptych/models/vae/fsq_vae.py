@@ -167,7 +167,7 @@ PRESETS = {
         config=FSQVAEConfig(levels=(5, 5), width=32, blocks=1, prior_width=96, prior_layers=3),
         steps=1500,
         batch=16,
-        expect="MNIST of two levels, for 3 minutes of one CPU core for both stages by its step times; not trained by us.",
+        expect="MNIST of two levels, 3 minutes of one CPU core for both stages by its step times; not trained by us.",
     ),
     "fsq-vae-32": Preset(
         config=FSQVAEConfig(x=Images(3, 32, 32), halvings=2, width=48, blocks=1, prior_width=96, prior_layers=3),
