@@ -1,7 +1,7 @@
 """Samples by an exported generator, with nothing of Triptych: onnxruntime, numpy and Pillow.
 
 triptych export dcgan-emoji --to onnx --out exported
-python examples/sample_without_triptych.py exported/draw.onnx emoji.png
+python examples/sample_without_triptych.py exported/model.onnx emoji.png
 """
 
 import sys

@@ -35,7 +35,7 @@ def test_an_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         from triptych.verbs.export import export
 
         export(ROOT / "src/triptych/weights/dcgan-emoji", "exported")
-        words = ["exported/draw.onnx", "emoji.png"]
+        words = ["exported/model.onnx", "emoji.png"]
     monkeypatch.setattr(sys, "argv", [name, *words])
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
     assert capsys.readouterr().out or list(tmp_path.glob("*.png"))

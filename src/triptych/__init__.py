@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from triptych.verbs.create import create, from_pretrained, load, save_pretrained
     from triptych.verbs.evaluate import evaluate
     from triptych.verbs.get import get_data
+    from triptych.verbs.hub import push_to_hub
     from triptych.verbs.look import show
     from triptych.verbs.score import score
     from triptych.verbs.train import train
@@ -85,6 +86,7 @@ HOMES = {
     "triptych.verbs.create": "create from_pretrained load save_pretrained",
     "triptych.verbs.evaluate": "evaluate",
     "triptych.verbs.get": "get_data",
+    "triptych.verbs.hub": "push_to_hub",
     "triptych.verbs.look": "show",
     "triptych.verbs.score": "score",
     "triptych.verbs.train": "train",
@@ -143,6 +145,7 @@ __all__ = [
     "models",
     "pair",
     "pipeline",
+    "push_to_hub",
     "register",
     "save_pretrained",
     "score",

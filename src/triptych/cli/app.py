@@ -71,6 +71,7 @@ VERBS: dict[Callable[..., None], str] = {
     using.export: "A model for programs without Triptych: ONNX.",
     measuring.evaluate: "Distances, coverage, copies and likelihood of a run.",
     measuring.compare: "Runs side by side, as a table and a page.",
+    running.push: "Put a model onto the Hugging Face Hub.",
     running.gallery: "What the weights that come along draw, on a page.",
     running.demo: "Three families on real MNIST, from nothing to a report.",
     looking.cite: "The paper of a model, as BibTeX.",

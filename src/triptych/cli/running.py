@@ -315,6 +315,25 @@ def sample(
         output.say(f"{n} samples of {model.name} in {seconds:.2f} s: {out}{means}")
 
 
+def push(
+    folder: Folder,
+    to: Annotated[str, typer.Argument(metavar="NAME", help="On the Hugging Face Hub: someone/digits.")],
+    private: Annotated[bool, typer.Option("--private", help="For your own eyes.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; no network.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put a model and its card onto the Hugging Face Hub."""
+    from triptych.verbs.hub import push_to_hub
+
+    found = push_to_hub(folder, to, private=private, dry_run=dry_run)
+    if as_json:
+        output.dump(vars(found))
+        return
+    for name, size in found.files.items():
+        output.say(f"{name}: {size:,} bytes")
+    output.say(f"{'would be' if dry_run else 'is'} on https://huggingface.co/{to}")
+
+
 def gallery(
     out: Annotated[Path, typer.Option(metavar="DIR", help="A folder for index.html and a picture of each.")] = Path(
         "gallery"
