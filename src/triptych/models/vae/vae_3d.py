@@ -159,10 +159,12 @@ class VAE3D(Decoding[Label | None]):
 PRESETS = {
     "vae-3d-32": Preset(
         config=VAE3DConfig(latent=64),
-        steps=1000,
+        steps=800,
         batch=16,
         data={"size": 32},
-        expect="Not trained by us yet.",
+        expect="furniture by class (`train vae-3d --data furniture --size 32 latent=64`), seed 0: 4 minutes of one CPU "
+        "core. At most 3,033 nats (bound) a held-out solid (voxels by themselves: 8,880), IoU of reconstructions .558 "
+        "(nearest training solid .560); samples are lumps: 1-NNA .85 (floor .54).",
     ),
     "vae-3d-tiny": Preset(
         config=VAE3DConfig(x=Voxels(1, 8, 8, 8), latent=2, width=4),
