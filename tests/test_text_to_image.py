@@ -276,6 +276,9 @@ def test_a_model_is_measured_by_what_its_pictures_show(runs, folder, monkeypatch
     measured = {m.name: m for m in fitting.fit(model, test, limit=12)}
     assert {"R-precision", "all attributes right", "diversity"} <= measured.keys()
     assert measured["R-precision"].floor is not None and "held-out" in measured["R-precision"].n
+    train = posed(tt.data(folder, size=16), TextToImage())
+    found = tt.evaluate(model, train, test, n=12, limit=12, features=["pixels"]).found["measurements"]
+    assert [m.name for m in found] == list(measured) and found[0].value == measured["R-precision"].value
     kept = quick(test.training_part())
     assert kept.sha256 == quick(test.training_part()).sha256 and "trained apart on 44" in kept.about
     guided = fitting.asked(tt.load(runs["codes"]), tokens[:2], 0, Sampling(guidance=2.0))
