@@ -281,7 +281,14 @@ QUICK = DFGANConfig(
 """For 10 minutes of one CPU core."""
 
 PRESETS = {
-    "df-gan-32": Preset(config=QUICK, steps=2500, batch=16, expect="Not trained by us yet."),
+    "df-gan-32": Preset(
+        config=QUICK,
+        steps=2500,
+        batch=16,
+        expect="Meant for 6 minutes of one CPU core at 32 x 32; not trained by us for as long. shapes-apart at 16 x "
+        "16, 1,800 steps, seed 0, 92 s: of 300 pictures of held-out pairs all show the place asked for, 90 % the size, "
+        "59 % the color, 14 % the shape (chance: 50, 17, 14).",
+    ),
     "df-gan-paper": Preset(
         config=DFGANConfig(x=Images(3, 256, 256), embedding=256, ema=0.0),
         steps=170_000,
