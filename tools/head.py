@@ -22,15 +22,16 @@ def pair(name: str, side: int) -> Image.Image:
 def main() -> None:
     emoji = tt.from_pretrained("dcgan-emoji").sample(60, seed=1)
     left = pictures.grid(emoji.numpy(), columns=10, scale=2).convert("RGB")
-    digits = tt.from_pretrained("dcgan-mnist").sample(16, seed=0)
-    below = pictures.grid(digits.numpy(), columns=4, scale=2).convert("RGB")
-    right = [pair("super-resolution-satellite", 256), pair("edges-fashion", 128), below]
-    wide = Image.new("RGB", (left.width + GAP + right[0].width, left.height), "white")
+    above, below = (
+        pair("super-resolution-satellite", 256),
+        [pair(name, 126) for name in ("map-to-photo-satellite", "edges-fashion")],
+    )
+    wide = Image.new("RGB", (left.width + GAP + above.width, left.height), "white")
     wide.paste(left, (0, 0))
-    wide.paste(right[0], (left.width + GAP, 0))
-    wide.paste(right[1], (left.width + GAP, right[0].height + GAP))
-    small = right[2].resize((right[2].width * 128 // right[2].height, 128), Image.Resampling.LANCZOS)
-    wide.paste(small, (left.width + right[1].width + 2 * GAP, right[0].height + GAP))
+    wide.paste(above, (left.width + GAP, 0))
+    wide.paste(below[0], (left.width + GAP, above.height + GAP))
+    wide.paste(below[1], (wide.width - below[1].width, above.height + GAP))
+    wide = wide.quantize(256, dither=Image.Dither.NONE)
     wide.save(OUT, optimize=True)
 
 

@@ -21,7 +21,7 @@ from triptych.verbs.shipped import FOLDER, RECIPES, shipped
 
 KEPT = ("format", "model", "config", "data", "run", "made_with", "task")
 """Of a run's config.json."""
-BESIDE = ("classes.gpl", "classes.png", "example.png")
+BESIDE = ("classes.gpl", "classes.png")
 """Files of a run that go with it."""
 SAMPLES = 32
 """On the picture of a card."""
@@ -90,7 +90,7 @@ def pack(name: str, about: dict, run: Path) -> int:
         use = f"triptych apply {name} --picture picture.png --out {task}.png"
     (target / "README.md").write_text(
         CARD.format(
-            **{k: v for k, v in about.items() if k not in ("commands", "measured")},
+            **{k: v for k, v in about.items() if k not in ("commands", "measured", "example", "beside")},
             measured=f"| measured | {about['measured']} |\n" if about.get("measured") else "",
             name=name,
             model=model.name,

@@ -81,6 +81,7 @@ def asked(one: Shipped, seed: int) -> tuple[Image.Image, Image.Image]:
     """A task's example, as the task shows it, and its answer."""
     pipe = pipeline(None, one.folder)
     brought: dict[str, Any] = {pipe.brings: one.folder / one.example}
+    brought |= {"beside": one.folder / one.beside} if one.beside else {}
     question = pipe.ask(**brought)
     answer = pipe.answer(question, seed)
     return pipe.task.before(question).image(), answer.image()

@@ -30,6 +30,8 @@ class Shipped:
     """Numbers of these very weights, with their protocol."""
     example: str = ""
     """A file beside the weights to use it on, for a model of a task."""
+    beside: str = ""
+    """Another, where the task shows the model one beside it."""
 
     @property
     def folder(self) -> Path:
