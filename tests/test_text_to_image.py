@@ -115,6 +115,7 @@ def test_a_caption_becomes_pictures_that_say_what_they_are_of(runs, tmp_path, cl
     asked = ["apply", runs["codes"], "--text", "a small red stars", "-n", 2, "--guidance", 3, "--device", "cpu"]
     done = cli(*asked, "--out", tmp_path / "star.png", "--sheet", tmp_path / "sheet.png")
     assert done.code == 0 and "'stars': it is read as 'star'" in done.err, done.err
+    assert "star-0.png to" in done.out and "star-1.png" in done.out
     (first, said), (second, other) = read(tmp_path / "star-0.png"), read(tmp_path / "star-1.png")
     assert first.shape == (16, 16, 3) and not np.array_equal(first, second)
     assert said["caption"] == "a small red stars" and said["guidance"] == "3"

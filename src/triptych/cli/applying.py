@@ -77,7 +77,8 @@ def apply(
         output.dump({"task": pipe.task.name, "model": pipe.model.name, "files": written, "left_out": len(refused)})
     else:
         left = f"; {len(refused)} of {len(found)} left out" if refused else ""
-        output.say(f"{pipe.task.name}: {written[0] if len(written) == 1 else f'{len(written)} files in {out}'}{left}")
+        several = f"{len(written)} files in {out}" if out.is_dir() else f"{written[0]} to {written[-1]}"
+        output.say(f"{pipe.task.name}: {written[0] if len(written) == 1 else several}{left}")
 
 
 def parsed(words: list[str], flags: dict[str, Parameter], task: str) -> dict[str, Any]:
