@@ -23,14 +23,14 @@ KINDS = 0.5
 class Watch:
     """Tells of a game of several players what goes wrong in it, once for each thing as long as it lasts.
 
-    A model that has a likelihood is not watched, as its loss says how well it does; nor is one of several stages that
-    has one player, who prepares for the game (the encoder of a stacked GAN) while nothing learns to generate yet.
+    A model that has a likelihood is not watched, as its loss says how well it does; nor is a stage that has one player,
+    who plays against nobody: he prepares for a game (the encoder of a stacked GAN), or learns from pairs.
     """
 
     def __init__(self, model: Generative[Any], data: Data) -> None:
         self.model, self.data, self.health = model, data, Health()
         stages, scored = model.stages(), isinstance(model, HasLikelihood)
-        self.games = [not scored and (len(stages) == 1 or len(stage.players) > 1) for stage in stages]
+        self.games = [not scored and len(stage.players) > 1 for stage in stages]
         self.told: set[str] = set()
         self.stage: int | None = None
 
