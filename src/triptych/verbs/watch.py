@@ -23,14 +23,17 @@ KINDS = 0.5
 class Watch:
     """Tells of a game of several players what goes wrong in it, once for each thing as long as it lasts.
 
-    A model that has a likelihood is not watched, as its loss says how well it does; nor is a stage that has one player,
-    who plays against nobody: he prepares for a game (the encoder of a stacked GAN), or learns from pairs.
+    A model that has a likelihood is not watched, as its loss says how well it does; nor is one of several stages that
+    has one player, who prepares for the game (the encoder of a stacked GAN) while nothing learns to generate yet, nor
+    one player who learns from pairs, as a voice does of texts and recordings.
     """
 
     def __init__(self, model: Generative[Any], data: Data) -> None:
         self.model, self.data, self.health = model, data, Health()
         stages, scored = model.stages(), isinstance(model, HasLikelihood)
-        self.games = [not scored and len(stage.players) > 1 for stage in stages]
+        given = getattr(model.config, "given", None)
+        alone = len(stages) == 1 and (given is None or given.choices is not None)  # else it learns from pairs
+        self.games = [not scored and (alone or len(stage.players) > 1) for stage in stages]
         self.told: set[str] = set()
         self.stage: int | None = None
 
