@@ -243,12 +243,15 @@ PRESETS = {
             slope=0.2,
             judge=16,
             restore=5.0,
-            turns=1,
-            adam=Adam(lr=3e-4, betas=(0.5, 0.999), schedule="linear"),
+            turns=2,
+            adam=Adam(lr=4e-4, betas=(0.5, 0.999), schedule="linear"),
         ),
-        steps=1200,
+        steps=750,
         batch=8,
-        expect="Faces of 64 x 64 by their age or their attributes; see results/aging.md.",
+        expect="Ageing on anny-heads (200 people, 40 others held out), eight groups, seed 0: 4 minutes of one CPU core "
+        "(with --channels-last). Hair whitens and darkens in part, all else stays: held-out faces made older are read as "
+        "24.2 years off what was asked, younger 19.3 (copies: 33.3 and 30.5; real faces: 9.0). Of attributes not trained "
+        "by us.",
     ),
     "stargan-32": Preset(
         config=StarGANConfig(
