@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import triptych as tt
-from triptych.core import IntegrityError, ItemNoise, Sampling, Text, Tokens, UsageError
+from triptych.core import Batch, IntegrityError, ItemNoise, Sampling, Text, Tokens, UsageError
 from triptych.core.text import PAD, UNKNOWN, Words
 from triptych.data import shapes
 from triptych.metrics.matching import Matching, equal
@@ -91,6 +91,8 @@ def test_words_are_forgotten_in_training_alone(folder) -> None:
     assert (batch.given.tokens[changed] == UNKNOWN).all() and torch.equal(batch.x, plain.x)
     words = plain.given.tokens != PAD
     assert not changed[~words].any() and 0.3 < changed[words].double().mean() < 0.5
+    short = Batch(plain.x[:9], Text(torch.tensor([[2, 3, PAD, PAD]] * 9)), ItemNoise(0, range(9)))
+    assert (TextToImage(forgotten=0.9).altered(short).given.tokens[:, 2:] == PAD).all()
     held = data.held_out()
     assert held is not None
     some = torch.arange(16)
