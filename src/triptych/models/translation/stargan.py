@@ -249,9 +249,9 @@ PRESETS = {
         steps=750,
         batch=8,
         expect="Ageing on anny-heads (200 people, 40 others held out), eight groups, seed 0: 4 minutes of one CPU core "
-        "(with --channels-last). Hair whitens and darkens in part, all else stays: held-out faces made older are read as "
-        "24.2 years off what was asked, younger 19.3 (copies: 33.3 and 30.5; real faces: 9.0). Of attributes not trained "
-        "by us.",
+        "(with --channels-last). Hair whitens and darkens in part, all else stays: held-out faces made older are read "
+        "as 24.2 years off what was asked, younger 19.3 (copies: 33.3 and 30.5; real faces: 9.0). Of attributes not "
+        "trained by us.",
     ),
     "stargan-32": Preset(
         config=StarGANConfig(
