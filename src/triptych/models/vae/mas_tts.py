@@ -254,7 +254,9 @@ PRESETS = {
         config=MASTTSConfig(x=Audio(1, 256_000, rate=16000)),
         steps=1000,
         batch=8,
-        expect="To be measured.",
+        expect="festvox-ru, seed 0, stopped after 330 of 480 steps, 3.3 minutes of one CPU core: letters are found "
+        "in their order, durations are right, harmonics blurred; MCD 30.7 dB of 12 held-out sentences (shuffled text "
+        "41.5, by way of Griffin-Lim 7.1).",
     ),
     "mas-tts-22k": Preset(
         config=MASTTSConfig(
