@@ -181,7 +181,7 @@ def test_impute(triptych: Command, home: Path, tmp_path: Path, model: str, hide:
         ("vae", ["--hide", "centre"], "top, bottom, left, right, middle, or a share"),
         ("vae", ["--hide", "1"], "share between 0 and 1"),
         ("gan", [], "cannot fill in what is missing"),
-        ("vae", ["--out", "x.npz"], "only completions of images are written, as .png"),
+        ("vae", ["--out", "x.npz"], "only completions of images and solids are written, as .png"),
     ],
 )
 def test_what_cannot_be_filled_in(triptych: Command, home: Path, model: str, arguments: list, words: str) -> None:
