@@ -160,6 +160,7 @@ REFUSALS = {
     "stargan": "it also classifies",
     "fastgan": "augments it itself",
     "caae": "a picture with its age",
+    "wavegan": "not augmented as pictures are",
     "vqgan": "features of a picture with those of its reconstruction",
 }
 

@@ -127,7 +127,7 @@ def test_what_there_is_to_look_at() -> None:
 
 
 def test_the_catalogue_lists_itself() -> None:
-    assert tt.models() == list(tt.models.own()) and set(tt.models("text")) == {"gpt", "lstm"}
+    assert tt.models() == list(tt.models.own()) and set(tt.models("text")) == {"gpt", "lstm", "nanochat"}
     with pytest.raises(UsageError, match="did you mean text"):
         tt.models("txt")
 

@@ -29,8 +29,9 @@ def tiny_presets() -> list[str]:
 
 def steady(name: str) -> Generative[Any]:
     """A tiny model, in double precision if it can be, whose layers look at items one by one: without dropout, whose
-    masks do not belong to items, and statistics of a batch."""
-    model = create(name, seed=1).train()
+    masks do not belong to items, statistics of a batch, and augmentation, which is drawn as masks are."""
+    plain = {"augment": ()} if hasattr(models.find_preset(name)[1].config, "augment") else {}
+    model = create(name, seed=1, **plain).train()
     model = model if name == "lapgan-tiny-class" else model.double()  # its classes are float32
     for module in model.modules():
         if isinstance(module, nn.Dropout):

@@ -133,6 +133,6 @@ def test_conditions_that_are_no_pictures_are_shown_beside_x() -> None:
             return [Writing("words").image() for _ in like]
 
     data = tt.data(np.zeros((12, 8, 8), np.uint8))
-    model = SimpleNamespace(device=torch.device("cpu"), sample=lambda n, given, seed: torch.zeros(n, 1, 8, 8))
+    model = SimpleNamespace(device=torch.device("cpu"), sample=lambda n, given, seed, how: torch.zeros(n, 1, 8, 8))
     image, _ = triptychs(model, Posed(data, Posing()), 3)
     assert image.width > Writing("words").image().width

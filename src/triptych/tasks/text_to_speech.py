@@ -121,7 +121,10 @@ class TextToSpeech:
         return {}
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
-        return columns["x"], columns["text"]
+        x: Any = columns["x"]
+        if x.kind != "audio":
+            raise UsageError(f"{self.name} is for recordings; x holds {x}")
+        return x, columns["text"]
 
     def pose(self, columns: Mapping[str, Tensor], noise: Noise) -> tuple[Tensor, Given]:
         return columns["x"], Text(columns["text"])

@@ -234,7 +234,14 @@ class MASTTS(Generative[Text]):
         return self.speak(noise, given, whole=True)[0][:, None, : self.config.x.length]
 
     def stages(self) -> Sequence[Stage]:
-        player = Player(name="voice", owns=self, loss=self.loss, optimizer=self.config.adam, clip=1.0)
+        player = Player(
+            name="voice",
+            owns=self,
+            loss=self.loss,
+            optimizer=self.config.adam,
+            clip=1.0,
+            together="how long its recordings are together, which all frames share in",
+        )
         return [Stage(name="train", players=[player])]
 
 

@@ -220,7 +220,13 @@ class VQGAN(Generative[Label | None]):
         follow = self.book.follow
         first = Player(name="auto-encoder", owns=coder, loss=self.loss, optimizer=c.adam, clip=1.0, project=follow)
         late = Player(
-            name="auto-encoder", owns=coder, loss=self.late_loss, optimizer=c.late_adam, clip=1.0, project=follow
+            name="auto-encoder",
+            owns=coder,
+            loss=self.late_loss,
+            optimizer=c.late_adam,
+            clip=1.0,
+            project=follow,
+            together="how much passing for real counts",
         )
         discriminator = Player(
             name="discriminator",
