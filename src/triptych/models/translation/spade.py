@@ -159,9 +159,10 @@ QUICK = SPADEConfig(
     halvings=2,
     scales=1,
     generator_adam=Adam(lr=1e-3, betas=(0.0, 0.99), schedule="cosine", warmup=0.01),
-    discriminator_adam=Adam(lr=1e-3, betas=(0.0, 0.99), schedule="cosine"),
+    discriminator_adam=Adam(lr=2e-4, betas=(0.0, 0.99), schedule="cosine", warmup=0.01),
 )
-"""For 20 minutes of one CPU core."""
+"""For 20 minutes of one CPU core. At the generator's rate the discriminator's scores ran to 2.7 for real and fake alike
+in six steps, and to nothing after that; at this one they stay."""
 
 PRESETS = {
     "spade-64": Preset(config=QUICK, steps=1500, batch=16, expect="Not trained by us yet."),
