@@ -117,7 +117,10 @@ def test_shapes_are_anti_aliased_and_come_in_any_size(cache: Path) -> None:
 
 def test_every_name_is_described(cache: Path) -> None:
     for name in BUILTIN:
-        assert len(data(name, cache=cache)) > 0
+        try:
+            assert len(data(name, cache=cache)) > 0
+        except UsageError as e:  # made of a set that is a download
+            assert name == "moving-fashion-mnist" and "triptych data get fashion-mnist" in str(e)
 
 
 # --- whether a model fits
