@@ -37,6 +37,7 @@ PARTS: dict[str, float] = {
     "samplers": 75,
     "steps": 100,
     "pair": 35,
+    "compiled": 60,
     "picture": 100,
 }
 """In their order, with the seconds of each; the last takes what is left."""

@@ -218,6 +218,40 @@ def test_channels_last_is_the_same_up_to_rounding(name: str) -> None:
     assert other.logs() == pytest.approx(one.logs(), rel=1e-5)
 
 
+@pytest.fixture
+def graphs(monkeypatch) -> list[Any]:
+    """The graphs of what is compiled, to torch's own kernels: code for them would take a minute to build."""
+    found: list[Any] = []
+
+    def build(graph: Any, examples: Any) -> Any:
+        found.append(graph)
+        return aot_eager(graph, examples)
+
+    plain, aot_eager = torch.compile, torch._dynamo.lookup_backend("aot_eager")
+    monkeypatch.setattr(torch, "compile", lambda call, **options: plain(call, backend=build, **options))
+    return found
+
+
+def test_compiled_networks_are_the_same_up_to_rounding(graphs) -> None:
+    data = Examples(small("vae-tiny").config.x)
+    model = small("vae-tiny")
+    one = finish(small("vae-tiny"), data, Run(steps=2, batch=8))
+    other = finish(model, data, Run(steps=2, batch=8, compile=True))
+    assert len(graphs) == 2  # encoder and decoder
+    assert other.logs() == pytest.approx(one.logs(), rel=1e-5)
+    model.sample(2, seed=0)
+    assert len(graphs) == 2  # training alone is compiled
+    assert {k for k, _ in model.named_parameters()} == {k for k, _ in small("vae-tiny").named_parameters()}
+
+
+def test_losses_that_differentiate_a_gradient_cannot_be_compiled(graphs) -> None:
+    data = Examples(small("wgan-gp-tiny").config.x)
+    with pytest.raises(UsageError, match="compile=True: the loss of critic differentiates a gradient"):
+        finish(small("wgan-gp-tiny"), data, Run(steps=2, batch=8, compile=True))
+    with pytest.raises(UsageError, match="compile=True and augment"):
+        finish(small("dcgan-tiny"), data, Run(steps=2, batch=8, compile=True, augment=("color",)))
+
+
 @pytest.mark.parametrize("entry", models.own().values(), ids=lambda entry: entry.name)
 def test_every_model_can_be_laid_out_channels_last(entry: models.Entry) -> None:
     tiny = next(name for name in entry.presets() if name.startswith(f"{entry.name}-tiny"))

@@ -14,8 +14,8 @@ from on_gpu import Bench, peak_memory, wait
 from triptych.core import Adam, Images, ItemNoise
 from triptych.data import data as open_data
 from triptych.data import shapes, textures
+from triptych.media import pictures
 from triptych.models.gan.r3gan import R3GAN, R3GANConfig
-from triptych.report import pictures
 from triptych.training import Run, train
 
 

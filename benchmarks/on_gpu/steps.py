@@ -2,15 +2,17 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
+from unittest import mock
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from on_gpu import Bench, peak_memory, peers, read
-from triptych.core import Adam, Batch, Generative, Images, Label, Labels, Tokens, sent
+from triptych.core import Adam, Batch, Generative, Images, Label, Labels, StepNoise, Tokens, sent
 from triptych.models.autoregressive.gpt import GPT, GPTConfig
 from triptych.models.gan.biggan import BigGAN, BigGANConfig
 from triptych.models.gan.dcgan import DCGAN, DCGANConfig
@@ -146,6 +148,23 @@ def theirs(work: Work, device: torch.device, n: int) -> Side:
     return Side("the peer's step", step, "bf16" if work.peer == "gpt" and device.type == "cuda" else "tf32", [])
 
 
+def unchecked(side: Side) -> Side:
+    """Without looking at whether losses, gradients and weights are finite, for which the host waits at every turn."""
+    step = side.step
+
+    def blind() -> None:
+        with mock.patch.object(
+            Tensor, "isfinite", lambda t: SEEN.setdefault(t.device, torch.ones((), dtype=torch.bool))
+        ):
+            step()
+
+    return replace(side, step=blind)
+
+
+SEEN: dict[torch.device, Tensor] = {}
+"""The answer to whether something is finite, for `unchecked`: on the CPU, where reading it costs nothing."""
+
+
 def sides(bench: Bench, work: Work, n: int) -> list[Callable[[], Side]]:
     """How each is made: only when it is due, as memory is shared."""
     last = work.peer != "gpt"
@@ -160,9 +179,20 @@ def sides(bench: Bench, work: Work, n: int) -> list[Callable[[], Side]]:
         ),
     ]
     table = table[::3] if bench.small else table
-    return [lambda: theirs(work, bench.device, n)] + [
-        lambda name=name, options=options: ours(work, bench.device, name, n, **options) for name, options in table
+    name, options = table[-1]
+    return [
+        lambda: theirs(work, bench.device, n),
+        *[lambda name=name, options=options: ours(work, bench.device, name, n, **options) for name, options in table],
+        lambda: unchecked(ours(work, bench.device, f"{name}, unchecked", n, **options)),
     ]
+
+
+def fetching(bench: Bench, work: Work, n: int) -> None:
+    """What the host takes to put a batch together and send it off: a part of every turn's time."""
+    data = data_for(work.make(), n)
+    rows = torch.randperm(n)[: work.batch]
+    seconds = bench.seconds(lambda: data.fetch(rows, StepNoise(0, len(rows), slice(None), bench.device)), 9)
+    bench.keep(what=work.name, side="a batch fetched", **{"ms a batch": seconds * 1e3})
 
 
 def compare(bench: Bench, work: Work, until: float) -> None:
@@ -195,6 +225,8 @@ def compare(bench: Bench, work: Work, until: float) -> None:
             if len(side.seconds) < rounds:
                 found.remove(side)
     tell(bench, work, found, block)
+    with bench.guard(f"{work.name}: fetching"):
+        fetching(bench, work, n)
 
 
 def tell(bench: Bench, work: Work, found: Sequence[Side], block: int) -> None:

@@ -64,6 +64,10 @@ def train(
             "--repeatable/--not-repeatable", help="Kernels of a GPU that give the same bits every time (the default)."
         ),
     ] = None,
+    compiled: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Faster steps of a GPU, after minutes of preparation at the most."),
+    ] = None,
     accumulate: Annotated[
         int | None, typer.Option(min=1, help="Parts to work on each batch in: for batches that memory does not hold.")
     ] = None,
@@ -152,6 +156,7 @@ def train(
         "precision": precision,
         "channels_last": channels_last,
         "repeatable": repeatable,
+        "compile": compiled,
         "accumulate": accumulate,
         "augment": augment.split(",") if augment else None,
     }
