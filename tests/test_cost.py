@@ -131,3 +131,20 @@ def test_a_folder_without_a_model_is_trained_on(tmp_path: Path) -> None:
     assert about["model"] == "dcgan" and about["config"]["x"]["height"] == 8
     listed = CliRunner().invoke(app, ["models", "--for", str(tmp_path / "photos"), "--size", "8", "--json"])
     assert "dcgan" in [one["model"] for one in json.loads(listed.stdout)["fit"]]
+
+
+def test_pictures_of_several_sizes_are_trained_on_at_the_size_that_was_chosen_for_the_time(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    for k in range(12):
+        Image.new("RGB", (70 + k, 66), (20 * k, 90, 200 - 9 * k)).save(tmp_path / f"photos/{k}.png")
+    words = ["train", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), "--steps", "1"]
+    found = CliRunner().invoke(app, [*words, "--batch", "4", "--no-pictures", "width=2"])
+    assert found.exit_code == 0, found.output
+    x = json.loads((tmp_path / "run/config.json").read_text())["config"]["x"]
+    assert (x["height"], x["width"]) == (32, 32)
+    looked = CliRunner().invoke(app, ["data", str(tmp_path / "photos"), "--json"])
+    assert looked.exit_code == 0 and "height=64" in json.loads(looked.stdout)["x"], looked.output
+    packed = CliRunner().invoke(app, ["data", str(tmp_path / "photos"), "--pack", str(tmp_path / "packed")])
+    assert packed.exit_code != 0 and "give size=" in str(packed.exception)

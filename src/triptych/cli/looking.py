@@ -50,7 +50,7 @@ def fitting(source: str, size: int | None, as_json: bool) -> None:
     from triptych.verbs.opening import open_to_train
 
     asked = {"size": size} if size else {}
-    found = open_to_train(Images(3, size or 64, size or 64), False, source=source, **asked)
+    found = open_to_train(Images(3, size or 64, size or 64), False, "to see what fits", source=source, **asked)
     those = {name: fits(entry, found) for name, entry in every().items()}
     good = {name: fit for name, fit in those.items() if isinstance(fit, Fit)}
     bad = {name: why for name, why in those.items() if isinstance(why, str)}
@@ -167,10 +167,16 @@ def data(
         raise UsageError(f"one source at a time: {source!r}, or {name!r}?")
     if align is not None:
         return say_aligned(source, align, opening, as_json)
+    from triptych.core import Images
     from triptych.data import data as open_data
     from triptych.verbs.inspect import inspect
+    from triptych.verbs.opening import open_to_train
 
-    about = inspect(open_data(source, **opening), pack, sheet)
+    if pack is None:  # what is only looked at may be brought to a size that nobody asked for
+        found = open_to_train(Images(3, 64, 64), False, "to be looked at", source=source, **opening)
+    else:
+        found = open_data(source, **opening)
+    about = inspect(found, pack, sheet)
     if as_json:
         output.dump(about)
         return

@@ -214,13 +214,17 @@ def pick(source: str, opening: Any, minutes: float | None, device: str) -> tuple
 
     on = pick_device(device)
     side = usual_side(minutes, on)
-    found = open_to_train(Images(3, side, side), False, source=source, **opening)
+    why = "for the time there is"
+    found = open_to_train(Images(3, side, side), False, why, source=source, **opening)
     own = found.x.planar and files(source)
-    if own and "size" not in opening and "crop" not in opening and max(found.x.shape[1:]) > side:
-        of = " x ".join(map(str, found.x.shape[1:]))
-        output.note(f"pictures of {of} are brought to --size {side}, for the time there is")
-        opening = {**opening, "size": side}
-        found = open_to_train(Images(3, side, side), False, source=source, **opening)
+    if own and "size" not in opening and "crop" not in opening:
+        if max(found.x.shape[1:]) > side:
+            of = " x ".join(map(str, found.x.shape[1:]))
+            output.note(f"pictures of {of} are brought to --size {side}, {why}")
+            opening = {**opening, "size": side}
+            found = open_to_train(Images(3, side, side), False, source=source, **opening)
+        elif found.opened is not None and found.opened["size"] is not None:  # the model's usual size may be another
+            opening = {**opening, "size": found.opened["size"]}
     choice = choose_for(found, minutes, on)
     for line in choice.why:
         output.note(line)

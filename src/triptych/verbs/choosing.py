@@ -86,7 +86,7 @@ def choose_for(data: Data, minutes: float | None, device: torch.device) -> Choic
     taken = affordable[-1] if affordable else min(rows, key=lambda row: row.minutes)
     why = [f"{taken.preset}: {taken.came} ({taken.minutes:g} minutes of one core)", *left]
     if taken.minutes > budget:
-        why.append(f"that is more than {minutes or MINUTES:g} minutes: what comes will be rougher")
+        why.append(f"that is more than there is ({minutes or MINUTES:g}): what comes will be rougher")
     better = [row for row in rows[rows.index(taken) + 1 :] if row.minutes > budget]
     why += [f"{row.preset} wants {row.minutes:g} minutes: {row.came}" for row in better]
     if device.type != "cpu":

@@ -103,18 +103,19 @@ def own(run: str | Path, model: Generative[Any], split: str) -> Served:
     return open_for(model, run, None, split=split)
 
 
-def open_to_train(x: Space, fixed: bool, /, **options: Any) -> Served:
+def open_to_train(x: Space, fixed: bool, usual: str = "the model's usual size", /, **options: Any) -> Served:
     """Opens data for a model whose x is usually `x`, and if it is `fixed`, always.
 
     Pictures of several sizes, of which nothing says the size to bring them to, are brought to that of `x`; or if any is
-    smaller, to squares whose side is the largest power of two that none is smaller than. That is said aloud.
+    smaller, to squares whose side is the largest power of two that none is smaller than. That is said aloud, with
+    `usual` for the reason.
     """
     try:
         return data(**options)
     except SizesDiffer as e:
         if not planar(x):
             raise
-        size, why = (x.height, x.width), "the model's usual size"
+        size, why = (x.height, x.width), usual
         if not fixed and (shortest := e.shortest()) < max(size):
             side = 1 << shortest.bit_length() - 1
             size, why = (side, side), f"as the shortest side of them has {shortest} pixels"
