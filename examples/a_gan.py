@@ -17,5 +17,5 @@ for now in tt.train(model, data, tt.Run(steps=steps, batch=32, channels_last=Tru
     if now.step % 100 == 0:
         logs = now.logs()
         print(now.step, {name: round(logs[f"discriminator/{name}"], 2) for name in ("D(real)", "D(fake)")})
-picture = tt.show(model.sample(64, seed=0), model)
-picture.save("gan.png")
+
+tt.show(model.sample(64, seed=0), model).save("gan.png")

@@ -48,6 +48,7 @@ steps = int(sys.argv[1]) if len(sys.argv) > 1 else 50
 model = Gaussian(GaussianConfig())
 for now in tt.train(model, tt.data("mnist"), tt.Run(steps=steps, batch=64)):
     print(now) if now.step == steps else None
+
 tt.save_pretrained(model, "runs/gaussian")
 again = tt.load("runs/gaussian")
 print(again.sample(4, seed=0).shape, "as before:", torch.equal(again.sample(4, seed=0), model.eval().sample(4, seed=0)))

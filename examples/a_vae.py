@@ -20,7 +20,9 @@ for now in tt.train(model, train, tt.Run(steps=steps, batch=128)):
     if now.step % 200 == 0:
         logs = now.logs()
         print(now.step, f"distortion {logs['vae/distortion']:.1f} + rate {logs['vae/rate']:.1f} nats")
+
 print(tt.score(model, test, limit=200))  # at most: a bound
+
 x = model.sample(8, seed=1)
 again = reconstruct(model, x)
 paths = interpolate(model, walks=3, steps=8)  # along great circles of the latent space

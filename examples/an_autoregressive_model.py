@@ -16,6 +16,8 @@ model = tt.create("pixelcnn-mnist-demo")
 for now in tt.train(model, train, tt.Run(steps=steps, batch=4)):
     if now.step % 200 == 0:
         print(now.step, f"{now.logs()['pixelcnn/nats']:.1f} nats")
+
 found = tt.score(model, test, limit=50)
 print(f"{found.nats:.1f} nats an image, {found.kind}")
+
 tt.show(model.sample(16, seed=0), model).save("pixelcnn.png")

@@ -19,6 +19,7 @@ def tool() -> Any:
     spec = importlib.util.spec_from_file_location("site_tool", ROOT / "tools" / "site.py")
     assert spec is not None and spec.loader is not None
     found: Any = importlib.util.module_from_spec(spec)
+    sys.modules["site_tool"] = found  # dataclasses ask for it
     spec.loader.exec_module(found)
     return found
 
@@ -39,6 +40,25 @@ def test_an_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "argv", [name, *words])
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
     assert capsys.readouterr().out or list(tmp_path.glob("*.png"))
+
+
+def test_notebooks_are_the_scripts_in_cells() -> None:
+    site = tool()
+    for name in site.LESSONS:
+        script = ROOT / "examples" / f"{name}.py"
+        found = site.notebook(script)
+        cells = ["".join(cell["source"]) for cell in found["cells"]]
+        assert (found["nbformat"], found["cells"][0]["cell_type"]) == (4, "markdown") and cells[0].startswith("# ")
+        code = "\n".join(cell for cell in cells[1:] if not cell.startswith("!"))
+        compile(code, name, "exec")
+        assert "sys.argv" not in code
+        kept = {line for line in site.lesson(script).code.splitlines() if "sys" not in line and ".save(" not in line}
+        assert kept <= {*code.splitlines(), ""}, f"{name}: the notebook lacks lines of the script"
+    without = ["".join(cell["source"]) for cell in site.notebook(script)["cells"]]
+    assert "!triptych export dcgan-emoji --to onnx --out exported" in without
+    assert 'program, out = "exported/model.onnx", "emoji.png"' in "\n".join(without)
+    own = site.notebook(ROOT / "examples/a_model_of_your_own.py")["cells"]
+    assert any("".join(cell["source"]).startswith("@tt.register\nclass Gaussian") for cell in own)
 
 
 def test_the_pages_of_the_site_are_all_there_and_their_links_lead_somewhere(

@@ -159,3 +159,4 @@ def test_progress_is_a_bar_or_lines(installed: bool, monkeypatch, capsys) -> Non
 
 def test_everything_public_is_completed() -> None:
     assert set(tt.__all__) <= set(dir(tt))
+    assert all(getattr(tt, name) is not None for name in tt.__all__)

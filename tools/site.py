@@ -6,9 +6,12 @@ python tools/site.py, and then: mkdocs build -f build/mkdocs.yml (`make docs` do
 import ast
 import json
 import re
+import shlex
 import shutil
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import triptych as tt
 from triptych import models
@@ -31,6 +34,13 @@ LESSONS = (
     "sample_without_triptych",
 )
 """Scripts of examples/, in the order in which one reads them."""
+DRAWN = {
+    "a_gan": "dcgan-mnist",
+    "a_vae": "vae-mnist",
+    "an_autoregressive_model": "pixelcnn-mnist",
+    "sample_without_triptych": "dcgan-emoji",
+}
+"""Weights that show what a lesson comes to."""
 PICTURES = (".png", ".svg", ".json", ".gif", ".wav")
 
 
@@ -81,15 +91,76 @@ def recipe(preset: str) -> list[str]:
     ]
 
 
-def tutorial(script: Path) -> str:
-    """An example as a page: its docstring, and below it the code, which the tests run."""
+@dataclass(frozen=True)
+class Lesson:
+    """A script of examples/, in its parts."""
+
+    title: str
+    text: str
+    commands: Sequence[str]
+    """Of its docstring: what comes before it, and at last the script itself."""
+    code: str
+
+
+def lesson(script: Path) -> Lesson:
     source = script.read_text()
-    words = ast.get_docstring(ast.parse(source)) or ""
-    title, _, rest = words.partition("\n")
-    text, indented = rest.strip().partition("\n    ")[0], re.findall(r"^    (.*)$", rest, flags=re.MULTILINE)
-    code = source.split('"""\n', 2)[1].strip()
-    said = "```bash\n" + "\n".join(indented) + "\n```" if indented else ""
-    return f"# {title.strip('.')}\n\n{text.strip()}\n\n{said}\n\n```python\n{code}\n```\n"
+    title, _, rest = (ast.get_docstring(ast.parse(source), clean=False) or "").partition("\n")
+    lines = rest.splitlines()
+    commands = [line.strip() for line in lines if line.startswith("    ")]
+    text = "\n".join(line for line in lines if not line.startswith("    ")).strip()
+    return Lesson(title.strip("."), text, commands, source.partition('"""\n')[2].strip())
+
+
+def tutorial(script: Path) -> str:
+    """An example as a page: its docstring, below it the code, which the tests run, and what such a model draws."""
+    one, drawn = lesson(script), DRAWN.get(script.stem)
+    said = "```bash\n" + "\n".join(one.commands) + "\n```"
+    seen = f"## What it comes to\n\n![Samples of {drawn}](../weights/{drawn}.png)\n\n" if drawn else ""
+    seen += f"*Samples of `{drawn}`, [which comes with the package](../weights.md).*\n" if drawn else ""
+    take = f"[The same as a notebook]({script.stem}.ipynb){{: download }}"
+    return f"# {one.title}\n\n{one.text}\n\n{said}\n\n{take}\n\n```python\n{one.code}\n```\n\n{seen}"
+
+
+def notebook(script: Path) -> dict[str, Any]:
+    """An example for Jupyter, a cell a paragraph: what the command line would say is in the code, and the last picture
+    is shown, not saved."""
+    one = lesson(script)
+    *before, own = one.commands
+    words = shlex.split(own, comments=True)[2:]
+    code = re.sub(r"int\(sys\.argv\[1\]\) if len\(sys\.argv\) > 1 else (\d+)", r"\1", one.code)
+    code = code.replace("sys.argv[1:3]", ", ".join(json.dumps(word) for word in words))
+    code = re.sub(r"\.save\([^()]*\)$", "", code)
+    if "sys." not in code:
+        code = code.replace("import sys\n", "", 1)
+    said = f"# {one.title}\n\n{one.text}\n\nThe kernel needs Triptych: `pip install .` in its folder."
+    cells = [("markdown", said), *(("code", f"!{command}") for command in before)]
+    cells += [("code", paragraph) for paragraph in paragraphs(code.strip())]
+    return {
+        "cells": [cell_of(k, kind, text) for k, (kind, text) in enumerate(cells)],
+        "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def paragraphs(code: str) -> list[str]:
+    """Statements with nothing but a line break between them; all imports are one."""
+    lines, found = code.splitlines(), list[str]()
+    tops, imports = ast.parse(code).body, (ast.Import, ast.ImportFrom)
+    starts = [min([top.lineno, *(one.lineno for one in getattr(top, "decorator_list", ()))]) for top in tops]
+    for k, (begin, end) in enumerate(zip(starts, [*starts[1:], len(lines) + 1], strict=True)):
+        part = "\n".join(lines[begin - 1 : end - 1]).rstrip()
+        imported = k > 0 and isinstance(tops[k], imports) and isinstance(tops[k - 1], imports)
+        if k and (imported or lines[begin - 2].strip()):
+            found[-1] += ("\n" if lines[begin - 2].strip() else "\n\n") + part
+        else:
+            found.append(part)
+    return found
+
+
+def cell_of(k: int, kind: str, text: str) -> dict[str, Any]:
+    more = {"execution_count": None, "outputs": []} if kind == "code" else {}
+    return {"cell_type": kind, "id": f"cell-{k}", "metadata": {}, "source": text.splitlines(keepends=True), **more}
 
 
 def cell(text: str) -> str:
@@ -132,6 +203,7 @@ def main() -> None:
         shutil.copy(file, OUT / file.name)
     for script in sorted((ROOT / "examples").glob("*.py")):
         (OUT / "examples" / f"{script.stem}.md").write_text(tutorial(script))
+        (OUT / "examples" / f"{script.stem}.ipynb").write_text(json.dumps(notebook(script), indent=1) + "\n")
     for entry in models.own().values():
         (OUT / "models" / f"{entry.name}.md").write_text(page(entry))
     reference()

@@ -70,7 +70,7 @@ __version__ = "0.1.0"
 HOMES = {
     "triptych.core": (
         "Audio Batch Data Estimate Exact Generative Images Label Labels Likelihood LowerBound PartialLabel "
-        "PartialLabels Picture Points Sampling Text Tokens Transfer Video Voxels"
+        "PartialLabels Picture Points Sampling Text Tokens Transfer Vector Video Voxels"
     ),
     "triptych.data": "Dataset data pair unpaired",
     "triptych.errors": "DataError IntegrityError NonFiniteError ResourceError TriptychError UsageError",
