@@ -2,11 +2,13 @@
 
     python benchmarks/sampling.py --models pixelcnn --n 16 64 --out results/sampling
     python benchmarks/sampling.py --models imagegpt gpt lstm --n 1 16 --naive-steps 5
+    python benchmarks/sampling.py --models gated-pixelcnn gpt --n 1 16 --naive-steps 5 --native --threads 1
 
-Both get the same uniform numbers, and every row says whether the samples were equal, element for element, under logits
-of standard deviation >= 1. The naive loop runs once and in full, unless --naive-steps limits it: then its time is
-extrapolated from that many passes, the table says so, and the first two samples are compared with those that
-fixed-point iteration finds. PixelCNN++ counts the passes of its network alone, without the levels of the mixtures.
+With --native there are rows of the samplers in C++, too. All get the same uniform numbers, and every row says whether
+the samples were equal, element for element, under logits of standard deviation >= 1. The naive loop runs once and in
+full, unless --naive-steps limits it: then its time is extrapolated from that many passes, the table says so, and the
+first two samples are compared with those that fixed-point iteration finds. PixelCNN++ counts the passes of its network
+alone, without the levels of the mixtures.
 """
 
 import argparse
@@ -15,7 +17,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from triptych import native
 from triptych.core import Images, Tokens, evaluating
 from triptych.core.sampling import levels_of
 from triptych.models.autoregressive.diagonal_bilstm import DiagonalBiLSTM, DiagonalBiLSTMConfig
@@ -38,6 +42,7 @@ from triptych.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
 from triptych.models.autoregressive.pixelcnn_pp import PixelCNNPP, PixelCNNPPConfig
 from triptych.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
 from triptych.models.autoregressive.row_lstm import RowLSTM, RowLSTMConfig
+from triptych.native import building
 from triptych.nn.fixed_point import draw_by_iteration, draw_naively
 
 MODELS: dict[str, Callable[[], Any]] = {
@@ -61,6 +66,10 @@ MODELS: dict[str, Callable[[], Any]] = {
 }
 """What is measured. A model here has `logits(x)`, and an output layer `out`, weights V and b of the output, or a
 transformer whose last norm scales."""
+
+
+NATIVE = {"gated-pixelcnn", "gated-pixelcnn-deep"}
+"""Those that have a sampler in C++."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,8 @@ class Uniforms:
 @dataclass(frozen=True)
 class Row:
     model: str
+    sampler: str
+    """ "Python" or "C++"."""
     parameters: int
     images: int
     space: str
@@ -128,44 +139,70 @@ def sharpen(model: Any, std: float) -> None:
         drawn = model.sample(64, seed=1)
 
 
-def measure(name: str, n: int, repeats: int, naive_steps: int | None) -> Row:
+def measure(name: str, n: int, repeats: int, naive_steps: int | None, samplers: Sequence[str]) -> list[Row]:
+    """A row for each of the samplers, "Python" and "C++", beside one naive loop."""
     torch.manual_seed(0)
     model = MODELS[name]()
     sharpen(model, 2.0)
     x = model.config.x
     u = torch.rand(n, *x.shape)
+    runs, drawn = dict[str, list[tuple[float, float]]](), dict[str, Tensor]()
     with evaluating(model), torch.no_grad():
-        samples = model.draw(Uniforms(u))  # warm
-        runs = [clock(lambda: model.draw(Uniforms(u))) for _ in range(repeats)]
+        for sampler in samplers:
+            with playing(sampler):
+                drawn[sampler] = model.draw(Uniforms(u))  # warm
+        for _ in range(repeats):
+            for sampler in samplers:
+                with playing(sampler):
+                    runs.setdefault(sampler, []).append(clock(lambda: model.draw(Uniforms(u))))
+        samples = drawn[samplers[0]]
         if naive_steps is None or naive_steps >= x.dims:
-            drawn: list[Tensor] = []
-            naive, how = clock(lambda: drawn.append(draw_naively(model, Uniforms(u)))), "in full"
-            equal = torch.equal(samples, drawn[0])
+            whole: list[Tensor] = []
+            naive, how = clock(lambda: whole.append(draw_naively(model, Uniforms(u)))), "in full"
+            expected = whole[0]
         else:
             network = model.active if isinstance(model, PixelCNNPP) else model.logits
             network(samples, None)  # warm
             passes = [clock(lambda: network(samples, None)) for _ in range(naive_steps)]
             naive = tuple(sum(times) / naive_steps * x.dims for times in zip(*passes, strict=True))
             how = f"{naive_steps} of {x.dims} passes"
-            equal = torch.equal(samples[:2], draw_by_iteration(model, Uniforms(u[:2])))
+            expected = draw_by_iteration(model, Uniforms(u[:2]))
         std = model.logits(samples).std().item()
-    wall, cpu = (statistics.median(times) for times in zip(*runs, strict=True))
-    return Row(
-        model=name,
-        parameters=sum(w.numel() for w in model.parameters()),
-        images=n,
-        space=f"{'x'.join(map(str, x.shape))}, {levels_of(x)} levels",
-        incremental_s=wall,
-        incremental_runs_s=[run[0] for run in runs],
-        naive_s=naive[0],
-        naive=how,
-        speedup=naive[0] / wall,
-        incremental_cpu_s=cpu,
-        naive_cpu_s=naive[1],
-        speedup_cpu=naive[1] / cpu,
-        equal=equal,
-        logit_std=std,
-    )
+    rows = []
+    for sampler in samplers:
+        wall, cpu = (statistics.median(times) for times in zip(*runs[sampler], strict=True))
+        same = torch.equal(drawn[sampler][: len(expected)], expected) and torch.equal(drawn[sampler], samples)
+        rows.append(
+            Row(
+                model=name,
+                sampler=sampler,
+                parameters=sum(w.numel() for w in model.parameters()),
+                images=n,
+                space=f"{'x'.join(map(str, x.shape))}, {levels_of(x)} levels",
+                incremental_s=wall,
+                incremental_runs_s=[run[0] for run in runs[sampler]],
+                naive_s=naive[0],
+                naive=how,
+                speedup=naive[0] / wall,
+                incremental_cpu_s=cpu,
+                naive_cpu_s=naive[1],
+                speedup_cpu=naive[1] / cpu,
+                equal=same,
+                logit_std=std,
+            )
+        )
+    return rows
+
+
+@contextmanager
+def playing(sampler: str) -> Iterator[None]:
+    """With the samplers in C++, or without."""
+    before = os.environ.get("TRIPTYCH_NATIVE", "1")
+    os.environ["TRIPTYCH_NATIVE"] = str(int(sampler == "C++"))
+    try:
+        yield
+    finally:
+        os.environ["TRIPTYCH_NATIVE"] = before
 
 
 def protocol(repeats: int) -> dict[str, str | int]:
@@ -177,11 +214,30 @@ def protocol(repeats: int) -> dict[str, str | int]:
         "cpu": cpu,
         "cores": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
+        "load": f"{os.getloadavg()[0]:.1f} at the start, this included",
         "torch": torch.__version__,
         "precision": "float32",
         "incremental": f"median of {repeats} runs after one to warm up",
         "naive": "one pass of the whole network for each value, same process, same uniform numbers",
     }
+
+
+def cells(row: Row) -> list[str]:
+    """A line of the table."""
+    least, most = min(row.incremental_runs_s), max(row.incremental_runs_s)
+    return [
+        row.model,
+        row.sampler,
+        f"{row.parameters:,}",
+        row.space,
+        str(row.images),
+        f"{row.incremental_s:.3f} s ({least:.3f}-{most:.3f})",
+        f"{row.naive_s:.1f} s ({row.naive})",
+        f"{row.speedup:.0f}x",
+        f"{row.incremental_cpu_s:.3f}, {row.naive_cpu_s:.1f}: {row.speedup_cpu:.0f}x",
+        "yes" if row.equal else "NO",
+        f"{row.logit_std:.2f}",
+    ]
 
 
 def main() -> None:
@@ -192,13 +248,17 @@ def main() -> None:
     parser.add_argument("--n", nargs="+", type=int, default=[16, 64], help="samples at a time")
     parser.add_argument("--repeats", type=int, default=5, help="runs of the incremental sampler")
     parser.add_argument("--naive-steps", type=int, help="passes of the naive loop to run; all of them by default")
+    parser.add_argument("--native", action="store_true", help="measure samplers in C++, too, of models that have one")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.native and not native.plays(torch.ones(1)):
+        raise SystemExit(f"samplers in C++: {building.state()}")
 
     header = [
         "model",
+        "sampler",
         "parameters",
         "x",
         "n",
@@ -212,26 +272,14 @@ def main() -> None:
     console, rows, lines = Console(), [], []
     for name in args.models:
         for n in args.n:
-            row = measure(name, n, args.repeats, args.naive_steps)
-            rows.append(row)
-            lines.append(
-                [
-                    row.model,
-                    f"{row.parameters:,}",
-                    row.space,
-                    str(row.images),
-                    f"{row.incremental_s:.3f} s ({min(row.incremental_runs_s):.3f}-{max(row.incremental_runs_s):.3f})",
-                    f"{row.naive_s:.1f} s ({row.naive})",
-                    f"{row.speedup:.0f}x",
-                    f"{row.incremental_cpu_s:.3f}, {row.naive_cpu_s:.1f}: {row.speedup_cpu:.0f}x",
-                    "yes" if row.equal else "NO",
-                    f"{row.logit_std:.2f}",
-                ]
-            )
-            console.print(", ".join(lines[-1]), markup=False, soft_wrap=True)
+            samplers = ["Python", "C++"] if args.native and name in NATIVE else ["Python"]
+            for row in measure(name, n, args.repeats, args.naive_steps, samplers):
+                rows.append(row)
+                lines.append(cells(row))
+                console.print(", ".join(lines[-1]), markup=False, soft_wrap=True)
     about = protocol(args.repeats)
     text = ["# Sampling", "", *(f"- {k}: {v}" for k, v in about.items()), ""]
-    text += [f"| {' | '.join(cells)} |" for cells in (header, ["--"] * len(header), *lines)]
+    text += [f"| {' | '.join(line)} |" for line in (header, ["--"] * len(header), *lines)]
     console.print("\n".join(text), markup=False, soft_wrap=True)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)

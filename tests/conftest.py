@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from triptych import models
-from triptych.data.cache import cache_folder
+from triptych.caching import cache_folder
 
 torch.set_num_threads(1)
 if (

@@ -43,6 +43,7 @@ def steady(monkeypatch):
     """A CPU that records."""
 
     def begin():
+        monkeypatch.setenv("TRIPTYCH_NATIVE", "0")
         monkeypatch.setattr(recorded, "records", lambda device: True)
         monkeypatch.setattr(recorded, "recorded", Played)
         monkeypatch.setattr(recorded, "WARM", 1)

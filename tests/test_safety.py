@@ -42,6 +42,8 @@ MESHES = "media/meshes.py"
 """Where trimesh may be imported: meshes are opened in memory, without a resolver of what else they name."""
 CHECKED = {"metrics/efficientnet.py"}
 """Where torch.load may be called, with weights_only=True: on one file, whose sha256 was looked at before."""
+BUILDER = "native/building.py"
+"""Where a module is loaded by its path: what it built of our own sources, in a folder that is the user's own."""
 IMPORTERS = {
     "__init__.py": ["'triptych.models'", "HOME[name]"],
     "models/__init__.py": ["self.where", "name"],
@@ -134,8 +136,9 @@ def offences(source: str, name: str) -> Iterator[str]:
         elif isinstance(node, ast.Call):
             called = dotted(node.func)
             last = node.func.attr if isinstance(node.func, ast.Attribute) else called
+            loads = last in ATTRIBUTES and not (last == "exec_module" and name == BUILDER)
             banned = METHODS - ({"torch.load"} if name in CHECKED and weights_only(node) else set())
-            if called in CALLS or called.removeprefix("builtins.") in CALLS or called in banned or last in ATTRIBUTES:
+            if called in CALLS or called.removeprefix("builtins.") in CALLS or called in banned or loads:
                 yield f"{where} calls {called or last}"
             if last == "import_module" and name not in IMPORTERS:
                 yield f"{where} imports a module by name"

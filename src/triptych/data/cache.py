@@ -3,11 +3,11 @@
 import logging
 import os
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from triptych.caching import cache_folder
 from triptych.core import DataError, IntegrityError
 from triptych.data.checking import open_pack
 from triptych.data.files import sha256_of, shown
@@ -16,21 +16,6 @@ from triptych.data.packs import FORMAT, READING, Pack
 from triptych.data.sink import CannotWrite, Options, Reader, writing
 
 log = logging.getLogger(__name__)
-
-
-def cache_folder(cache: str | Path | None) -> Path | None:
-    """`cache`, or TRIPTYCH_CACHE, or the user's cache folder of this platform; None for a user without a home."""
-    if cache is not None:
-        return Path(cache)
-    if chosen := os.environ.get("TRIPTYCH_CACHE"):
-        return Path(chosen)
-    if said := os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"):
-        return Path(said) / "triptych"
-    places = {"win32": ("AppData", "Local"), "darwin": ("Library", "Caches")}
-    try:
-        return Path.home().joinpath(*places.get(sys.platform, (".cache",)), "triptych")
-    except RuntimeError:  # no HOME, and an account that this machine does not know (a container's, say)
-        return None
 
 
 def keeping(what: str, cache: str | Path | None = None) -> Path:

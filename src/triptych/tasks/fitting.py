@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from triptych.caching import cache_folder
 from triptych.core import FAITHFUL, Decoding, Generative, ItemNoise, Sampling, Space, Text, Tokens
 from triptych.core.text import Words, words_of
 from triptych.data import shapes
-from triptych.data.cache import cache_folder
 from triptych.io import kept
 from triptych.metrics import Measurement, eight_bit
 from triptych.metrics.matching import RECIPE, SECONDS, Matching

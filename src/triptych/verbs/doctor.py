@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 import triptych
-from triptych.data.cache import cache_folder
+from triptych.caching import cache_folder
+from triptych.native import building
 
 EXTRAS = (
     ("hub", "huggingface_hub", "from_pretrained by a Hugging Face Hub id"),
@@ -18,6 +19,7 @@ EXTRAS = (
     ("video", "av", "MP4 and the other kinds of video that are no pictures that move"),
     ("compress", "constriction", "compress and decompress"),
     ("export", "onnxruntime", "export --to onnx"),
+    ("native", "ninja", "samplers in C++, with a compiler (TRIPTYCH_NATIVE=0 turns them off)"),
     ("tables", "pyarrow", "Parquet and Arrow tables as data"),
     ("tensorboard", "tensorboard", "train --track tensorboard"),
     ("wandb", "wandb", "train --track wandb"),
@@ -38,6 +40,7 @@ def doctor() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "torch threads": torch.get_num_threads(),
         "bf16": "in hardware" if fast_bf16(cuda) else "slow here: keep --precision fp32",
+        "samplers in C++": building.state(),
         "cache": str(cache_folder(None) or "none: there is no home folder; TRIPTYCH_CACHE names a place"),
     }
     extras = [

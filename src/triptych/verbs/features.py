@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from triptych import metrics
+from triptych.caching import cache_folder
 from triptych.core import Data, ItemNoise, Label, PartialLabel, UsageError
-from triptych.data.cache import cache_folder
 from triptych.io import kept
 from triptych.metrics.trained import RECIPE, SECONDS, Name, Trained
 from triptych.tasks.task import Posed

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical
 from torch.nn import functional as F
 
+from triptych import native
 from triptych.core import (
     FAITHFUL,
     Adam,
@@ -45,6 +46,7 @@ from triptych.core import (
     sized,
 )
 from triptych.models.paper import Paper
+from triptych.native.gated import draw_gated
 from triptych.nn.incremental import PixelConv, RowConv
 from triptych.nn.masked import Mask, MaskedConv2d, check_colors, sees_own_pixel, shared_out
 from triptych.nn.recorded import Repeated
@@ -172,10 +174,14 @@ class GatedPixelCNN(Autoregressive[Label | None]):
         return Exact(nats=nats, dims=self.config.x.dims, measure="mass", how="chain rule")
 
     def draw(self, noise: Noise, given: Label | None = None, how: Sampling = FAITHFUL) -> Float[Tensor, "n c h w"]:
-        """The network again: the vertical stack row by row, the horizontal one pixel by pixel (`nn.incremental`)."""
+        """The network again: the vertical stack row by row, the horizontal one pixel by pixel (`nn.incremental`).
+
+        In C++ where that is at hand (`native`), and as below where not: the same samples."""
         x, n = self.config.x, noise.n
-        u = noise.uniform(*x.shape).permute(2, 3, 1, 0)
-        level = how.start(x, noise).permute(2, 3, 1, 0).contiguous()
+        u, level = noise.uniform(*x.shape), how.start(x, noise)
+        if native.plays(u):
+            return x.from_index(draw_gated(self, u, level, given, how))
+        u, level = u.permute(2, 3, 1, 0), level.permute(2, 3, 1, 0).contiguous()
         sampler = Sampler(self, n, given)
         row, line, chance = u.new_zeros(n, x.channels, 1, x.width), torch.empty_like(level[0]), u[0].contiguous()
 

@@ -1,0 +1,62 @@
+"""Samplers in C++: the loop over values of some autoregressive networks, in a fraction of the time.
+
+They are built on first use, where there are a compiler and ninja, by torch's own tools (`torch.utils.cpp_extension`),
+and kept in the cache folder. Wherever that is not possible, the samplers in Python do the same: sample for sample, but
+for values whose uniform number lies within rounding of a boundary. `TRIPTYCH_NATIVE=0` turns them off.
+
+A sampler in C++ takes float32 on a CPU. It shares out the items of a batch among torch's threads.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor, float32, get_num_threads
+
+from triptych.core import Sampling
+from triptych.native.building import CannotBuild, built
+
+log = logging.getLogger(__name__)
+
+
+def plays(like: Tensor) -> bool:
+    """Whether there is a sampler in C++ for networks of this tensor's kind; the first question may build them."""
+    suits = like.device.type == "cpu" and like.dtype == float32 and len(like) > 0
+    return suits and os.environ.get("TRIPTYCH_NATIVE", "1") != "0" and library() is not None
+
+
+@cache
+def library() -> Any:
+    """The built module; None, with a line in the log, where there is none."""
+    began = time.monotonic()
+    try:
+        module = built()
+    except CannotBuild as e:
+        log.debug("no samplers in C++, those in Python are used: %s", e)
+        return None
+    if (seconds := time.monotonic() - began) > 1:
+        log.info("built samplers in C++ in %.0f seconds, and kept them", seconds)
+    return module
+
+
+def play(
+    name: str, numbers: Sequence[int], arrays: Sequence[Tensor], level: Int[Tensor, "n ..."], how: Sampling
+) -> None:
+    """Fills in the levels that are -1, by one of the module's samplers.
+
+    Args:
+        numbers, arrays: sizes, and float32 weights and uniform numbers, in the order that the sampler asks for them.
+        level: contiguous.
+    """
+    getattr(library(), name)(
+        tuple(numbers),
+        tuple(array.detach().contiguous().numpy() for array in arrays),
+        level.numpy(),
+        (how.temperature, min(how.top_k or 0, sys.maxsize), 1.0 if how.top_p is None else how.top_p),
+        get_num_threads(),
+    )

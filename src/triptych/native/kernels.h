@@ -1,0 +1,126 @@
+// What the samplers here are made of: small matrix products over windows of memory, gates, and the choice of a level.
+// Plain C++17 with the vector types of GCC and Clang. No header of torch is included: they take ten times as long to
+// compile as all of this.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+namespace triptych {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+constexpr int PANEL = 2 * LANES;  // columns of a product that are computed together
+
+typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
+
+inline Vector load(const float* p) {
+    Vector v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+
+inline void store(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
+
+inline Vector splat(float a) { return Vector{} + a; }
+
+// Numbers from `least` to `most`, for NaN `least`.
+inline Vector clamp(Vector x, float least, float most) {
+    x = x > splat(least) ? x : splat(least);
+    return x < splat(most) ? x : splat(most);
+}
+
+// exp(x) for -87 <= x <= 88, to about 1e-7 of it: 2^n times a polynomial of what is left.
+inline Vector exponential(Vector x) {
+    const Vector magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
+    Vector n = (x * 1.44269504f + magic) - magic;
+    Vector r = x - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    Vector p = splat(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    Integers power = (__builtin_convertvector(n, Integers) + 127) << 23;
+    Vector scale;
+    std::memcpy(&scale, &power, sizeof scale);
+    return p * scale;
+}
+
+// tanh(a) * sigmoid(b), by one division. Beyond the limits nothing changes in float32.
+inline Vector gated(Vector a, Vector b) {
+    Vector e = exponential(clamp(a * 2.0f, -30.0f, 30.0f)), f = exponential(clamp(-b, -80.0f, 50.0f));
+    return (e - 1.0f) / ((e + 1.0f) * (f + 1.0f));
+}
+
+inline Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(clamp(-x, -80.0f, 80.0f))); }
+
+inline Vector elu(Vector x) { return x > 0.0f ? x : exponential(clamp(x, -80.0f, 0.0f)) - 1.0f; }
+
+// out[i] = f(in[i]...) for `size` numbers, vector by vector; the last one by way of a copy.
+template <class F>
+inline void each(int64_t size, float* out, const float* a, const float* b, F f) {
+    int64_t i = 0;
+    for (; i + LANES <= size; i += LANES) store(out + i, f(load(a + i), load(b + i)));
+    if (i < size) {
+        float x[LANES] = {}, y[LANES] = {}, z[LANES];
+        std::memcpy(x, a + i, 4 * (size - i));
+        std::memcpy(y, b + i, 4 * (size - i));
+        store(z, f(load(x), load(y)));
+        std::memcpy(out + i, z, 4 * (size - i));
+    }
+}
+
+// A matrix [inputs, outputs] in panels of columns, each with its rows one after the other, padded by zeros.
+class Matrix {
+   public:
+    Matrix() = default;
+    Matrix(Matrix&&) = default;  // a copy would point into the original's memory
+    Matrix& operator=(Matrix&&) = default;
+    // `outputs` columns of `inputs` rows that lie `stride` numbers apart.
+    Matrix(const float* rows, int64_t stride, int64_t inputs, int64_t outputs);
+
+    // out[m] (+)= start[m] + a[m] @ this, for `rows` rows that lie `lda`, `ldout` and `ldstart` numbers apart (0: one
+    // for all). `start` may be null (zeros), or `out` itself.
+    void product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldout, const float* start,
+                 int64_t ldstart) const;
+
+    int64_t inputs = 0, outputs = 0;
+
+   private:
+    std::vector<float> memory;
+    const float* panels = nullptr;
+};
+
+// How a level is picked from its scores (`core.sampling.Sampling`).
+struct Choice {
+    double temperature = 1, top_p = 1;
+    int64_t top_k = 0;  // 0: no limit
+
+    // The level that a uniform number stands for. Changes the scores. `room` is for as many numbers.
+    int64_t pick(float* scores, int64_t levels, float u, std::vector<float>& room) const;
+
+   private:
+    void steer(float* scores, int64_t levels) const;
+};
+
+// Numbers that start out as zeros.
+inline std::vector<float> zeros(int64_t size) { return std::vector<float>(size); }
+
+// Plays `part(first, last, stopped)` on some threads, each with its share of n items, while this one looks out for
+// signals; `stopped()` is to be asked now and then. Called with Python's lock held, which is let go meanwhile. False if
+// a Python error is set.
+bool play(int64_t n, int64_t threads, const std::function<void(int64_t, int64_t, const std::function<bool()>&)>& part);
+
+}  // namespace triptych
