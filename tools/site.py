@@ -179,8 +179,7 @@ def guide(text: str) -> str:
 
 def readme(text: str) -> str:
     """The README as the first page: what it links to in docs/ stands beside it."""
-    text = text.replace("](docs/", "](").replace("](LICENSE)", "]").replace("](NOTICE)", "]")
-    return text
+    return text.replace("](docs/", "](").replace("](LICENSE)", "]").replace("](NOTICE)", "]")
 
 
 def main() -> None:
@@ -201,6 +200,7 @@ def main() -> None:
         shutil.copy(one.folder / "samples.png", OUT / "weights" / f"{one.name}.png")
     for file in (ROOT / "site" / "pages").glob("*.md"):
         shutil.copy(file, OUT / file.name)
+    shutil.copy(ROOT / "site" / "wide.css", OUT / "wide.css")
     for script in sorted((ROOT / "examples").glob("*.py")):
         (OUT / "examples" / f"{script.stem}.md").write_text(tutorial(script))
         (OUT / "examples" / f"{script.stem}.ipynb").write_text(json.dumps(notebook(script), indent=1) + "\n")

@@ -17,6 +17,7 @@ EXTRAS = (
     ("hub", "huggingface_hub", "from_pretrained by a Hugging Face Hub id"),
     ("audio", "soundfile", "FLAC, Ogg, AIFF and MP3, and WAV files of other encodings"),
     ("video", "av", "MP4 and the other kinds of video that are no pictures that move"),
+    ("three-d", "trimesh", "meshes from PLY and GLB files"),
     ("compress", "constriction", "compress and decompress"),
     ("export", "onnxruntime", "export --to onnx"),
     ("native", "ninja", "samplers in C++, with a compiler (TRIPTYCH_NATIVE=0 turns them off)"),
