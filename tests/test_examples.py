@@ -77,3 +77,11 @@ def test_the_pages_of_the_site_are_all_there_and_their_links_lead_somewhere(
             assert "://" in link or (file.parent / link).exists(), f"{page} leads to {link}, which is not there"
     dcgan = (tmp_path / "docs/models/dcgan.md").read_text()
     assert "dcgan-small" in dcgan and "../weights/dcgan-emoji.png" in dcgan and "@misc" in dcgan
+
+
+@pytest.mark.slow
+def test_the_python_of_the_pages_of_the_site_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for page in sorted((ROOT / "site" / "pages").glob("*.md")):
+        for code in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL):
+            exec(compile(code, page.name, "exec"), {})  # noqa: S102 - our own page

@@ -142,6 +142,28 @@ def create_data(model: Any) -> Any:
     return tt.data(torch.rand(30, *model.config.x.shape) > 0.5, split="all")
 
 
+def test_a_run_shows_its_losses_and_its_last_picture(tmp_path) -> None:
+    model = tt.create("dcgan-tiny")
+    data = tt.data(torch.rand(30, *model.config.x.shape), split="all")
+    for _ in tt.train(model, data, tt.Run(steps=6, batch=8), out=tmp_path / "run", pictures=2):
+        pass
+    seen: Any = tt.show(tmp_path / "run")
+    assert "dcgan on array:all, step 6, discriminator " in repr(seen)
+    html = seen._repr_html_()
+    assert "data:image/png;base64," in html and "<svg" in html and "6; 6 asked for" in html
+    log = tmp_path / "run" / "metrics.jsonl"
+    log.write_text(log.read_text() + '{"step": 7, "seconds": 1, "<script>": 2}\n')
+    assert "<script" not in tt.show(str(tmp_path / "run"))._repr_html_()  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="no folder of a run"):
+        tt.show("photos")
+
+
+def test_pictures_of_apply_have_a_short_name() -> None:
+    from triptych.media.photo import Photo
+
+    assert repr(Photo.of(torch.zeros(3, 4, 5))) == "<photo 4 x 5 (height x width), 3 channels, up to 255>"
+
+
 def test_texts_are_shown_as_they_read() -> None:
     assert repr(tt.show(torch.tensor([[0, 1]]), tt.Tokens(2, 2))) == "0 1"
 

@@ -123,6 +123,9 @@ class Photo(Work):
         """As the function `encode`."""
         return encode(self, ending, about)
 
+    def __repr__(self) -> str:
+        return f"<photo {self.height} x {self.width} (height x width), {self.channels} channels, up to {self.top}>"
+
     def _repr_png_(self) -> bytes:
         """For notebooks."""
         return encode(self, ".png")

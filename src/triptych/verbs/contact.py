@@ -28,7 +28,7 @@ def contact_sheet(data: Any, n: int = 8) -> Image.Image:
     spaces, n = data.columns, min(n, len(data))
     if not spaces["x"].planar:
         drawn = show(data, n=n)
-        if isinstance(drawn, str):
+        if not isinstance(drawn, Image.Image):
             raise UsageError(f"{data.name} holds {spaces['x']}: a sheet is for what can be drawn")
         return drawn
     numbers = torch.arange(n) * len(data) // n

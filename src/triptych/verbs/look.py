@@ -1,5 +1,6 @@
 """Samples, data and models to look at, in a notebook or anywhere: a picture, or a text."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from triptych.core import Data, Generative, Images, ItemNoise, Points, Space, UsageError
 from triptych.media import medium_of
 from triptych.media.text import SHOWN
+from triptych.verbs.run_view import RunView
 from triptych.verbs.sample import examples, to_look_at
 
 
@@ -19,17 +21,20 @@ class Shown(str):
         return str(self)
 
 
-def show(what: Any, of: Space | Generative[Any] | Data | None = None, *, n: int = 64) -> Image.Image | str:
-    """A picture of samples, of the first examples of a data set, or of samples of a model; of texts, the texts.
+def show(what: Any, of: Space | Generative[Any] | Data | None = None, *, n: int = 64) -> Image.Image | str | RunView:
+    """A picture of samples, of the first examples of a data set, or of samples of a model; of texts, the texts; of the
+    folder of a run, its losses and its last picture.
 
-    `what` is a tensor or an array of x, a data set, or a model. `of` says what space a tensor is in: the space, or the
-    model or data set that it comes from; images [n, channels, height, width] and points [n, 2] say it themselves. At
-    most `n` are shown. Models with a decoder show its means.
+    `what` is a tensor or an array of x, a data set, a model, or the folder of a run. `of` says what space a tensor is
+    in: the space, or the model or data set that it comes from; images [n, channels, height, width] and points [n, 2]
+    say it themselves. At most `n` are shown. Models with a decoder show its means.
 
     Example: `tt.show(model.sample(16), model)`.
 
     Raises UsageError for what cannot be shown.
     """
+    if isinstance(what, (str, Path)):
+        return RunView.of(what)
     if isinstance(what, Generative):
         what, of = what.sample(n, examples(what, n), seed=0, how=to_look_at(what)), what
     elif isinstance(what, Data):
@@ -38,7 +43,7 @@ def show(what: Any, of: Space | Generative[Any] | Data | None = None, *, n: int 
     try:
         x = torch.as_tensor(what).detach().cpu()[:n]
     except (TypeError, ValueError, RuntimeError, IndexError) as e:
-        raise UsageError(f"show takes samples, a data set or a model, not a {type(what).__name__}") from e
+        raise UsageError(f"show takes samples, a data set, a model or a run, not a {type(what).__name__}") from e
     space = space_of(x, of)
     if tuple(x.shape) == space.shape:  # one by itself
         x = x[None]

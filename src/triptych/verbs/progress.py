@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 
@@ -44,13 +45,14 @@ def on_stderr(line: str) -> None:
 def bar(total: int, title: str) -> Any:
     """A bar of tqdm; None if it is not installed. In a notebook without widgets it is one of text."""
     try:
-        from tqdm import auto, std
+        from tqdm import std
     except ImportError:
         return None
-    try:
-        return auto.tqdm(total=total, desc=title, unit="step")
-    except ImportError:  # it wants ipywidgets
+    if find_spec("ipywidgets") is None:  # a bar of widgets wants them, and says so on a line of its own
         return std.tqdm(total=total, desc=title, unit="step")
+    from tqdm import auto
+
+    return auto.tqdm(total=total, desc=title, unit="step")
 
 
 def barred(rounds: Generator[Any], title: str, total: int) -> Iterator[Any]:
