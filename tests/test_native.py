@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 from triptych import native
-from triptych.core import FAITHFUL, UNKNOWN, Images, ItemNoise, Labels, Sampling, inverse_cdf
+from triptych.core import FAITHFUL, UNKNOWN, Images, ItemNoise, Labels, Sampling, Tokens, inverse_cdf, prefix
 from triptych.models.autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
+from triptych.models.autoregressive.gpt import GPT, GPTConfig
+from triptych.models.autoregressive.image_gpt import ImageGPT, ImageGPTConfig
 from triptych.native import building
 from triptych.nn.fixed_point import draw_naively
 
@@ -35,6 +37,11 @@ MODELS = {
     ),
     "gated, classes": lambda: GatedPixelCNN(
         GatedPixelCNNConfig(x=Images(2, 4, 5, levels=3), given=Labels(3), width=12, layers=3, head=8)
+    ),
+    "gpt": lambda: GPT(GPTConfig(x=Tokens(11, 83), width=40, layers=2, heads=2)),
+    "imagegpt": lambda: ImageGPT(ImageGPTConfig(x=Images(1, 6, 7, levels=2), width=24, layers=3, heads=3)),
+    "imagegpt, classes": lambda: ImageGPT(
+        ImageGPTConfig(x=Images(3, 3, 4, levels=5), given=Labels(3), width=72, layers=1, heads=2)
     ),
 }
 
@@ -104,7 +111,7 @@ def test_the_same_samples(name, built, monkeypatch) -> None:
     assert model.sample(0, given_of(model, 0), seed=3).shape == (0, *model.config.x.shape)
 
 
-@pytest.mark.parametrize("name", ["gated, colors"])
+@pytest.mark.parametrize("name", ["gated, colors", "gpt"])
 @pytest.mark.parametrize(
     "how",
     [Sampling(temperature=0.5), Sampling(temperature=0), Sampling(top_k=2), Sampling(top_p=0.7, temperature=2)],
@@ -120,6 +127,14 @@ def test_what_is_known_stays(built, monkeypatch) -> None:
     known = torch.where(torch.rand(5, *x.shape) < 0.5, torch.randint(17, (5, *x.shape)), UNKNOWN)
     fast = check_same(model, 5, Sampling(known=known), monkeypatch)
     assert torch.equal(x.index(fast)[known >= 0], known[known >= 0])
+
+
+def test_a_prefix_is_read_at_once(built, monkeypatch) -> None:
+    model = sharp("gpt")
+    for m in (1, 20, 82, 83):
+        start = torch.randint(11, (5, m))
+        fast = check_same(model, 5, Sampling(known=prefix(model.config.x, start)), monkeypatch)
+        assert torch.equal(fast[:, :m], start)
 
 
 def test_two_threads_draw_what_one_does(built) -> None:

@@ -22,7 +22,6 @@ class Call {
     // The next whole number, and the next array, which must have so many numbers.
     int64_t number();
     const float* floats(int64_t size);
-    float* writable(int64_t size);
 
     int64_t* levels(int64_t size);
     void end() const;  // all was taken
@@ -40,5 +39,6 @@ class Call {
 };
 
 bool play_gated(Call& call);
+bool play_transformer(Call& call);
 
 }  // namespace triptych

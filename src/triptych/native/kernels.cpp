@@ -18,16 +18,33 @@ constexpr int64_t ROWS = 8;  // of a product that are computed together: as many
 constexpr int64_t ROWS = 5;
 #endif
 
-Matrix::Matrix(const float* rows, int64_t stride, int64_t inputs, int64_t outputs)
-    : inputs(inputs), outputs(outputs) {
-    const int64_t count = (outputs + PANEL - 1) / PANEL;
-    memory.resize(count * inputs * PANEL + 16);
-    float* to = memory.data();
-    to += (64 - reinterpret_cast<uintptr_t>(to) % 64) % 64 / 4;
-    panels = to;
-    for (int64_t p = 0; p < count; ++p)
+void Matrix::make_room() {
+    memory.resize((outputs + PANEL - 1) / PANEL * inputs * PANEL + 16);
+    panels = memory.data();
+    panels += (64 - reinterpret_cast<uintptr_t>(panels) % 64) % 64 / 4;
+}
+
+Matrix::Matrix(const float* rows, int64_t stride, int64_t inputs, int64_t outputs) : inputs(inputs), outputs(outputs) {
+    make_room();
+    float* to = panels;
+    for (int64_t c = 0; c < outputs; c += PANEL)
         for (int64_t k = 0; k < inputs; ++k, to += PANEL)
-            std::memcpy(to, rows + k * stride + p * PANEL, 4 * std::min<int64_t>(PANEL, outputs - p * PANEL));
+            std::memcpy(to, rows + k * stride + c, 4 * std::min<int64_t>(PANEL, outputs - c));
+}
+
+Matrix Matrix::of(const float* weight, int64_t outputs, int64_t inputs) {
+    Matrix made;
+    made.inputs = inputs, made.outputs = outputs;
+    made.make_room();
+    float* to = made.panels;
+    for (int64_t c = 0; c < outputs; c += PANEL, to += inputs * PANEL) {
+        const int64_t width = std::min<int64_t>(PANEL, outputs - c);
+        for (int64_t first = 0; first < inputs; first += 16)  // what is read and what is written stay near
+            for (int64_t i = 0; i < width; ++i)
+                for (int64_t k = first; k < std::min(first + 16, inputs); ++k)
+                    to[k * PANEL + i] = weight[(c + i) * inputs + k];
+    }
+    return made;
 }
 
 namespace {

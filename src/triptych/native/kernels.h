@@ -82,6 +82,14 @@ inline void each(int64_t size, float* out, const float* a, const float* b, F f) 
     }
 }
 
+// The sum of a vector's numbers.
+inline float total(Vector v) {
+    float parts[LANES], sum = 0;
+    store(parts, v);
+    for (float part : parts) sum += part;
+    return sum;
+}
+
 // A matrix [inputs, outputs] in panels of columns, each with its rows one after the other, padded by zeros.
 class Matrix {
    public:
@@ -91,6 +99,9 @@ class Matrix {
     // `outputs` columns of `inputs` rows that lie `stride` numbers apart.
     Matrix(const float* rows, int64_t stride, int64_t inputs, int64_t outputs);
 
+    // That of a layer whose weights are [outputs, inputs], as torch's Linear has them.
+    static Matrix of(const float* weight, int64_t outputs, int64_t inputs);
+
     // out[m] (+)= start[m] + a[m] @ this, for `rows` rows that lie `lda`, `ldout` and `ldstart` numbers apart (0: one
     // for all). `start` may be null (zeros), or `out` itself.
     void product(int64_t rows, const float* a, int64_t lda, float* out, int64_t ldout, const float* start,
@@ -99,8 +110,9 @@ class Matrix {
     int64_t inputs = 0, outputs = 0;
 
    private:
+    void make_room();
     std::vector<float> memory;
-    const float* panels = nullptr;
+    float* panels = nullptr;
 };
 
 // How a level is picked from its scores (`core.sampling.Sampling`).

@@ -60,12 +60,6 @@ const Py_buffer& Call::take(int64_t size) {
 
 const float* Call::floats(int64_t size) { return static_cast<const float*>(take(size).buf); }
 
-float* Call::writable(int64_t size) {
-    const Py_buffer& array = take(size);
-    if (array.readonly) throw std::invalid_argument("an array that cannot be written");
-    return static_cast<float*>(array.buf);
-}
-
 int64_t* Call::levels(int64_t size) {
     if (level.len != 8 * size) throw std::invalid_argument("another number of levels");
     return static_cast<int64_t*>(level.buf);
@@ -109,6 +103,7 @@ bool pick(Call& call) {
 PyMethodDef METHODS[] = {
     {"pick", run<pick>, METH_VARARGS, "Picks levels."},
     {"gated", run<play_gated>, METH_VARARGS, "Draws images by a Gated PixelCNN."},
+    {"transformer", run<play_transformer>, METH_VARARGS, "Writes sequences by a causal transformer."},
     {nullptr, nullptr, 0, nullptr},
 };
 

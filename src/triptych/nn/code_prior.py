@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triptych.core import FAITHFUL, UNKNOWN, Label
-from triptych.nn.transformer import Transformer, rotations, write
+from triptych.nn.transformer import Read, Score, Transformer, rotations, write
 
 
 class CodePrior(nn.Module):
@@ -75,10 +75,6 @@ class CodePrior(nn.Module):
     ) -> Int[Tensor, "n rows columns"]:
         """A grid for each row of uniform numbers, one code after the other, by the transformer's key-value cache."""
         u, shape, beside = u.flatten(1), u.shape, self.beside(context)
-
-        def read(code: Tensor, place: Tensor) -> Tensor:
-            out: Tensor = self.code(code) + beside.index_select(1, place)
-            return out
-
+        score, read = Score(self.out.weight, self.out.bias), Read(self.code.weight, position=beside)
         h, code = self.begin(len(u), given) + beside[:, :1], torch.full_like(u, UNKNOWN, dtype=torch.long)
-        return write(self.transformer, h, code, u, FAITHFUL, self.out, read).view(shape)
+        return write(self.transformer, h, code, u, FAITHFUL, score, read).view(shape)

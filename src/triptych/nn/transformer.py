@@ -4,6 +4,7 @@ Vaswani and others, 2017. Attention Is All You Need. https://arxiv.org/abs/1706.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -11,7 +12,9 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triptych import native
 from triptych.core import Sampling, check_multiple
+from triptych.native.transformer import write_natively
 from triptych.nn import recorded
 
 
@@ -218,6 +221,11 @@ class Transformer(nn.Module):
                 share = (2 * layers) ** -0.5 if name.endswith("give.weight") else 1.0
                 nn.init.normal_(weight, std=share * weight.shape[1] ** -0.5)
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is what this page says, in evaluation mode: blocks of a model's own may do anything."""
+        return not self.training and all(type(block) is Block for block in self.blocks)
+
     def caches(self, n: int) -> list[KVCache]:
         """Empty key-value caches for n sequences: hand them to every call, and give each position once."""
         length = self.turns.shape[1]
@@ -236,6 +244,34 @@ class Transformer(nn.Module):
             h = block(h, turn, caches[i] if caches else None)
         out: Tensor = self.norm(h)
         return out
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a transformer reads of a value: its row of a table, times `scale`, plus what is added at its place."""
+
+    table: Float[Tensor, "values width"]
+    scale: float = 1.0
+    position: Float[Tensor, "*n length width"] | None = None
+    """The same for all items, or for each its own."""
+
+    def __call__(self, token: Int[Tensor, "n t"], place: Int[Tensor, " t"]) -> Float[Tensor, "n t width"]:
+        """`place` is the number of the place that each value comes before."""
+        out = F.embedding(token, self.table)
+        if self.scale != 1:
+            out = out * self.scale
+        return out if self.position is None else out + self.position.index_select(-2, place)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The scores of the value at a place, of what the network makes of it: a linear layer."""
+
+    weight: Float[Tensor, "values width"]
+    bias: Float[Tensor, " values"] | None = None
+
+    def __call__(self, h: Float[Tensor, "n width"]) -> Float[Tensor, "n values"]:
+        return F.linear(h, self.weight, self.bias)
 
 
 SPAN = 1024
@@ -257,12 +293,16 @@ def write(
         h: what the network reads before it gives the first of them: those before, and a start.
         token: what is known, -1 where it is to be drawn.
         u: a uniform number for each.
-        score: what the network makes of a place [n, width] -> the scores of the value there [n, k].
+        score: what the network makes of a place [n, width] -> the scores of the value there [n, k]; `Score` mostly.
         read: values [n, 1], and the number of the place they come before, int64 [1] -> what the network reads of them
-            [n, 1, width].
+            [n, 1, width]; `Read` mostly.
     """
     first, length, device = h.shape[1] - 1, token.shape[1], token.device
     caches, steady = transformer.caches(len(token)), recorded.records(device)
+    if isinstance(score, Score) and isinstance(read, Read) and transformer.plain and native.plays(u):
+        if first:
+            transformer(h[:, :-1], caches)
+        return write_natively(transformer, caches, h, token, u, how, score, read)
     places = torch.split(torch.arange(length, device=device), 1)
     for i in range(first, first + 1 if steady else length):
         token[:, i] = how.fill(token[:, i], score(transformer(h, caches)[:, -1]), u[:, i])

@@ -36,7 +36,7 @@ from triptych.core import (
     config,
 )
 from triptych.models.paper import Paper
-from triptych.nn.transformer import Transformer, check_heads, rotations, write
+from triptych.nn.transformer import Read, Score, Transformer, check_heads, rotations, write
 
 PAPER = Paper(
     called="GPT",
@@ -104,13 +104,7 @@ class GPT(Autoregressive[None]):
         x = self.config.x
         u, token = noise.uniform(*x.shape), how.start(x, noise)
         first = int((token[:, :-1] != UNKNOWN).all(0).cumprod(0).sum())
-
-        def score(h: Tensor) -> Tensor:
-            return F.linear(h, self.embedding.weight)
-
-        def read(token: Tensor, place: Tensor) -> Tensor:
-            return self.embed(token)
-
+        score, read = Score(self.embedding.weight), Read(self.embedding.weight, self.config.width**0.5)
         return write(self.transformer, self.begin(token[:, :first]), token, u, how, score, read)
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:

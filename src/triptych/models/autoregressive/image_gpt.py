@@ -44,7 +44,7 @@ from triptych.core import (
     sized,
 )
 from triptych.models.paper import Paper
-from triptych.nn.transformer import Transformer, check_heads, rotations, write
+from triptych.nn.transformer import Read, Score, Transformer, check_heads, rotations, write
 
 PAPER = Paper(
     called="ImageGPT",
@@ -127,13 +127,8 @@ class ImageGPT(Autoregressive[Label | None]):
         u = noise.uniform(*x.shape).movedim(1, -1).flatten(1)
         token = how.start(x, noise).movedim(1, -1).flatten(1)
         first = int((token[:, :-1] != UNKNOWN).all(0).cumprod(0).sum())
-        position = self.position(0, x.dims)
-
-        def read(token: Tensor, place: Tensor) -> Tensor:
-            out: Tensor = self.level(token) + position.index_select(0, place)
-            return out
-
-        token = write(self.transformer, self.begin(token[:, :first], given), token, u, how, self.out, read)
+        score, read = Score(self.out.weight, self.out.bias), Read(self.level.weight, position=self.position(0, x.dims))
+        token = write(self.transformer, self.begin(token[:, :first], given), token, u, how, score, read)
         return x.from_index(token.view(noise.n, x.height, x.width, x.channels).movedim(-1, 1).contiguous())
 
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:

@@ -59,7 +59,7 @@ from triptych.models.paper import Paper
 from triptych.nn.fsq import Levels
 from triptych.nn.prefix import Prefix, places_after
 from triptych.nn.tokenizer import Tokenizer
-from triptych.nn.transformer import Transformer, check_heads, rotations, write
+from triptych.nn.transformer import Read, Score, Transformer, check_heads, rotations, write
 
 PAPER = Paper(
     called="LlamaGen",
@@ -155,17 +155,15 @@ class LlamaGen(Coding[Label | Text | None]):
         if how.guidance != 1:
             ids, u, code = torch.cat((ids, self.prefix.none(n))), u.repeat(2, 1), code.repeat(2, 1)
 
-        def score(h: Tensor) -> Tensor:
-            scores: Tensor = self.out(h)
-            return scores if how.guidance == 1 else how.guide(scores[:n], scores[n:]).repeat(2, 1)
+        score, read = Score(self.out.weight, self.out.bias), Read(self.code.weight, position=self.where)
 
-        def read(token: Tensor, place: Tensor) -> Tensor:
-            out: Tensor = self.code(token) + self.where.index_select(0, place)
-            return out
+        def guided(h: Tensor) -> Tensor:
+            scores = score(h)
+            return how.guide(scores[:n], scores[n:]).repeat(2, 1)
 
         # the condition's tokens but the last stand where values lie that are known
-        h, token = self.prefix(ids) + self.where[: before + 1], F.pad(code, (before, 0))
-        return write(self.transformer, h, token, F.pad(u, (before, 0)), how, score, read)[:n, before:]
+        h, token, u = self.prefix(ids) + self.where[: before + 1], F.pad(code, (before, 0)), F.pad(u, (before, 0))
+        return write(self.transformer, h, token, u, how, score if how.guidance == 1 else guided, read)[:n, before:]
 
     def known_codes(self, x: Float[Tensor, "n c *sides"], known: Bool[Tensor, "n *sides"]) -> Int[Tensor, "n places"]:
         """The codes of what is only known in part, for `Sampling(known=...)`: -1 for those that are to be drawn."""
