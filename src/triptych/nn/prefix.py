@@ -46,5 +46,5 @@ class Prefix(nn.Module):
 def places_after(prefix: int, grid: Sequence[int]) -> Int[Tensor, "t axes"]:
     """Row and column (and depth before) of the places of a grid, from 1, after a prefix at 0: its tokens are not
     rotated."""
-    places = torch.cartesian_prod(*(torch.arange(1, side + 1) for side in grid))
+    places = torch.cartesian_prod(*(torch.arange(1, side + 1) for side in grid)).view(-1, len(grid))
     return torch.cat((places.new_zeros(prefix, len(grid)), places))
