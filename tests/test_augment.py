@@ -161,6 +161,8 @@ REFUSALS = {
     "fastgan": "augments it itself",
     "caae": "a picture with its age",
     "wavegan": "not augmented as pictures are",
+    "codec": "features of a sound with those of its reconstruction",
+    "hifi-gan": "the sound it is to be",
     "vqgan": "features of a picture with those of its reconstruction",
 }
 

@@ -18,3 +18,12 @@ def matching(real: Features, fake: Features) -> Float[Tensor, ""]:
     """
     gaps = [(full(a) - full(b)).abs().mean() for a, b in zip(real, fake, strict=True)]
     return sum(gaps, full(real[0]).new_zeros(())) / len(real)
+
+
+def alike(real: Sequence[Features], fake: Sequence[Features]) -> Float[Tensor, ""]:
+    """sum_k sum_i E |D_ki(x) - D_ki(G)|, over the features of all layers i of all judges k.
+
+    HiFi-GAN. Kong, Kim and Bae, 2020. https://arxiv.org/abs/2010.05646, Equation 4 (feature matching)
+    """
+    gaps = [len(a) * matching(a, b) for a, b in zip(real, fake, strict=True)]
+    return sum(gaps[1:], gaps[0])

@@ -19,6 +19,8 @@ from triptych.core import Count, NonNegative, Positive, UsageError, config, prec
 
 SOFTEST = 1e-5
 """What the logarithm is taken of, at least."""
+LOUDEST = 400.0
+"""What is white where a spectrogram is a picture: no band of a sound in [-1, 1] is louder, for windows of 1,024."""
 MOMENTUM = 0.99
 
 
@@ -62,6 +64,31 @@ class Mel:
     def frames(self, samples: int) -> int:
         """How many frames so many samples have."""
         return -(-samples // self.hop)
+
+
+def usual(rate: int) -> Mel:
+    """The spectrogram of speech of this rate that nothing else is said of: about 62 frames a second, each of four."""
+    hop = 1 << round(math.log2(rate / 62.5))
+    return Mel(rate=rate, fft=4 * hop, hop=hop, mels=80 if rate >= 12_000 else 40)
+
+
+def differences(one: Mel, other: Mel) -> list[str]:
+    """What keeps spectrograms of one from being read as those of another: "hop=256, not 200". How they are normalized
+    does not: it can be undone."""
+    fields = {name: (getattr(one, name), getattr(other, name)) for name in ("rate", "fft", "hop", "mels", "low", "top")}
+    return [f"{'high' if name == 'top' else name}={a:g}, not {b:g}" for name, (a, b) in fields.items() if a != b]
+
+
+def pictured(mel: Mel, spectrogram: Float[Tensor, "n mels frames"]) -> Float[Tensor, "n 1 mels frames"]:
+    """A normalized spectrogram as a picture, from -1 (silence) to 1, whatever the mean and the deviation are."""
+    level = (spectrogram * mel.deviation + mel.mean - math.log(SOFTEST)) / math.log(LOUDEST / SOFTEST)
+    return (2 * level - 1).clamp(-1, 1)[:, None]
+
+
+def unpictured(mel: Mel, picture: Float[Tensor, "n 1 mels frames"]) -> Float[Tensor, "n mels frames"]:
+    """The inverse of `pictured`."""
+    level = (picture[:, 0] + 1) / 2 * math.log(LOUDEST / SOFTEST) + math.log(SOFTEST)
+    return (level - mel.mean) / mel.deviation
 
 
 def bank(mel: Mel) -> np.ndarray:

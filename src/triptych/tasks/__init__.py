@@ -21,6 +21,7 @@ TASKS = {
     "clothing": ("clothing.Clothing", "what somebody wears, alone"),
     "map-to-photo": ("map_to_photo.MapToPhoto", "a map of classes, as photographs"),
     "text-to-speech": ("text_to_speech.TextToSpeech", "words, spoken by the voice of recordings"),
+    "vocoder": ("vocoder.Vocoder", "a spectrogram of speech, as sound"),
     "edges": ("edges.Edges", "a drawing of outlines, as a picture"),
     "aging": ("aging.Aging", "a face, older or younger"),
     "attributes": ("attributes.Attributes", "a face with a smile, with glasses, with long hair"),

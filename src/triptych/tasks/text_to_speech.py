@@ -8,10 +8,11 @@ the deviation of these very recordings, is measured before training and saved wi
     triptych train text-to-speech --data ljspeech-like-folder --out runs/voice
     triptych apply runs/voice --text "Some words. And more." --out a.wav --length-scale 1.1
     cat letter.txt | triptych apply runs/voice --text - --out letter.wav
+
+Sound is made of the voice's spectrograms by Griffin-Lim; or, with --vocoder, by a run of the task `vocoder`.
 """
 
 import logging
-import math
 import re
 import sys
 import time
@@ -44,9 +45,10 @@ from triptych.media.pictures import page
 from triptych.media.text import Writing
 from triptych.metrics import Measurement
 from triptych.metrics.speech import distortion
-from triptych.nn.mel import Mel, MelSpectrogram
+from triptych.nn.mel import Mel, MelSpectrogram, pictured, usual
 from triptych.tasks.phonemes import phonemes
 from triptych.tasks.task import Posed, Question
+from triptych.tasks.vocoder import vocoder_of
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class Utterance(Question):
 
     sentences: tuple[Text, ...] = ()
     scale: float = 1.0
+    vocoder: Any = None
+    """The model that makes sound of spectrograms; None: Griffin-Lim."""
 
 
 @config
@@ -129,10 +133,14 @@ class TextToSpeech:
     def pose(self, columns: Mapping[str, Tensor], noise: Noise) -> tuple[Tensor, Given]:
         return columns["x"], Text(columns["text"])
 
-    def ask(self, model: Generative[Any], *, text: Path | str, length_scale: Positive = 1.0) -> Utterance:
+    def ask(
+        self, model: Generative[Any], *, text: Path | str, length_scale: Positive = 1.0, vocoder: str = ""
+    ) -> Utterance:
         """text: what is to be said: a text, or a file with one; "-" reads standard input.
         length_scale: 1.2 speaks slower, 0.8 faster.
+        vocoder: the folder of a run of the task `vocoder`, which makes the sound in place of Griffin-Lim.
         """
+        hears = vocoder_of(vocoder, model) if vocoder else None
         writing = Writing.read(sys.stdin.read() if text == "-" else text)
         written = [self.written(sentence) for sentence in ENDS.split(writing.text)]
         unknown = sorted(set("".join(written)) - set(self.letters))
@@ -144,7 +152,7 @@ class TextToSpeech:
             raise UsageError(f"there is nothing to say in {writing.name}: the model knows {self.letters!r}")
         space = model.config.given
         said = tuple(Text(space.elements(piece, 1).to(model.device)) for piece in pieces if piece)
-        return Utterance(writing, None, sentences=said, scale=length_scale)
+        return Utterance(writing, None, sentences=said, scale=length_scale, vocoder=hears)
 
     def answer(self, model: Any, question: Question, *, seed: int, tile: int | None) -> Clip:
         """The sentences one after the other, with a pause between."""
@@ -153,7 +161,12 @@ class TextToSpeech:
             raise UsageError(f"{model.name} does not speak; train text-to-speech with mas-tts")
         rate, parts = model.config.x.rate, list[np.ndarray]()
         for k, given in enumerate(question.sentences):
-            sound, samples = model.speak(ItemNoise(seed, [k], model.device), given, question.scale)
+            if question.vocoder is None:
+                sound, samples = model.speak(ItemNoise(seed, [k], model.device), given, question.scale)
+            else:
+                mel, frames = model.spectrogram(given, question.scale)
+                sound = question.vocoder.wave(pictured(model.config.mel, mel))[:, 0]
+                samples = frames * model.config.mel.hop
             parts += [np.zeros(round(PAUSE * rate), np.float32)] if k else []
             parts.append(sound[0, : int(samples[0])].float().cpu().numpy())
         return Clip(np.concatenate(parts)[None], rate, question.brought.name)
@@ -240,8 +253,7 @@ def cut(text: str, most: int) -> list[str]:
 def measured(data: Spoken) -> Mel:
     """The usual spectrogram of recordings of this rate, with the mean and deviation of some of them."""
     x: Audio = data.x
-    hop = 1 << round(math.log2(x.rate / 62.5))
-    mel = Mel(rate=x.rate, fft=4 * hop, hop=hop, mels=80 if x.rate >= 12_000 else 40)
+    mel = usual(x.rate)
     front, total = MelSpectrogram(mel), np.zeros(3)
     for row in (torch.arange(min(MEASURED, len(data))) * len(data) // min(MEASURED, len(data))).tolist():
         batch = data.fetch(torch.tensor([row]), ItemNoise(0, [row]))

@@ -19,6 +19,7 @@ from triptych.metrics.compressors import MOST, bits_per_byte
 from triptych.tasks.measuring import against_truth, whole_pictures
 from triptych.tasks.task import Furthers, Posed
 from triptych.verbs import columns
+from triptych.verbs.coded import Codec, coded
 from triptych.verbs.judge import Judge
 from triptych.verbs.purity import Clusters, Purity, category_purity
 from triptych.verbs.sample import sample, to_look_at
@@ -89,6 +90,12 @@ def solids(case: Case) -> str:
 
 def likelihood(case: Case) -> str:
     return "" if isinstance(case.model, HasLikelihood) else f"{case.model.name} has no likelihood"
+
+
+def codes(case: Case) -> str:
+    if case.test.x.kind != "audio":
+        return f"it is of sound; {case.test.name} serves {case.test.x}"
+    return "" if isinstance(case.model, Codec) else f"{case.model.name} has no codes"
 
 
 def text(case: Case) -> str:
@@ -311,6 +318,14 @@ MEASURES: tuple[Measure, ...] = (
         "nearest training shape they are; IoU of reconstructions",
         floor="as many training shapes in the samples' place; of the nearest training shape, held-out ones",
         take=shapes,
+        columns=columns.of_task,
+    ),
+    Measure(
+        name="codes",
+        needs=(codes,),
+        protocol="of held-out recordings: -log2 p of their codes; how far they are off through them and back",
+        floor="what the classifier makes of the recordings themselves",
+        take=lambda case: coded(case.model, case.test, case.judge, case.seed),
         columns=columns.of_task,
     ),
     Measure(

@@ -56,11 +56,12 @@ from triptych.core import (
     full,
 )
 from triptych.losses import adversarial
-from triptych.losses.sounds import ManyMels, alike
+from triptych.losses.features import alike
 from triptych.models.paper import Paper
 from triptych.nn.code_transformer import CodeTransformer
 from triptych.nn.fsq import FSQ, Levels
 from triptych.nn.judges import ManyRates
+from triptych.nn.many_mels import ManyMels
 from triptych.nn.transformer import check_heads
 from triptych.nn.vocos import Backbone, Spectra
 
@@ -225,18 +226,19 @@ class Codec(Coding[Label | Text | None]):
         return self.play(self.fsq.pass_through(z))
 
     def kept(self, x: Float[Tensor, "n c t"], back: Float[Tensor, "n c t"]) -> Loss:
-        """The distances of spectrograms and of samples."""
+        """What is lost of sounds."""
         mel, wave = self.mels(x, back), (full(x) - full(back)).abs().mean()
         return Loss(self.config.mel * mel + self.config.wave * wave, {"mel": mel, "wave": wave})
 
     def loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
+        """The distances of log mel spectrograms and of samples."""
         return self.kept(batch.x, self.rebuilt(batch.x))
 
     def late_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
-        """The same, the judges' features, and to pass for real."""
+        """The distances of spectrograms, of samples and of the judges' features; and to pass for real."""
         back = batch.once(partial(self.rebuilt, batch.x))
         kept, real, fake = self.kept(batch.x, back), self.judges(batch.x), self.judges(back)
-        near = alike(real, fake)
+        near = alike([seen for _, seen in real], [seen for _, seen in fake])
         fooled = sum((adversarial.hinge_generator(score) for score, _ in fake), near.new_zeros(()))
         loss = kept.value + self.config.matching * near + self.config.adversarial * fooled
         return Loss(loss, {**kept.logs, "alike": near, "fooled": fooled})

@@ -208,6 +208,21 @@ class MASTTS(Generative[Text]):
         _, mean, _, many = self.read(given.tokens)
         return self.align(mel, mean, many, self.frames_of(x, None)), mel
 
+    def spectrogram(
+        self, given: Text, length_scale: float = 1.0, whole: bool = False
+    ) -> tuple[Float[Tensor, "n mels t"], Int[Tensor, " n"]]:
+        """Spectrograms, as long as the longest, or as x is if they are to be `whole`; and how many frames each has,
+        before silence."""
+        h, mean, log_length, many = self.read(given.tokens)
+        most = self.config.mel.frames(self.config.x.length)
+        lengths = (log_length.clamp(max=6).exp() * length_scale).round() * within(many, mean.shape[2])
+        frames = lengths.sum(1).long().clamp(1, most)
+        t = most if whole else int(frames.max())
+        there = within(frames, t)[:, None]
+        _, mel = self.decode(h, mean, spread(lengths, t), there)
+        silence = self.front(mel.new_zeros(1, self.config.mel.fft))[:, :, :1]
+        return torch.where(there, mel, silence), frames
+
     def speak(
         self, noise: Noise, given: Text, length_scale: float = 1.0, whole: bool = False
     ) -> tuple[Tensor, Int[Tensor, " n"]]:
@@ -216,16 +231,8 @@ class MASTTS(Generative[Text]):
         length_scale: how many times as long as usual everything takes: 1.2 is slower, .8 faster.
         """
         c = self.config
-        h, mean, log_length, many = self.read(given.tokens)
-        most = c.mel.frames(c.x.length)
-        lengths = (log_length.clamp(max=6).exp() * length_scale).round() * within(many, mean.shape[2])
-        frames = lengths.sum(1).long().clamp(1, most)
-        t = most if whole else int(frames.max())
-        there = within(frames, t)[:, None]
-        _, mel = self.decode(h, mean, spread(lengths, t), there)
-        silence = self.front(mel.new_zeros(1, c.mel.fft))[:, :, :1]
-        mel = torch.where(there, mel, silence)
-        sound = self.front.invert(mel, noise.uniform(t, c.mel.fft // 2 + 1).mT, c.rounds)
+        mel, frames = self.spectrogram(given, length_scale, whole)
+        sound = self.front.invert(mel, noise.uniform(mel.shape[2], c.mel.fft // 2 + 1).mT, c.rounds)
         samples = (frames * c.mel.hop).clamp_max(c.x.length)
         return sound * within(samples, sound.shape[1]), samples
 

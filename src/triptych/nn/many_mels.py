@@ -1,4 +1,4 @@
-"""How far one sound is from another, and what several judges make of it."""
+"""How far one sound is from another, through windows of many lengths."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from triptych.core import full
-from triptych.losses.features import matching
-from triptych.nn.judges import Judged
 from triptych.nn.mel import Mel, MelSpectrogram
 
 Sounds = Float[Tensor, "n c t"]
@@ -32,12 +30,3 @@ class ManyMels(nn.Module):
         a, b = full(x).flatten(0, 1), full(y).flatten(0, 1)
         gaps = [(front(a) - front(b)).abs().mean() for front in self.fronts]
         return sum(gaps, a.new_zeros(())) / len(gaps)
-
-
-def alike(real: Sequence[Judged], fake: Sequence[Judged]) -> Float[Tensor, ""]:
-    """sum_k sum_i E |D_ki(x) - D_ki(G)|, over the features of all layers i of all judges k.
-
-    HiFi-GAN. Kong, Kim and Bae, 2020. https://arxiv.org/abs/2010.05646, Equation 4 (feature matching)
-    """
-    gaps = [len(seen) * matching(seen, felt) for (_, seen), (_, felt) in zip(real, fake, strict=True)]
-    return sum(gaps[1:], gaps[0])
