@@ -258,6 +258,9 @@ def test_clips_are_padded_with_silence_and_cut_at_the_end(tmp_path: Path) -> Non
         np.testing.assert_allclose(row.numpy(), codes / 32767.5, rtol=0.03, atol=2e-3)
     (problem,) = found.problems
     assert (problem.file, problem.reason) == ("b.wav", "its last 30 samples are cut off")
+    several = data(folder(tmp_path / "more", a=wav(short), b=wav(long), c=wav(tone(105))), split="all", sound=MU_LAW)
+    (problem,) = several.problems
+    assert problem.file == "2 of 3 sound files" and "the longest, b.wav, by 30; x.length=130" in problem.reason
 
 
 def test_unasked_the_space_is_what_the_files_are(tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ CLASSES: CodecConfig = PRESETS["codec-tiny-classes"].config
 
 def test_each_stage_moves_its_own_and_the_last_only_the_transformer() -> None:
     torch.manual_seed(0)
-    model, before = Codec(replace(CLASSES, prior_times=2)), dict[str, dict[str, Tensor]]()
+    model, before = Codec(replace(CLASSES, alone=2)), dict[str, dict[str, Tensor]]()
     before["start"] = copy.deepcopy(model.state_dict())
     steps = list[str]()
     for now in train(model, Examples(CLASSES.x, CLASSES.given), Run(steps=2, batch=8)):
         steps.append(now.stage_name)
         before[now.stage_name] = copy.deepcopy(model.state_dict())
-    assert steps == ["auto-encoder"] * 2 + ["adversarial"] * 2 + ["codes"] * 4
+    assert steps == ["auto-encoder"] * 4 + ["adversarial"] * 2 + ["codes"] * 2
 
     def moved(a: str, b: str) -> set[str]:
         return {k.partition(".")[0] for k in before[a] if not torch.equal(before[a][k], before[b][k])}

@@ -1,5 +1,6 @@
 """Files of one element each: recordings, solids, videos. How they are read is their medium's to say."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -18,6 +19,8 @@ from triptych.media.work import BadFile
 
 COMMON = "resampled"
 """How notes begin that are true of many files alike: they are told once."""
+CUT = re.compile(r"its last ([\d,]+) samples are cut off")
+"""What is said of a recording that is longer than its space: of several, it is said together."""
 UNEVEN = 8
 """So many times the median is a length that is worth a word."""
 
@@ -90,7 +93,21 @@ def read_items(tree: Tree, kind: str, sink: Sink, frames: int | None = None) -> 
         )
     if any(splitext(item.file)[1].lower() in MESHES for item in kept):
         found.notes.append(FILLED)
-    return described(tree, what, found, kept, problems, x)
+    return described(tree, what, found, kept, together(problems, x, len(kept)), x)
+
+
+def together(problems: list[Problem], x: Any, many: int) -> list[Problem]:
+    """Problems, with one line for all recordings that were cut off, and what to do about it."""
+    cut = {k: int(m[1].replace(",", "")) for k, p in enumerate(problems) if (m := CUT.fullmatch(p.reason))}
+    if len(cut) < 2:
+        return problems
+    longest = max(cut, key=lambda k: cut[k])
+    reason = (
+        f"longer than {x.length:,} samples ({x.length / x.rate:.3g} s), and cut off there: the longest, "
+        f"{problems[longest].file}, by {cut[longest]:,}; x.length={x.length + cut[longest]} takes all of them whole"
+    )
+    others = [p for k, p in enumerate(problems) if k not in cut]
+    return [*others, Problem(file=f"{len(cut):,} of {many:,} sound files", reason=reason)]
 
 
 def space_of(tree: Tree, items: list[Item], medium: Medium[Any], sink: Sink, frames: int | None) -> Any:

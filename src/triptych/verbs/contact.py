@@ -12,6 +12,7 @@ from triptych.core import ItemNoise, Space, UsageError
 from triptych.data.columns import Column
 from triptych.media import medium_of
 from triptych.media.pictures import cells, noted, rows
+from triptych.verbs import loudness
 from triptych.verbs.look import show
 
 SIDE = 128
@@ -23,14 +24,15 @@ def contact_sheet(data: Any, n: int = 8) -> Image.Image:
     """n items, evenly spaced, with all their columns: pictures side by side and, beneath x, the class and the caption.
     Label maps are drawn in their own colors, and grey where they are of no class.
 
-    Of what is no picture, x alone as `show` draws it. Raises UsageError for texts.
+    Of what is no picture, x alone as `show` draws it; of sound, above it how loud all recordings are (`loudness`).
+    Raises UsageError for texts.
     """
     spaces, n = data.columns, min(n, len(data))
     if not spaces["x"].planar:
         drawn = show(data, n=n)
         if not isinstance(drawn, Image.Image):
             raise UsageError(f"{data.name} holds {spaces['x']}: a sheet is for what can be drawn")
-        return drawn
+        return rows([[loudness.chart(data)], [drawn]], pad=12) if spaces["x"].kind == "audio" else drawn
     numbers = torch.arange(n) * len(data) // n
     items = data.gather(numbers, ItemNoise(0, numbers.tolist()))
     maps = data.maps

@@ -119,15 +119,15 @@ class CodecConfig:
     """The share of what a layer of the transformer adds that is left out in training."""
     drop: Fraction = 0.1
     """How often the condition is left out in training: what guidance needs."""
-    prior_times: Count = 1
-    """How many times as many rounds as the others the transformer learns."""
+    alone: Count = 1
+    """How many times as many rounds as the others the first stage has: without judges they cost a third."""
     adam: Adam = Adam(lr=2e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
     """Optimizer of the auto-encoder before there are judges."""
     late_adam: Adam = Adam(lr=5e-4, betas=(0.8, 0.99), schedule="cosine")
     """Optimizer of the auto-encoder after that."""
     judge_adam: Adam = Adam(lr=5e-4, betas=(0.8, 0.99), schedule="cosine")
     """Optimizer of the judges."""
-    prior_adam: Adam = Adam(lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05, schedule="cosine", warmup=0.02)
+    prior_adam: Adam = Adam(lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05, schedule="cosine", warmup=0.02)
     """Optimizer of the transformer."""
 
     def __post_init__(self) -> None:
@@ -268,13 +268,13 @@ class Codec(Coding[Label | Text | None]):
         )
         prior = Player(name="codes", owns=self.prior, loss=self.code_loss, optimizer=c.prior_adam, clip=1.0)
         return [
-            Stage(name="auto-encoder", players=[auto(loss=self.loss, optimizer=c.adam)]),
+            Stage(name="auto-encoder", players=[auto(loss=self.loss, optimizer=c.adam)], times=c.alone),
             Stage(
                 name="adversarial",
                 players=[judges, auto(loss=self.late_loss, optimizer=c.late_adam)],
                 maker="auto-encoder",
             ),
-            Stage(name="codes", players=[prior], reads=self.encode, times=c.prior_times),
+            Stage(name="codes", players=[prior], reads=self.encode),
         ]
 
 
@@ -297,10 +297,10 @@ PRESETS = {
             windows=(64, 256, 1024),
             judge=8,
             judge_layers=3,
-            prior_width=96,
-            prior_layers=3,
+            prior_width=64,
+            prior_layers=2,
             dropout=0.3,
-            prior_times=2,
+            alone=2,
         ),
         steps=450,
         batch=16,
