@@ -128,6 +128,10 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 words += ["width=8", "layers=1"]
             if words[1] == "wavegan-drums":
                 words += ["width=2"]
+            if words[1] == "codec-drums":
+                words += ["width=8", "judge=2", "prior_width=8"]
+            if words[1] == "vocoder":
+                words += ["x.rate=8000", "x.length=4096", "segment=1024", "width=8", "judge=2"]
             if words[1] == "text-to-speech":
                 words += ["width=8", "layers=1", "rounds=1", "x.length=8000", "x.rate=8000"]
             if words[1] == "nanochat-bpe":

@@ -39,7 +39,8 @@ def apply(
     aging: --picture, and --age or --strip; --eyes. attributes: --picture, and --set or --strip; --eyes.
     video-prediction: --video, a file or a folder of frames, and --ahead, so many frames.
 
-    text-to-speech: --text, words, a file of them, or - for standard input; --length-scale, 1.2 to speak slower.
+    text-to-speech: --text, words, a file of them, or - for standard input; --length-scale, 1.2 to speak slower;
+    --vocoder, a run of the task vocoder. vocoder: --sound, a recording to be said again of its spectrogram.
     """
     from triptych.io.outputs import check_file
     from triptych.verbs.apply import answers, by_stem, jobs, pipeline

@@ -254,6 +254,9 @@ class Decoding(Generative[G]):
     value, and what a person wants to see of an image is most often what it was laid around.
     """
 
+    noisy: ClassVar[bool] = True
+    """Whether there is such noise. A decoder that only says what z stands for has none, and gives no likelihood."""
+
     @abstractmethod
     def observe(self, noise: Noise, given: G) -> Observation:
         """p(x | z) for a z drawn by each item of `noise`."""

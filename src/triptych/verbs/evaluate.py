@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from triptych import metrics, models
-from triptych.core import FAITHFUL, Data, Decoding, Generative, Given, UsageError
+from triptych.core import FAITHFUL, Data, Generative, Given, UsageError
 from triptych.data import fitted
 from triptych.data.notebook import table_of
 from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Quantity, Row
@@ -17,7 +17,7 @@ from triptych.verbs.judge import Judge
 from triptych.verbs.measures import MEASURES, Case, record, run
 from triptych.verbs.opening import as_data
 from triptych.verbs.purity import Purity
-from triptych.verbs.sample import examples, sample, to_look_at
+from triptych.verbs.sample import examples, noisy, sample, to_look_at
 from triptych.verbs.score import Score
 
 DRAWN = "samples drawn from p(x | z), with the decoder's noise"
@@ -221,7 +221,7 @@ def evaluate(
         parameters=sum(w.numel() for w in model.parameters() if w.requires_grad),
         seconds_per_sample=seconds,
         machine=machine(model),
-        observation=DRAWN if isinstance(model, Decoding) else "",
+        observation=DRAWN if noisy(model) else "",
     )
 
 

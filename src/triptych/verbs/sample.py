@@ -38,7 +38,12 @@ MEANS = "means of p(x | z), without the noise that the model draws for each valu
 
 def to_look_at(model: Generative[Any]) -> Sampling:
     """How to draw what a person looks at: a decoder's mean in place of its noise; else as ever."""
-    return Sampling(observation="mean") if isinstance(model, Decoding) else FAITHFUL
+    return Sampling(observation="mean") if noisy(model) else FAITHFUL
+
+
+def noisy(model: Generative[Any]) -> bool:
+    """Whether samples of it have a decoder's noise in them, which may be left out."""
+    return isinstance(model, Decoding) and model.noisy
 
 
 def examples(model: Generative[Any], n: int, data: Data | None = None) -> Given | None:

@@ -19,7 +19,7 @@ from triptych.verbs.decoration import METRICS, check_mark, metrics, shots
 from triptych.verbs.evaluate import SHOWN, Evaluation
 from triptych.verbs.judge import Judge, served
 from triptych.verbs.pictured import triptychs
-from triptych.verbs.sample import MEANS, evenly, in_turn, picture
+from triptych.verbs.sample import MEANS, evenly, in_turn, noisy, picture
 from triptych.verbs.walk import Codes, interpolate, reconstruct
 
 ASKED = 12
@@ -34,7 +34,7 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
     """A run's part of the page."""
     entry, about, x = models.find(model.name), folders_io.about(path), one.shown
     drawn = f"the first {min(SHOWN, len(x))} samples of seed {one.seed}, not chosen{in_turn(model)}"
-    drawn += f"; {MEANS}" if isinstance(model, Decoding) else ""
+    drawn += f"; {MEANS}" if noisy(model) else ""
     doc = (entry.module().__doc__ or "").strip().splitlines()[0]
     made, run = about.get("made_with", {}), configs.from_json(Run, about.get("run", {}), str(path / folders_io.CONFIG))
     log = checked_metrics(path)
@@ -58,7 +58,7 @@ def section(path: Path, name: str, model: Generative[Any], test: Data, one: Eval
         else Plate(
             image=picture(model.config.x, x[:SHOWN]),
             alt=f"{SHOWN} samples of {name}",
-            caption="Means of p(x | z)" if isinstance(model, Decoding) else "Samples",
+            caption="Means of p(x | z)" if noisy(model) else "Samples",
             protocol=drawn,
             pixelated=medium_of(model.config.x).pixelated,
             wav=heard(model.config.x, x),

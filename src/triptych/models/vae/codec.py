@@ -162,6 +162,7 @@ class Codec(Coding[Label | Text | None]):
     """Exact p(codes), sounds by class, by text or neither, and the codes of sounds; no likelihood of sounds."""
 
     name = "codec"
+    noisy = False
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
