@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import triptych as tt
-from triptych.core import ItemNoise, Label, Picture, TriptychError, UsageError
+from triptych.core import ItemNoise, Label, Picture, Stepwise, TriptychError, UsageError
 from triptych.verbs import export as exporting
 from triptych.verbs import programs
 from triptych.verbs.export import export
@@ -83,7 +83,9 @@ def test_classes_go_in_by_their_numbers(tmp_path) -> None:
     torch.testing.assert_close(got, model.sample(3, Label(y), seed=5), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["dcgan-tiny", "vae-tiny", "sr-compact-tiny"])
+@pytest.mark.parametrize(
+    "name", ["dcgan-tiny", "vae-tiny", "sr-compact-tiny", "gpt-tiny", "imagegpt-tiny", "lstm-tiny"]
+)
 def test_onnx_gives_the_same(tmp_path, name: str) -> None:
     with_onnx()
     saved(name, tmp_path)
@@ -117,6 +119,53 @@ def test_a_loop_is_no_program(tmp_path) -> None:
     saved("pixelcnn-tiny", tmp_path)
     with pytest.raises(UsageError, match="draws value after value"):
         export(tmp_path / "run", tmp_path / "out", "torch")
+
+
+STEPWISE = ["gpt-tiny", "nanochat-tiny", "imagegpt-tiny", "lstm-tiny"]
+
+
+def values_of(model: Any, n: int) -> Any:
+    """x at random, and its levels or tokens in the model's order."""
+    space = model.config.x
+    index = torch.randint(space.values, (n, *space.shape), generator=torch.Generator().manual_seed(n))
+    x = index if space.kind == "tokens" else space.from_index(index)
+    return x, index.flatten(1)[:, model.order()]
+
+
+@pytest.mark.parametrize("name", STEPWISE)
+def test_one_step_after_the_other_gives_every_factor(tmp_path, name: str) -> None:
+    model = saved(name, tmp_path)
+    assert isinstance(model, Stepwise)
+    found = export(tmp_path / "run", tmp_path / "out", "torch")
+    assert found.files == ("step.pt2", "README.md") and found.apart["step.pt2"] < 1e-4
+    step = torch.export.load(tmp_path / "out" / "step.pt2").module()
+    needs = getattr(model.config, "given", None)
+    for n in (1, 3):
+        x, values = values_of(model, n)
+        given = () if needs is None else (torch.arange(n) % needs.classes,)
+        with torch.no_grad():
+            logits = model.logits(x, needs.condition(given[0]) if given else None)
+        want = logits.flatten(1, -2)[:, model.order()]
+        before, memory = torch.full((n,), model.config.x.values - 1), model.memory(n)  # the first is not looked at
+        for place in range(model.config.x.dims):
+            scores, *memory = step(before, torch.tensor([place]), *memory, *given)
+            torch.testing.assert_close(scores, want[:, place], atol=1e-4, rtol=1e-4)
+            before = values[:, place]
+
+
+@pytest.mark.parametrize("name", STEPWISE)
+def test_the_script_of_a_step_draws_without_triptych(tmp_path, name: str, capsys) -> None:
+    model = saved(name, tmp_path)
+    export(tmp_path / "run", tmp_path / "out", "torch")
+    script = (tmp_path / "out" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert "triptych" not in script and len(script.splitlines()) <= 22
+    space: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path / "out")
+        exec(script, space)  # noqa: S102  # it is ours
+    drawn = np.stack(space["drawn"], 1)
+    assert drawn.shape == (4, model.config.x.dims) and 0 <= drawn.min() <= drawn.max() < model.config.x.values
+    assert (tmp_path / "out" / "samples.png").exists() == model.config.x.planar
 
 
 class TheirCompact(nn.Module):

@@ -293,7 +293,8 @@ def export(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write a generator, decoder, encoder or translator for programs without Triptych; checked against the model."""
+    """Write a generator, decoder, encoder, translator or one autoregressive step for programs without Triptych; checked
+    against the model."""
     from triptych.verbs.export import export as write
 
     result = write(folder, out, to, overwrite=overwrite)

@@ -194,6 +194,21 @@ class Autoregressive(Generative[G]):
         return raster(self.config.x)
 
 
+@runtime_checkable
+class Stepwise(Protocol):
+    """An autoregressive model that can be asked for one factor after the other by who remembers for it: for programs
+    without it, which are single steps. `Autoregressive.draw` is the faster way where the model is at hand."""
+
+    def memory(self, n: int) -> Sequence[Tensor]:
+        """What is remembered of n items before the first value."""
+
+    def step(
+        self, value: Int[Tensor, " n"], at: Int[Tensor, " 1"], memory: Sequence[Tensor], given: Any = None
+    ) -> tuple[Float[Tensor, "n k"], Sequence[Tensor]]:
+        """The scores of the value at place `at` of the model's order, given the level or token of the one before it
+        (of the first there is none: any number) and what is remembered; and what is remembered then."""
+
+
 class Truncatable(Generative[G]):
     """A model with a normal latent that may be kept near its mean: better samples, of fewer kinds."""
 

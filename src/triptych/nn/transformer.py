@@ -123,6 +123,28 @@ class SteadyCache(KVCache):
         return torch.bmm(alike.softmax(-1), self.values[:, : self.span]).view_as(query)
 
 
+class HandedCache(KVCache):
+    """The cache of a layer that is handed in and out as a whole: for programs that remember nothing."""
+
+    def __init__(
+        self, keys: Float[Tensor, "n heads size length"], values: Float[Tensor, "n heads length size"], at: Tensor
+    ) -> None:
+        self.keys, self.values, self.at = keys, values, at
+        self.places = torch.arange(keys.shape[-1], device=keys.device)
+
+    def turn(self, turns: Float[Tensor, "2 length size"], t: int) -> Float[Tensor, "2 t size"]:
+        return turns.index_select(1, self.at)
+
+    def add(self, keys: Float[Tensor, "n heads t size"], values: Float[Tensor, "n heads t size"]) -> None:
+        here = self.places == self.at
+        self.keys = torch.where(here, keys.mT, self.keys)
+        self.values = torch.where(here[:, None], values, self.values)
+
+    def recall(self, query: Float[Tensor, "n heads 1 size"]) -> Float[Tensor, "n heads 1 size"]:
+        alike = (query * query.shape[-1] ** -0.5) @ self.keys
+        return alike.masked_fill(self.places > self.at, -torch.inf).softmax(-1) @ self.values
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with rotary embedding (Section 3.2). Causal: each position attends to itself and those
     before it; otherwise to all."""
@@ -230,6 +252,20 @@ class Transformer(nn.Module):
         """Empty key-value caches for n sequences: hand them to every call, and give each position once."""
         length = self.turns.shape[1]
         return [KVCache(n, self.heads, length, self.size, self.norm.weight) for _ in self.blocks]
+
+    def memory(self, n: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of all layers before anything is read: what `step` begins with."""
+        layers, length, like = len(self.blocks), self.turns.shape[1], self.norm.weight
+        keys = like.new_zeros(n, layers, self.heads, self.size, length)
+        return keys, keys.new_zeros(n, layers, self.heads, length, self.size)
+
+    def step(
+        self, h: Float[Tensor, "n 1 width"], at: Int[Tensor, " 1"], memory: Sequence[Tensor]
+    ) -> tuple[Float[Tensor, "n 1 width"], tuple[Tensor, Tensor]]:
+        """The output at place `at`, given what was read before it, and what is remembered then."""
+        caches = [HandedCache(keys, values, at) for keys, values in zip(*(m.unbind(1) for m in memory), strict=True)]
+        out = self(h, caches)
+        return out, (torch.stack([c.keys for c in caches], 1), torch.stack([c.values for c in caches], 1))
 
     def forward(
         self, h: Float[Tensor, "n t width"], caches: Sequence[KVCache] | None = None

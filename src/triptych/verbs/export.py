@@ -22,7 +22,6 @@ from torch import Tensor
 from triptych import __version__
 from triptych.core import (
     AnySize,
-    Autoregressive,
     Generative,
     TriptychError,
     UsageError,
@@ -31,7 +30,7 @@ from triptych.core import (
 from triptych.io import commit, outputs
 from triptych.nn.compact import Compact
 from triptych.verbs.create import load
-from triptych.verbs.programs import LEAST, TRACED, Encoded, Input, Part, parts
+from triptych.verbs.programs import LEAST, TRACED, Encoded, Input, Part, Stepped, parts
 
 To = Literal["onnx", "torch"]
 ENDING: dict[To, str] = {"onnx": ".onnx", "torch": ".pt2"}
@@ -59,17 +58,17 @@ class Exported:
 
 
 def export(run: str | Path, out: str | Path, to: To = "onnx", *, overwrite: bool = False) -> Exported:
-    """Writes a run's model into the folder `out`: model.onnx or model.pt2 (and encoder.*), with a README.md that has a
-    script which uses it without Triptych; of a network for super resolution also weights.safetensors, under the names
-    by which other tools know that network.
+    """Writes a run's model into the folder `out`: model.onnx or model.pt2 (and encoder.*), or step.* of an
+    autoregressive model, with a README.md that has a script which uses it without Triptych; of a network for super
+    resolution also weights.safetensors, under the names by which other tools know that network.
 
-    Raises UsageError if a package is missing, the model cannot be written (autoregressive ones draw value by value) or
+    Raises UsageError if a package is missing, the model cannot be written (some autoregressive ones) or
     files are there already; TriptychError if what was written does not give what the model gives.
     """
     if to not in ENDING:
         raise UsageError(f"to={to}: it is {' or '.join(ENDING)}")
     model, out = load(run), Path(out)
-    check(model, to)
+    check(to)
     written = parts(model)
     names = [f"{part.name}{ENDING[to]}" for part in written] + ["README.md"]
     weights = names_others_know(model)
@@ -89,13 +88,8 @@ def export(run: str | Path, out: str | Path, to: To = "onnx", *, overwrite: bool
     return Exported(model.name, to, out, tuple(files), apart)
 
 
-def check(model: Generative[Any], to: To) -> None:
-    """Raises UsageError for what is not exported, before anything is done."""
-    if isinstance(model, Autoregressive):
-        raise UsageError(
-            f"{model.name} draws value after value, each given those before it: that is a loop and no single program; "
-            "what is exported are generators, decoders, encoders and translators"
-        )
+def check(to: To) -> None:
+    """Raises UsageError where a package is missing, before anything is done."""
     if to == "torch":
         return
     for module in ("onnx", "onnxscript", "onnxruntime"):
@@ -117,7 +111,7 @@ def program(part: Part, to: To, name: str) -> bytes:
     """The program as a file, for any batch and, where the model takes it, any size. Raises UsageError."""
     args = part.example(TRACED, 0)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    sizes: list[dict[int, Any]] = [{0: batch} for _ in args]
+    sizes: list[dict[int, Any]] = [{} if one.kind == "place" else {0: batch} for one in part.inputs]
     if part.multiple:
         for axis, side in ((2, "height"), (3, "width")):
             dim = torch.export.Dim(side, min=LEAST, max=16384 // part.multiple)
@@ -128,6 +122,8 @@ def program(part: Part, to: To, name: str) -> bytes:
         )  # as `Drawn.forward` takes them, all as one; and `Encoded.forward`: x, and the rest
         if isinstance(part.program, Encoded):
             shapes = (sizes[0], tuple(sizes[1:])) if sizes[1:] else (sizes[0],)
+        if isinstance(part.program, Stepped):
+            shapes = (sizes[0], sizes[1], tuple(sizes[2:]))
         traced = torch.export.export(part.program, args, dynamic_shapes=shapes)
         buffer = io.BytesIO()
         if to == "torch":
@@ -204,7 +200,9 @@ def readme(model: Generative[Any], written: Sequence[Part], to: To, apart: Mappi
     for part in written:
         name = f"{part.name}{ENDING[to]}"
         lines += [f"`{name}`: differs from the model by {apart[name]:.1e} at most (batches of {BATCHES}). It takes", ""]
-        lines += [f"- `{i.name}` [batch{''.join(f', {s}' for s in i.shape)}]: {i.what}" for i in part.inputs]
+        for one in part.inputs:
+            size = ", ".join(map(str, one.shape if one.kind == "place" else ("batch", *one.shape)))
+            lines.append(f"- `{one.name}` [{size}]: {one.what}")
         lines += ["", f"and gives {', '.join(f'`{o}`' for o in part.outputs)}.", ""]
     if isinstance(model, AnySize):
         lines += [
@@ -213,7 +211,8 @@ def readme(model: Generative[Any], written: Sequence[Part], to: To, apart: Mappi
         ]
     x = model.config.x
     lines += [f"x is {x}; pictures are from -1 (black) to 1 (white).", ""]
-    return "\n".join([*lines, "```python", script(written[0], to).strip(), "```", ""])
+    code = walk(model, written[0], to) if written[0].name == "step" else script(written[0], to)
+    return "\n".join([*lines, "```python", code.strip(), "```", ""])
 
 
 def script(part: Part, to: To) -> str:
@@ -254,6 +253,61 @@ def script(part: Part, to: To) -> str:
             "pixels = ((x.clip(-1, 1) + 1) * 127.5).round().astype('uint8')  # [n, channels, height, width]",
             "row = np.concatenate(list(pixels), axis=2).transpose(1, 2, 0)",
             'Image.fromarray(row.squeeze()).save("samples.png")',
+        ]
+    )
+
+
+def walk(model: Any, part: Part, to: To) -> str:
+    """Some twenty lines that draw value after value by single steps."""
+    x = model.config.x
+    zeros = [f"np.zeros((n, {', '.join(map(str, i.shape))}), 'float32')" for i in part.inputs if i.kind == "memory"]
+    given = [f'"{one.name}": np.zeros((n,), "int64")' for one in part.inputs if one.kind == "given"]
+    opened, ask = {
+        "onnx": (
+            'session = onnxruntime.InferenceSession("step.onnx")',
+            ["    scores, *memory = session.run(None, inputs)"],
+        ),
+        "torch": (
+            'program = torch.export.load("step.pt2").module()',
+            [
+                "    found = program(*map(torch.from_numpy, inputs.values()))",
+                "    scores, *memory = (one.detach().numpy() for one in found)",
+            ],
+        ),
+    }[to]
+    remembered = ", ".join(f'"{i.name}": memory[{k}]' for k, i in enumerate(part.inputs[2 : 2 + len(zeros)]))
+    inputs = ", ".join(['"value": value', '"place": np.array([place])', remembered, *given])
+    two = x.values == 2 and x.planar
+    pick = (
+        ["    value = (rng.random(n) * (1 + np.exp(-scores[:, 0])) < 1).astype('int64')"]
+        if two
+        else [
+            "    likely = np.exp(scores - scores.max(1, keepdims=True)).cumsum(1)",
+            "    value = (likely > rng.random((n, 1)) * likely[:, -1:]).argmax(1)",
+        ]
+    )
+    if x.planar:
+        last = [
+            f"pixels = np.stack(drawn, 1).reshape(n, {x.height}, {x.width}, {x.channels}) * (255 / {x.levels - 1})",
+            "row = np.concatenate(list(pixels), axis=1).round().astype('uint8')",
+            'Image.fromarray(row.squeeze()).save("samples.png")',
+        ]
+    else:
+        last = ["tokens = np.stack(drawn, 1)  # [n, length]", "print(tokens)"]
+    return "\n".join(
+        [
+            *(["import numpy as np", {"onnx": "import onnxruntime", "torch": "import torch"}[to]]),
+            *(["from PIL import Image"] if x.planar else []),
+            "",
+            "n, rng, drawn = 4, np.random.default_rng(0), []",
+            opened,
+            f"value, memory = np.zeros(n, 'int64'), [{', '.join(zeros)}]",
+            f"for place in range({x.dims}):",
+            f"    inputs = {{{inputs}}}",
+            *ask,
+            *pick,
+            "    drawn.append(value)",
+            *last,
         ]
     )
 

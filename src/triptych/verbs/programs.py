@@ -11,7 +11,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from triptych.core import AnySize, Decoding, Generative, ItemNoise, Sampling, UsageError, evaluating
+from triptych.core import (
+    AnySize,
+    Autoregressive,
+    Decoding,
+    Generative,
+    ItemNoise,
+    Sampling,
+    Stepwise,
+    UsageError,
+    evaluating,
+)
 from triptych.inference.importance import LatentVariable
 
 LEAST = 2
@@ -26,9 +36,9 @@ class Input:
     """A tensor that the program takes."""
 
     name: str
-    kind: Literal["normal", "uniform", "given", "x"]
+    kind: Literal["normal", "uniform", "given", "x", "value", "place", "memory"]
     shape: tuple[int | str, ...]
-    """Without the batch; a name where any size will do."""
+    """Without the batch, but of a place, which is one for all; a name where any size will do."""
     what: str
 
 
@@ -100,6 +110,50 @@ class Encoded(nn.Module):
         return q.mean, q.stddev
 
 
+class Stepped(nn.Module):
+    """One step of an autoregressive model: its scores, and what is remembered."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, value: Tensor, place: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        needs = getattr(self.model.config, "given", None)
+        memory, given = (rest, None) if needs is None else (rest[:-1], needs.condition(rest[-1]))
+        scores, memory = self.model.step(value, place, memory, given)
+        return (scores, *memory)
+
+
+def step_of(model: Any) -> Part:
+    """One step of an autoregressive model, with what it remembers."""
+    space, needs = model.config.x, getattr(model.config, "given", None)
+    memories = [
+        Input(f"memory_{i}", "memory", tuple(t.shape[1:]), "what is remembered: zeros at first, then as it came out")
+        for i, t in enumerate(model.memory(1))
+    ]
+    inputs = (
+        Input("value", "value", (), "the level or token before this place; of the first place, any"),
+        Input("place", "place", (1,), f"whose scores are asked for: 0 to {space.dims - 1}, in this order"),
+        *memories,
+        *([Input("given", "given", needs.shape, f"the condition: {needs}")] if needs is not None else []),
+    )
+    stepped = Stepped(model).eval()
+
+    def example(n: int, seed: int) -> tuple[Tensor, ...]:
+        """In the midst of things: some steps were taken."""
+        generator = torch.Generator().manual_seed(seed)
+        given = (condition(needs, n, seed),) if needs is not None else ()
+        memory = tuple(model.memory(n))
+        for place in range((3 * n + seed) % space.dims + 1):
+            value = torch.randint(space.values, (n,), generator=generator)
+            asked = (value, torch.tensor([place]), *memory, *given)
+            with evaluating(model), torch.no_grad():
+                memory = stepped(*asked)[1:]
+        return asked
+
+    return Part("step", stepped, inputs, ("scores", *(f"{one.name}_next" for one in memories)), example)
+
+
 def draw(model: Any, noise: Any, given: Any) -> Tensor:
     """As `sample` does, without what `sample` checks; of a model with a decoder, the means."""
     found: Tensor = model.draw(noise, given, MEAN) if isinstance(model, Decoding) else model.draw(noise, given)
@@ -107,7 +161,15 @@ def draw(model: Any, noise: Any, given: Any) -> Tensor:
 
 
 def parts(model: Generative[Any]) -> list[Part]:
-    """The programs of a model."""
+    """The programs of a model. Raises UsageError if it is none."""
+    if isinstance(model, Autoregressive):
+        if not isinstance(model, Stepwise):
+            raise UsageError(
+                f"{model.name} draws value after value, each given those before it: that is a loop and no single "
+                "program; what is exported are generators, decoders, encoders, translators, and single steps of gpt, "
+                "nanochat, imagegpt and lstm"
+            )
+        return [step_of(model)]
     needs = getattr(model.config, "given", None)
     any_size = isinstance(model, AnySize)
     listening = Listening(ItemNoise(0, range(TRACED), model.device))

@@ -107,6 +107,17 @@ class GPT(Autoregressive[None]):
         score, read = Score(self.embedding.weight), Read(self.embedding.weight, self.config.width**0.5)
         return write(self.transformer, self.begin(token[:, :first]), token, u, how, score, read)
 
+    def memory(self, n: int) -> Sequence[Tensor]:
+        """The key-value caches of n sequences before their first token."""
+        return self.transformer.memory(n)
+
+    def step(
+        self, value: Int[Tensor, " n"], at: Int[Tensor, " 1"], memory: Sequence[Tensor], given: None = None
+    ) -> tuple[Float[Tensor, "n k"], Sequence[Tensor]]:
+        """The scores of the token at one place, for programs without this model."""
+        h, memory = self.transformer.step(torch.where(at == 0, self.start, self.embed(value[:, None])), at, memory)
+        return F.linear(h[:, 0], self.embedding.weight), memory
+
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """-log p(x) a token, in nats: maximum likelihood (Equation 1)."""
         p = self.log_prob(batch.x)

@@ -131,6 +131,19 @@ class ImageGPT(Autoregressive[Label | None]):
         token = write(self.transformer, self.begin(token[:, :first], given), token, u, how, score, read)
         return x.from_index(token.view(noise.n, x.height, x.width, x.channels).movedim(-1, 1).contiguous())
 
+    def memory(self, n: int) -> Sequence[Tensor]:
+        """The key-value caches of n images before their first sub-pixel."""
+        return self.transformer.memory(n)
+
+    def step(
+        self, value: Int[Tensor, " n"], at: Int[Tensor, " 1"], memory: Sequence[Tensor], given: Label | None = None
+    ) -> tuple[Float[Tensor, "n k"], Sequence[Tensor]]:
+        """The scores of one sub-pixel, for programs without this model: rows from the top, the colors innermost."""
+        start = self.start(given.y if given is not None else torch.zeros_like(value))[:, None]
+        place = self.position(0, self.config.x.dims).index_select(0, at)
+        h, memory = self.transformer.step(torch.where(at == 0, start, self.level(value[:, None])) + place, at, memory)
+        return self.out(h[:, 0]), memory
+
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """-log p(x) a sub-pixel, in nats: maximum likelihood (Equation 2)."""
         p = self.log_prob(batch.x, batch.given)

@@ -116,6 +116,21 @@ class LSTM(Autoregressive[None]):
             h = self.embedding(token[:, i : i + 1])
         return token
 
+    def memory(self, n: int) -> Sequence[Tensor]:
+        """Hidden state and cell of each layer, for n sequences before their first token."""
+        empty = self.start.new_zeros(n, self.config.layers, self.config.width)
+        return empty, empty.clone()
+
+    def step(
+        self, value: Int[Tensor, " n"], at: Int[Tensor, " 1"], memory: Sequence[Tensor], given: None = None
+    ) -> tuple[Float[Tensor, "n k"], Sequence[Tensor]]:
+        """The scores of the token at one place, for programs without this model."""
+        states = [
+            (h[None].contiguous(), c[None].contiguous()) for h, c in zip(*(m.unbind(1) for m in memory), strict=True)
+        ]
+        scores, after = self.advance(torch.where(at == 0, self.start, self.embedding(value[:, None])), states)
+        return scores[:, 0], [torch.cat(m).transpose(0, 1) for m in zip(*after, strict=True)]
+
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """-log p(x) a token, in nats: maximum likelihood (Equation 6)."""
         p = self.log_prob(batch.x)

@@ -185,6 +185,17 @@ class Nanochat(Autoregressive[None]):
 
         return write(self.transformer, self.begin(token[:, :first]), token, u, how, self.score, read)
 
+    def memory(self, n: int) -> Sequence[Tensor]:
+        """The key-value caches of n sequences before their first token."""
+        return self.transformer.memory(n)
+
+    def step(
+        self, value: Int[Tensor, " n"], at: Int[Tensor, " 1"], memory: Sequence[Tensor], given: None = None
+    ) -> tuple[Float[Tensor, "n k"], Sequence[Tensor]]:
+        """The scores of the token at one place, for programs without this model."""
+        h, memory = self.transformer.step(torch.where(at == 0, self.start, self.embed(value[:, None])), at, memory)
+        return self.score(h[:, 0]), memory
+
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """-log p(x) a token, in nats: maximum likelihood."""
         p = self.log_prob(batch.x)
