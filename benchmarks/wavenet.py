@@ -1,6 +1,6 @@
 """How fast WaveNet samples: its queues against passes over its whole receptive field, side by side in one run.
 
-    python benchmarks/wavenet.py --n 1 16 --out results/wavenet
+    python benchmarks/wavenet.py --n 1 16 --native --out results/wavenet
 
 Without caches, a sample takes one pass over the samples that it depends on (2,048 of them here, not all that there
 are: the fairest naive loop). Passes are timed at some places of a clip that the queues drew, and given the same uniform
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from triptych.core import FAITHFUL, Audio, ItemNoise, evaluating
 from triptych.models.autoregressive.wavenet import WaveNet, WaveNetConfig
+from triptych.native import building, plays
 
 Times = tuple[float, float]
 
@@ -46,7 +47,8 @@ def make(width: int, length: int) -> WaveNet:
     return model
 
 
-def measure(model: WaveNet, n: int, repeats: int, passes: int) -> dict[str, Any]:
+def measure(model: WaveNet, n: int, repeats: int, passes: int, native: bool) -> dict[str, Any]:
+    os.environ["TRIPTYCH_NATIVE"] = str(int(native))
     x, field = model.config.x, model.config.field
     u = ItemNoise(0, range(n)).uniform(*x.shape)
     with evaluating(model), torch.no_grad():
@@ -66,9 +68,11 @@ def measure(model: WaveNet, n: int, repeats: int, passes: int) -> dict[str, Any]
     )
     return {
         "n": n,
+        "sampler": "C++" if native else "Python",
         "samples": x.length,
         "queues, us a step": cached[0] / x.length * 1e6,
         "samples a second": n * x.length / cached[0],
+        "times as fast as played": x.length / x.rate / cached[0],
         "pass, ms": whole[0] * 1e3,
         "passes": passes,
         "speedup": whole[0] / (cached[0] / x.length),
@@ -85,19 +89,24 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=4096, help="samples a clip; more than 2,048")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--passes", type=int, default=20, help="passes over the whole field")
+    parser.add_argument("--native", action="store_true", help="rows of the sampler in C++, too")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
     model = make(args.width, args.length)
-    rows = [measure(model, n, args.repeats, args.passes) for n in args.n]
+    if args.native and not plays(torch.ones(1)):
+        raise SystemExit(f"samplers in C++: {building.state()}")
+    kinds = [False, True] if args.native else [False]
+    rows = [measure(model, n, args.repeats, args.passes, native) for n in args.n for native in kinds]
     about = {
         "model": f"WaveNet, 20 layers of {args.width}, {sum(w.numel() for w in model.parameters()):,} parameters",
         "field": model.config.field,
         "cpu": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": args.threads,
+        "load": f"{os.getloadavg()[0]:.1f} at the end, this included",
         "torch": torch.__version__,
         "times": f"medians: {args.repeats} clips after one to warm up, {args.passes} passes after one",
     }

@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from triptych import native
-from triptych.core import FAITHFUL, UNKNOWN, Images, ItemNoise, Labels, Sampling, Tokens, inverse_cdf, prefix
+from triptych.core import FAITHFUL, UNKNOWN, Audio, Images, ItemNoise, Labels, Sampling, Tokens, inverse_cdf, prefix
 from triptych.models.autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from triptych.models.autoregressive.gpt import GPT, GPTConfig
 from triptych.models.autoregressive.image_gpt import ImageGPT, ImageGPTConfig
+from triptych.models.autoregressive.wavenet import WaveNet, WaveNetConfig
 from triptych.native import building
 from triptych.nn.fixed_point import draw_naively
 
@@ -39,6 +40,12 @@ MODELS = {
         GatedPixelCNNConfig(x=Images(2, 4, 5, levels=3), given=Labels(3), width=12, layers=3, head=8)
     ),
     "gpt": lambda: GPT(GPTConfig(x=Tokens(11, 83), width=40, layers=2, heads=2)),
+    "wavenet": lambda: WaveNet(
+        WaveNetConfig(x=Audio(1, 40, rate=8000, levels=16), width=12, skip=20, layers=3, cycles=2)
+    ),
+    "wavenet, classes": lambda: WaveNet(
+        WaveNetConfig(x=Audio(1, 9, rate=8000, levels=2), given=Labels(3), width=16, skip=8, layers=2, cycles=1)
+    ),
     "imagegpt": lambda: ImageGPT(ImageGPTConfig(x=Images(1, 6, 7, levels=2), width=24, layers=3, heads=3)),
     "imagegpt, classes": lambda: ImageGPT(
         ImageGPTConfig(x=Images(3, 3, 4, levels=5), given=Labels(3), width=72, layers=1, heads=2)

@@ -40,5 +40,6 @@ class Call {
 
 bool play_gated(Call& call);
 bool play_transformer(Call& call);
+bool play_wavenet(Call& call);
 
 }  // namespace triptych

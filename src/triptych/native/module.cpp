@@ -104,6 +104,7 @@ PyMethodDef METHODS[] = {
     {"pick", run<pick>, METH_VARARGS, "Picks levels."},
     {"gated", run<play_gated>, METH_VARARGS, "Draws images by a Gated PixelCNN."},
     {"transformer", run<play_transformer>, METH_VARARGS, "Writes sequences by a causal transformer."},
+    {"wavenet", run<play_wavenet>, METH_VARARGS, "Draws sound by WaveNet."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical
 from torch.nn import functional as F
 
+from triptych import native
 from triptych.core import (
     FAITHFUL,
     Adam,
@@ -41,6 +42,7 @@ from triptych.core import (
     full,
 )
 from triptych.models.paper import Paper
+from triptych.native.wavenet import draw_wavenet
 from triptych.nn.folded import dilated, frozen
 from triptych.nn.recorded import Repeated
 
@@ -172,9 +174,12 @@ class WaveNet(Autoregressive[Label | None]):
 
     def draw(self, noise: Noise, given: Label | None = None, how: Sampling = FAITHFUL) -> Float[Tensor, "n 1 t"]:
         """The network again, only at the sample that is due: each layer remembers `dilation` of its inputs."""
-        x, net, n = self.config.x, frozen(self), noise.n
-        u, level = noise.uniform(*x.shape)[:, 0].t(), how.start(x, noise)[:, 0].t().contiguous()
-        layers, y = [layer for layer in net.layers if isinstance(layer, Layer)], self.classes(n, given)
+        x, n = self.config.x, noise.n
+        u, level, y = noise.uniform(*x.shape), how.start(x, noise), self.classes(n, given)
+        if native.plays(u):  # in C++ the same samples, sooner
+            return x.from_index(draw_wavenet(self, u, level, y, how))
+        u, level, net = u[:, 0].t(), level[:, 0].t().contiguous(), frozen(self)
+        layers = [layer for layer in net.layers if isinstance(layer, Layer)]
         # sigmoid(z) = (1 + tanh(z / 2)) / 2: with the gates' z halved one tanh does for both factors, and what they let
         # pass is twice what it should be, which the weights of those who read it make up for
         for layer in layers:
