@@ -68,7 +68,7 @@ MODELS: dict[str, Callable[[], Any]] = {
 transformer whose last norm scales."""
 
 
-NATIVE = {"gated-pixelcnn", "gated-pixelcnn-deep", "imagegpt", "imagegpt-wide", "gpt"}
+NATIVE = {"gated-pixelcnn", "gated-pixelcnn-deep", "pixelsnail", "imagegpt", "imagegpt-wide", "gpt"}
 """Those that have a sampler in C++."""
 
 

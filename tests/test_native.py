@@ -18,6 +18,7 @@ from triptych.core import FAITHFUL, UNKNOWN, Audio, Images, ItemNoise, Labels, S
 from triptych.models.autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from triptych.models.autoregressive.gpt import GPT, GPTConfig
 from triptych.models.autoregressive.image_gpt import ImageGPT, ImageGPTConfig
+from triptych.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
 from triptych.models.autoregressive.wavenet import WaveNet, WaveNetConfig
 from triptych.native import building
 from triptych.nn.fixed_point import draw_naively
@@ -46,6 +47,12 @@ MODELS = {
     "wavenet, classes": lambda: WaveNet(
         WaveNetConfig(x=Audio(1, 9, rate=8000, levels=2), given=Labels(3), width=16, skip=8, layers=2, cycles=1)
     ),
+    "pixelsnail": lambda: PixelSNAIL(
+        PixelSNAILConfig(x=Images(1, 6, 5, levels=2), width=20, blocks=2, layers=2, keys=5, values=18, head=8)
+    ),
+    "pixelsnail, colors": lambda: PixelSNAIL(
+        PixelSNAILConfig(x=Images(3, 4, 5, levels=6), width=16, blocks=1, layers=1, keys=4, values=8, head=7)
+    ),
     "imagegpt": lambda: ImageGPT(ImageGPTConfig(x=Images(1, 6, 7, levels=2), width=24, layers=3, heads=3)),
     "imagegpt, classes": lambda: ImageGPT(
         ImageGPTConfig(x=Images(3, 3, 4, levels=5), given=Labels(3), width=72, layers=1, heads=2)
@@ -62,8 +69,10 @@ def sharp(name: str):
             if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
                 layer.weight.mul_(1.5)
         x = model.sample(16, given_of(model, 16), seed=9)
-        scale = 2 / model.logits(x, condition(model, 16)).std()
-        last = getattr(model, "out", None) or model.transformer.norm
+        logits = model.logits(x, condition(model, 16))
+        scale, last = 2 / logits.std(), getattr(model, "out", None) or model.transformer.norm
+        if logits.shape[-1] == 1:  # about as many of one level as of the other
+            last.bias.sub_(logits.mean())
         for weight in last.parameters():
             weight.mul_(scale)
     return model

@@ -21,7 +21,7 @@ import torch
 from triptych.caching import cache_folder
 
 NAME = "triptych_native"
-SOURCES = ("module.cpp", "kernels.cpp", "gated.cpp", "transformer.cpp", "wavenet.cpp")
+SOURCES = ("module.cpp", "kernels.cpp", "gated.cpp", "transformer.cpp", "wavenet.cpp", "pixelsnail.cpp")
 HEADERS = ("kernels.h", "call.h")
 FLAGS = ("-O3", "-march=native", "-g0")
 AGAIN = 24 * 3600

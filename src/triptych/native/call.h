@@ -41,5 +41,6 @@ class Call {
 bool play_gated(Call& call);
 bool play_transformer(Call& call);
 bool play_wavenet(Call& call);
+bool play_pixelsnail(Call& call);
 
 }  // namespace triptych

@@ -26,15 +26,6 @@ struct Net {
     Choice choice;
 };
 
-std::vector<Matrix> by_color(const float* rows, int64_t colors, int64_t outputs, int64_t before, int64_t part) {
-    // color k sees `before` rows and k + 1 parts
-    std::vector<Matrix> matrices;
-    const int64_t own = outputs / colors;
-    for (int64_t k = 0; k < colors; ++k)
-        matrices.emplace_back(rows + k * own, outputs, before + (k + 1) * part, own);
-    return matrices;
-}
-
 // A layer of the images that one thread draws.
 struct State {
     std::vector<float> rows;    // [kernel rows, images, reach + width + reach, inputs]: what the vertical stack saw

@@ -117,6 +117,53 @@ void Matrix::product(int64_t rows, const float* a, int64_t lda, float* out, int6
     }
 }
 
+std::vector<Matrix> by_color(const float* rows, int64_t colors, int64_t outputs, int64_t before, int64_t part) {
+    std::vector<Matrix> matrices;
+    const int64_t own = outputs / colors;
+    for (int64_t k = 0; k < colors; ++k)
+        matrices.emplace_back(rows + k * own, outputs, before + (k + 1) * part, own);
+    return matrices;
+}
+
+void recall(int64_t seen, int64_t key_size, int64_t size, const float* query, const float* keys, const float* values,
+            float* alike, float* out) {
+    constexpr int SPAN = 4;
+    const int64_t piece = key_size * LANES;
+    int64_t t = 0;
+    for (const float* at = keys; t < seen; t += LANES, at += piece) {
+        Vector sum[2] = {};
+        int64_t d = 0;
+        for (; d + 2 <= key_size; d += 2) {
+            sum[0] += query[d] * load(at + d * LANES);
+            sum[1] += query[d + 1] * load(at + (d + 1) * LANES);
+        }
+        if (d < key_size) sum[0] += query[d] * load(at + d * LANES);
+        store(alike + t, sum[0] + sum[1]);
+    }
+    const float top = *std::max_element(alike, alike + seen);
+    each(seen, alike, alike, alike, [=](Vector a, Vector) { return exponential(clamp(a - top, -87.0f, 0.0f)); });
+    Vector sums{};
+    for (t = 0; t + LANES <= seen; t += LANES) sums += load(alike + t);
+    float all = total(sums);
+    for (; t < seen; ++t) all += alike[t];
+    const float share = 1 / all;
+
+    int64_t c = 0;
+    for (; c + LANES <= size; c += LANES) {
+        Vector sum[SPAN] = {};
+        for (t = 0; t + SPAN <= seen; t += SPAN)
+#pragma GCC unroll 4
+            for (int s = 0; s < SPAN; ++s) sum[s] += alike[t + s] * load(values + (t + s) * size + c);
+        for (; t < seen; ++t) sum[0] += alike[t] * load(values + t * size + c);
+        store(out + c, (sum[0] + sum[1] + (sum[2] + sum[3])) * share);
+    }
+    for (; c < size; ++c) {
+        float sum = 0;
+        for (t = 0; t < seen; ++t) sum += alike[t] * values[t * size + c];
+        out[c] = sum * share;
+    }
+}
+
 void Choice::steer(float* scores, int64_t levels) const {
     const float never = -INFINITY, top = *std::max_element(scores, scores + levels);
     if (temperature == 0) {

@@ -115,6 +115,21 @@ class Matrix {
     float* panels = nullptr;
 };
 
+// Attention over places one after the other. The keys of LANES places lie together, number by number, so that memory is
+// read from one end to the other; `keys` has room for whole groups of them.
+inline void remember(int64_t place, int64_t size, const float* key, float* keys) {
+    float* here = keys + place / LANES * size * LANES + place % LANES;
+    for (int64_t d = 0; d < size; ++d) here[d * LANES] = key[d];
+}
+
+// What a query, which is scaled already, is told by the first `seen` places, at least one. `alike` has room for as many
+// numbers and LANES more.
+void recall(int64_t seen, int64_t key_size, int64_t size, const float* query, const float* keys, const float* values,
+            float* alike, float* out);
+
+// For each color the part of a masked layer that makes its outputs: color k sees `before` rows and k + 1 parts.
+std::vector<Matrix> by_color(const float* rows, int64_t colors, int64_t outputs, int64_t before, int64_t part);
+
 // How a level is picked from its scores (`core.sampling.Sampling`).
 struct Choice {
     double temperature = 1, top_p = 1;

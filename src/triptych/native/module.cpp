@@ -105,6 +105,7 @@ PyMethodDef METHODS[] = {
     {"gated", run<play_gated>, METH_VARARGS, "Draws images by a Gated PixelCNN."},
     {"transformer", run<play_transformer>, METH_VARARGS, "Writes sequences by a causal transformer."},
     {"wavenet", run<play_wavenet>, METH_VARARGS, "Draws sound by WaveNet."},
+    {"pixelsnail", run<play_pixelsnail>, METH_VARARGS, "Draws images by PixelSNAIL."},
     {nullptr, nullptr, 0, nullptr},
 };
 

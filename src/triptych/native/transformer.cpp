@@ -46,46 +46,6 @@ void rotate(int64_t heads, int64_t size, const float* x, const float* cos, const
         }
 }
 
-// What a query is told by `seen` places: one head of one item. The keys of LANES places lie together, number by number,
-// so that memory is read from one end to the other.
-void recall(int64_t seen, int64_t size, const float* query, const float* keys, const float* values, float* alike,
-            float* out) {
-    constexpr int SPAN = 4;
-    const int64_t piece = size * LANES;
-    int64_t t = 0;
-    for (const float* at = keys; t < seen; t += LANES, at += piece) {
-        Vector sum[2] = {};
-        int64_t d = 0;
-        for (; d + 2 <= size; d += 2) {
-            sum[0] += query[d] * load(at + d * LANES);
-            sum[1] += query[d + 1] * load(at + (d + 1) * LANES);
-        }
-        store(alike + t, sum[0] + sum[1]);
-    }
-    const float top = *std::max_element(alike, alike + seen);
-    each(seen, alike, alike, alike, [=](Vector a, Vector) { return exponential(clamp(a - top, -87.0f, 0.0f)); });
-    Vector sums{};
-    for (t = 0; t + LANES <= seen; t += LANES) sums += load(alike + t);
-    float all = total(sums);
-    for (; t < seen; ++t) all += alike[t];
-    const float share = 1 / all;
-
-    int64_t c = 0;
-    for (; c + LANES <= size; c += LANES) {
-        Vector sum[SPAN] = {};
-        for (t = 0; t + SPAN <= seen; t += SPAN)
-#pragma GCC unroll 4
-            for (int s = 0; s < SPAN; ++s) sum[s] += alike[t + s] * load(values + (t + s) * size + c);
-        for (; t < seen; ++t) sum[0] += alike[t] * load(values + t * size + c);
-        store(out + c, (sum[0] + sum[1] + (sum[2] + sum[3])) * share);
-    }
-    for (; c < size; ++c) {
-        float sum = 0;
-        for (t = 0; t < seen; ++t) sum += alike[t] * values[t * size + c];
-        out[c] = sum * share;
-    }
-}
-
 void write(const Net& net, int64_t first, int64_t last, const std::function<bool()>& stopped) {
     const int64_t n = last - first, width = net.width, heads = net.heads, size = width / heads, length = net.length;
     const int64_t hidden = net.hidden;
@@ -115,10 +75,9 @@ void write(const Net& net, int64_t first, int64_t last, const std::function<bool
                 rotate(heads, size, part, cos, sin, factor, query.data());
                 rotate(heads, size, part + width, cos, sin, 1, key.data());
                 for (int64_t h = 0; h < heads; ++h, at += room_each) {
-                    float* here = &keys[at + i / LANES * size * LANES + i % LANES];
-                    for (int64_t d = 0; d < size; ++d) here[d * LANES] = key[h * size + d];
+                    remember(i, size, &key[h * size], &keys[at]);
                     std::copy_n(part + 2 * width + h * size, size, &values[at + i * size]);
-                    recall(i + 1, size, &query[h * size], &keys[at], &values[at], alike.data(),
+                    recall(i + 1, size, size, &query[h * size], &keys[at], &values[at], alike.data(),
                            &told[m * width + h * size]);
                 }
             }

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical
 from torch.nn import functional as F
 
+from triptych import native
 from triptych.core import (
     FAITHFUL,
     Adam,
@@ -43,6 +44,7 @@ from triptych.core import (
     sized,
 )
 from triptych.models.paper import Paper
+from triptych.native.pixelsnail import draw_pixelsnail
 from triptych.nn.folded import FoldedConv, frozen
 from triptych.nn.masked import MaskedConv2d
 
@@ -216,9 +218,11 @@ class PixelSNAIL(Autoregressive[None]):
 
     def draw(self, noise: Noise, given: None = None, how: Sampling = FAITHFUL) -> Float[Tensor, "n c h w"]:
         """The network again, only at the pixel that is due (see `Walk`)."""
-        x, net, n = self.config.x, frozen(self), noise.n
-        u = noise.uniform(*x.shape).permute(2, 3, 0, 1)
-        level = how.start(x, noise).permute(2, 3, 0, 1).contiguous()
+        x, n = self.config.x, noise.n
+        u, level = noise.uniform(*x.shape), how.start(x, noise)
+        if native.plays(u):  # in C++ the same samples, sooner
+            return x.from_index(draw_pixelsnail(self, u, level, how))
+        u, level, net = u.permute(2, 3, 0, 1), level.permute(2, 3, 0, 1).contiguous(), frozen(self)
         drawn = net.where.new_zeros(n, x.height, x.width, x.channels)
         walks = [Walk(block, net.where, n) for block in net.blocks if isinstance(block, Block)]
         left = net.left.weight[:, : x.channels, 1, 0].t()
