@@ -14,8 +14,10 @@ from triptych.training.health import Health, Sign
 
 log = logging.getLogger(__name__)
 
-N = 256
-"""Samples, and examples beside them."""
+N, NUMBERS = 256, 1 << 21
+"""Samples, and examples beside them; fewer of large ones, so many numbers in all, or a look takes longer than what lies
+between two of them."""
+FEWEST = 8
 KINDS = 0.5
 """Samples of fewer than this share of the digits or modes that there are tell of a collapse."""
 
@@ -48,7 +50,7 @@ class Watch:
         """What is wrong, and the numbers: "health/diversity" and, where they can be told, the kinds that occur."""
         if not self.games[now.stage]:
             return [], {}
-        n = min(N, len(self.data))
+        n = min(N, max(FEWEST, NUMBERS // self.data.x.dims), len(self.data))
         rows = torch.arange(n) * (len(self.data) // n)
         batch = self.data.fetch(rows, ItemNoise(0, range(n), self.model.device))
         needs = getattr(self.model.config, "given", None)
