@@ -16,7 +16,7 @@ import triptych as tt
 from triptych.cli import main
 from triptych.core import BytePairs, Characters, DataError, ItemNoise, StepNoise, Tokens, UsageError, prefix
 from triptych.core.text import WORD, joined
-from triptych.data import Dataset, check_fits
+from triptych.data import Dataset, check_fits, fast_pairs
 from triptych.data.corpus import fit_pairs
 from triptych.io import configs
 from triptych.verbs.score import score
@@ -93,6 +93,22 @@ def test_the_trainer_equals_counting_everything_anew() -> None:
     symbols = fit_pairs([text], 30)
     assert symbols.merges == tuple(merges)
     assert symbols.encode(text).tolist() == [token for word in words for token in word]
+
+
+def test_the_library_learns_the_same_pairs() -> None:
+    pytest.importorskip("tokenizers")
+    texts = [[story()], [ODD * 3, story()], ["aaaa aaa|aa ||"], [""], ["ab" * 3000]]
+    for pieces in texts:
+        for most in (7, 60):
+            assert fast_pairs.fit(pieces, most) == fit_pairs(pieces, most)
+
+
+def test_without_the_library_large_vocabularies_say_so_once(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(fast_pairs, "installed", lambda: False)
+    fast_pairs.tell(1024)
+    assert not caplog.text
+    fast_pairs.tell(8192)
+    assert "8,192 byte pairs" in caplog.text and "pip install 'triptych[tokenizers]'" in caplog.text
 
 
 def test_words_make_up_the_text() -> None:

@@ -77,10 +77,11 @@ def test_a_segment_goes_with_its_own_frames() -> None:
 
 def test_the_generator_learns_alone_first() -> None:
     torch.manual_seed(0)
-    model, before = HiFiGAN(TINY), dict[str, dict[str, torch.Tensor]]()
+    model, before = HiFiGAN(replace(TINY, alone=2)), dict[str, dict[str, torch.Tensor]]()
     before["start"] = copy.deepcopy(model.state_dict())
     for now in train(model, Examples(TINY.x, TINY.given), Run(steps=2, batch=8)):
         before[now.stage_name] = copy.deepcopy(model.state_dict())
+    assert now.step == 6
 
     def moved(a: str, b: str) -> set[str]:
         return {k.partition(".")[0] for k in before[a] if not torch.equal(before[a][k], before[b][k])}
@@ -95,7 +96,7 @@ def test_the_generator_learns_alone_first() -> None:
         ({"x": Audio(1, 65537)}, "x.length=65537: no multiple of the hop, 256 samples; 65536 would do"),
         ({"segment": 131072}, "longer than x.length"),
         ({"rates": (8, 5)}, "together 40, which does not divide"),
-        ({"width": 10}, "halved 2 times; 32 would do"),
+        ({"width": 9}, "halved 1 times; 16 would do"),
         ({"x": Audio(1, 65536, rate=8000)}, "mel.rate=16000, and x.rate=8000"),
         ({"given": Images(1, 80, 255)}, "80 bands by 256 frames"),
     ],

@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 
 from triptych.core import BytePairs, Characters, DataError, Symbols, UsageError
 from triptych.core.text import LONGEST, WORD, Pair, joined
+from triptych.data import fast_pairs
 from triptych.data.files import Problem, Tree, reason_of, shown
 from triptych.data.metadata import is_table
 from triptych.data.sink import Content, Sink
@@ -252,7 +253,11 @@ def fit(texts: Mapping[str, Pieces], alphabet: Collection[str], kind: TokenKind 
     """Symbols for a corpus: its characters, bytes, or a vocabulary of byte pairs."""
     if kind == "characters":
         return Characters(alphabet="".join(sorted(alphabet)))
-    return BytePairs() if kind == "bytes" else fit_pairs(whole_words(next(iter(texts.values()))()), kind - 256)
+    if kind == "bytes":
+        return BytePairs()
+    fast_pairs.tell(kind)
+    learn = fast_pairs.fit if fast_pairs.installed() else fit_pairs
+    return learn(whole_words(next(iter(texts.values()))()), kind - 256)
 
 
 def fit_pairs(pieces: Iterable[str], most: int) -> BytePairs:

@@ -22,6 +22,7 @@ EXTRAS = (
     ("export", "onnxruntime", "export --to onnx"),
     ("native", "ninja", "samplers in C++, with a compiler (TRIPTYCH_NATIVE=0 turns them off)"),
     ("tables", "pyarrow", "Parquet and Arrow tables as data"),
+    ("tokenizers", "tokenizers", "vocabularies of byte pairs learned sooner"),
     ("tensorboard", "tensorboard", "train --track tensorboard"),
     ("wandb", "wandb", "train --track wandb"),
     ("trackio", "trackio", "train --track trackio"),

@@ -14,8 +14,8 @@ Where the transposed convolutions stop short of the rate of sound, an inverse Fo
 magnitudes and phases (Kaneko and others, 2022: iSTFTNet. https://arxiv.org/abs/2203.02395): a few frames a hop are a
 fraction of the work of all its samples.
 
-Before the judges join in, the generator learns by the spectrograms alone for as many rounds, which costs a third of a
-round with judges; in the paper they are there from the start.
+Before the judges join in, the generator learns by the spectrograms alone, in rounds that cost a fifth of those with
+judges; in the paper they are there from the start.
 """
 
 from collections.abc import Sequence
@@ -78,9 +78,9 @@ class HiFiGANConfig:
     """What a spectrogram is; its mean and deviation do not matter here."""
     segment: Count = 8192
     """Samples that are learned from at a time, cut out of x at random: a multiple of the hop."""
-    rates: Some = (8, 8)
+    rates: Some = (4,)
     """How many times as many places there are behind each transposed convolution; together they divide the hop."""
-    width: Count = 128
+    width: Count = 256
     """Channels before the first of them; half as many behind each."""
     kernels: Some = (3, 7)
     """Of the residual blocks that are fused."""
@@ -98,7 +98,9 @@ class HiFiGANConfig:
     """The weight of the distance of spectrograms."""
     matching: NonNegative = 2.0
     """The weight of the distance in the judges' features."""
-    adam: Adam = Adam(lr=1e-3, betas=(0.8, 0.99), schedule="cosine", warmup=0.02)
+    alone: Count = 1
+    """How many times as many rounds the generator learns without judges as with them: those cost a fifth."""
+    adam: Adam = Adam(lr=2e-3, betas=(0.8, 0.99), schedule="cosine", warmup=0.02)
     """Optimizer of the generator before there are judges."""
     late_adam: Adam = Adam(lr=5e-4, betas=(0.8, 0.99), weight_decay=0.01, schedule="cosine")
     """Optimizer of the generator after that."""
@@ -259,16 +261,20 @@ class HiFiGAN(Generative[Picture]):
             judges="they compare features of a sound with those of the sound it is to be",
         )
         return [
-            Stage(name="spectrograms", players=[generator(loss=self.loss, optimizer=c.adam, clip=100.0)]),
+            Stage(
+                name="spectrograms",
+                players=[generator(loss=self.loss, optimizer=c.adam, clip=100.0)],
+                times=c.alone,
+            ),
             Stage(name="adversarial", players=[judges, generator(loss=self.late_loss, optimizer=c.late_adam)]),
         ]
 
 
 PRESETS = {
     "hifi-gan-16k": Preset(
-        config=HiFiGANConfig(),
+        config=HiFiGANConfig(alone=5),
         steps=450,
-        batch=8,
+        batch=4,
         expect="Not trained by us yet.",
     ),
     "hifi-gan-v1": Preset(
