@@ -6,7 +6,7 @@ from torch import nn
 
 from triptych.core import Adam, IntegrityError, Muon
 from triptych.core.muon import Orthogonalized, orthogonalized
-from triptych.training.loop import restore
+from triptych.training.restoring import restore
 
 
 class Net(nn.Module):

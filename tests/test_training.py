@@ -45,6 +45,7 @@ from triptych.losses import adversarial
 from triptych.testing import Examples
 from triptych.testing.toys import copied, difference
 from triptych.training import Run, turn
+from triptych.training import loop as loops
 from triptych.training import train as loop
 from triptych.training.loop import lay_out, rows
 from triptych.verbs.create import create, load
@@ -250,6 +251,31 @@ def test_losses_that_differentiate_a_gradient_cannot_be_compiled(graphs) -> None
         finish(small("wgan-gp-tiny"), data, Run(steps=2, batch=8, compile=True))
     with pytest.raises(UsageError, match="compile=True and augment"):
         finish(small("dcgan-tiny"), data, Run(steps=2, batch=8, compile=True, augment=("color",)))
+
+
+def test_where_no_kernel_is_repeatable_the_turn_is_played_again_with_another(monkeypatch, caplog) -> None:
+    """As on a GPU, whose kernels are asked to be repeatable first: once, and said."""
+    plain, calls, data = loops.turn, [], Examples(small("dcgan-tiny").config.x)
+
+    def turn(*args: Any, **options: Any) -> Loss:
+        calls.append(args[1].name)
+        found = plain(*args, **options)
+        if len(calls) == 2:
+            raise RuntimeError("scatter_cuda_ does not have a deterministic implementation, but you set ...")
+        return found
+
+    model, run = small("dcgan-tiny"), Run(steps=2, batch=8)
+    monkeypatch.setattr(loops, "turn", turn)
+    seen = [now.logs() for now in loop(model, data, run)]
+    assert calls == ["discriminator", "generator", "generator", "discriminator", "generator"]
+    assert caplog.messages == [
+        "a resumed run will not equal this one bit for bit: scatter_cuda_ does not have a deterministic implementation"
+    ]
+    monkeypatch.setattr(loops, "turn", plain)
+    assert (
+        len(seen) == 2
+        and seen[0]["discriminator"] == finish(small("dcgan-tiny"), data, replace(run, steps=1)).logs()["discriminator"]
+    )
 
 
 @pytest.mark.parametrize("entry", models.own().values(), ids=lambda entry: entry.name)

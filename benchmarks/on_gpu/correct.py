@@ -31,7 +31,7 @@ from triptych.nn.fixed_point import draw_by_iteration
 from triptych.testing import Examples
 from triptych.testing.toys import copied, difference, first_examples
 from triptych.training import Run, train
-from triptych.training.kernels import kernels
+from triptych.training.kernels import Kernels
 from triptych.verbs.create import create
 
 TINY = ("vdvae-tiny", "vae-tiny", "r3gan-tiny-class", "dcgan-tiny", "gated-pixelcnn-tiny", "gpt-tiny", "wavenet-tiny")
@@ -86,7 +86,7 @@ def loss_and_slope(model: Generative[Any], batch: Batch[Any], how: str) -> tuple
     model = copy.deepcopy(model).train()
     player = model.stages()[0].players[0]
     low = how == "bf16"
-    with kernels(model.device, how, True), learning(model):  # type: ignore[arg-type]
+    with Kernels(model.device, how, True).turn(), learning(model):  # type: ignore[arg-type]
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=low):
             loss = player.loss(batch, Clock(1, 0.5))
         weights = [w for w in player.owns.parameters() if w.requires_grad]

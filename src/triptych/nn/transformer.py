@@ -21,7 +21,8 @@ from triptych.nn import recorded
 class RMSNorm(nn.Module):
     """RMSNorm: divides by the root mean square over features. Zhang and Sennrich, 2019. https://arxiv.org/abs/1910.07467
 
-    torch.nn.RMSNorm is the same in more operations: on a CPU, one token takes it four times as long.
+    torch.nn.RMSNorm is the same in more operations on a CPU, where one token takes it four times as long; on a GPU it
+    is one.
     """
 
     def __init__(self, width: int) -> None:
@@ -29,6 +30,8 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Float[Tensor, "*n width"]) -> Float[Tensor, "*n width"]:
+        if x.is_cuda:
+            return F.rms_norm(x, x.shape[-1:], self.weight, eps=1e-12 / x.shape[-1])
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(1e-6)
         return x * (self.weight * x.shape[-1] ** 0.5) / length
 

@@ -46,7 +46,7 @@ def check_saving(model: Generative[Any], data: Data) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "saved"
         folder.save(model, path)
-        back = folder.load(path, lambda _: type(model))
+        back = folder.load(path, lambda _: type(model)).to(model.device)
         changed = difference(copied(model), copied(back))
         require(changed is None, f"{name}: {changed} is another after saving and loading")
         same = bool((model.sample(3, given, seed=0) == back.sample(3, given, seed=0)).all())

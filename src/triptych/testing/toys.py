@@ -70,9 +70,9 @@ def require(kept: bool, broken: str) -> None:
 
 
 def difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor that is not the same, bit for bit, in both."""
+    """The name of the first tensor that is not the same, bit for bit, in both, whatever devices they are on."""
     for name in {**a, **b}:
-        if name not in a or name not in b or not torch.equal(bits(a[name]), bits(b[name])):
+        if name not in a or name not in b or not torch.equal(bits(a[name]).cpu(), bits(b[name]).cpu()):
             return name
     return None
 

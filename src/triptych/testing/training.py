@@ -126,7 +126,7 @@ def check_resume(model: Generative[Any], data: Data) -> None:
             folder.save(whole, paths[-1], state=last.state())
         assert last is not None
         for path in paths[:-1]:
-            other: Generative[Any] = type(model)(model.config)
+            other: Generative[Any] = type(model)(model.config).to(model.device)
             *_, end = train(other, data, RUN, resume=folder.resume(other, path))
             at = f"{model.name}: continued after round {path.rpartition('/')[2]} of {len(paths)}, the run ends with"
             changed = difference(copied(whole), copied(other))

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from triptych.training.members import Members
 
 
 class Buffers:
@@ -15,17 +17,16 @@ class Buffers:
     saved are let be: they may gather from part to part.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model, saved = model, model.state_dict(keep_vars=True)
-        self.found = {name: value.clone() for name, value in model.named_buffers()}
-        self.saved = [name for name in self.found if name in saved]
+    def __init__(self, members: Members) -> None:
+        self.members, self.saved, now = members, members.saved, members.buffers()
+        self.found = dict(zip(now, copies(list(now.values())), strict=True))
         self.floating = [name for name in self.saved if self.found[name].is_floating_point()]
-        self.moved = [torch.zeros_like(self.found[name]) for name in self.floating]
-        self.parts = 0
+        self.moved: list[Tensor] = []
+        """By how much each of the floating ones was moved, over all parts so far."""
 
     def held(self, names: Sequence[str]) -> list[Tensor]:
         """Those of these names, as they are now."""
-        now = dict(self.model.named_buffers())
+        now = self.members.buffers()
         return [now[name] for name in names]
 
     @torch.no_grad()
@@ -37,9 +38,8 @@ class Buffers:
     @torch.no_grad()
     def end_part(self) -> None:
         """Remembers how the part moved the saved ones."""
-        for total, value, name in zip(self.moved, self.held(self.floating), self.floating, strict=True):
-            total += value - self.found[name]
-        self.parts += 1
+        moves = [v - self.found[name] for name, v in zip(self.floating, self.held(self.floating), strict=True)]
+        self.moved = [a + b for a, b in zip(self.moved, moves, strict=True)] if self.moved else moves
 
     @torch.no_grad()
     def begin_part(self) -> None:
@@ -61,3 +61,15 @@ class Buffers:
         """Those that this turn has made NaN or infinite."""
         values = zip(self.floating, self.held(self.floating), strict=True)
         return [name for name, v in values if not v.isfinite().all() and self.found[name].isfinite().all()]
+
+
+@torch.no_grad()
+def copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """A copy of each, by as few operations as there are types: a GPU is sent one after the other."""
+    out = [torch.empty_like(t) for t in tensors]
+    kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
+    for k, t in enumerate(tensors):
+        kinds.setdefault((t.dtype, t.device), []).append(k)
+    for places in kinds.values():
+        torch._foreach_copy_([out[k] for k in places], [tensors[k] for k in places])
+    return out

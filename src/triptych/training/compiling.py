@@ -48,12 +48,16 @@ class Compiled:
     """
 
     def __init__(self, model: Generative[Any]) -> None:
-        self.calls: list[tuple[Any, Callable[..., Any]]] = [(m, compiled(m)) for m in networks(model)]
+        self.networks: list[Any] = list(networks(model))
+        self.calls: dict[str, list[Callable[..., Any]]] = {}
+        """Of each player: torch 2.11 does not see that weights have been frozen in between."""
 
     @contextmanager
     def playing(self, player: str) -> Iterator[None]:
         """For a turn. Raises UsageError for a loss that holds the gradient of a network, which torch cannot compile."""
-        for module, call in self.calls:
+        if player not in self.calls:
+            self.calls[player] = [compiled(module) for module in self.networks]
+        for module, call in zip(self.networks, self.calls[player], strict=True):
             module._compiled_call_impl = call
         try:
             with warnings.catch_warnings():
@@ -67,5 +71,5 @@ class Compiled:
                 ) from None
             raise
         finally:
-            for module, _ in self.calls:
+            for module in self.networks:
                 module._compiled_call_impl = None

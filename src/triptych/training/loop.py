@@ -1,7 +1,6 @@
 """The training loop, as an iterator: what happens between rounds is the caller's own code."""
 
 import logging
-import math
 from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -21,7 +20,6 @@ from triptych.core import (
     Count,
     Data,
     Generative,
-    IntegrityError,
     Loss,
     NonFiniteError,
     Player,
@@ -38,7 +36,9 @@ from triptych.nn.equalized import MinibatchDeviation
 from triptych.training.augmenting import augmenting, judges_of
 from triptych.training.compiling import Compiled
 from triptych.training.extracting import Extracted, extracted
-from triptych.training.kernels import kernels
+from triptych.training.kernels import Kernels, Unrepeatable
+from triptych.training.members import Members
+from triptych.training.restoring import restore
 from triptych.training.turn import Once, Ruined, turn
 
 log = logging.getLogger(__name__)
@@ -198,6 +198,7 @@ def train(
             continue
         if stage.begin:
             stage.begin()
+        members, how = Members(model, stage.players), Kernels(model.device, run.precision, run.repeatable)
         optimizers = {p.name: p.optimizer(p.owns.parameters()) for p in stage.players}
         first, steps = 0, stage.rounds(run.steps)
         if resume and s == at["stage"]:
@@ -217,7 +218,12 @@ def train(
                         shared = batch
                     try:
                         with compiled.playing(player.name) if compiled else nullcontext():
-                            moved = play(model, run, player, optimizers[player.name], clock, batch)
+                            try:
+                                moved = play(model, run, player, optimizers[player.name], clock, batch, members, how)
+                            except Unrepeatable:
+                                batch = draw(model, data, run, seed, stage, drawn, codes)  # its noise is used up
+                                shared = batch if shared else None
+                                moved = play(model, run, player, optimizers[player.name], clock, batch, members, how)
                     except NonFiniteError as e:
                         skipped += 1
                         if not skip or skipped == SKIPS or isinstance(e, Ruined):
@@ -292,14 +298,23 @@ def draw(model: Generative[Any], data: Data, run: Run, seed: int, stage: Stage, 
     return Drawn(batch_rows[rank * size // world :], mix(seed, drawn, 1 + rank), parts)
 
 
-def play(model: Generative[Any], run: Run, player: Player, optimizer: Optimizer, clock: Clock, batch: Drawn) -> Loss:
-    """A turn of the player on a batch."""
+def play(
+    model: Generative[Any],
+    run: Run,
+    player: Player,
+    optimizer: Optimizer,
+    clock: Clock,
+    batch: Drawn,
+    members: Members,
+    how: Kernels,
+) -> Loss:
+    """A turn of the player on a batch. Raises Unrepeatable as `Kernels.turn` does."""
     reseed(batch.seed, model.device)  # dropout, augmentation; all else draws from the batch
     autocast = torch.bfloat16 if run.precision == "bf16" else None
     try:
         look = trusting() if clock.step % LOOK else nullcontext()
-        with look, augmenting(model, run.augment), kernels(model.device, run.precision, run.repeatable):
-            return turn(model, player, optimizer, batch.parts, clock, autocast=autocast)
+        with look, augmenting(model, run.augment), how.turn():
+            return turn(model, player, optimizer, batch.parts, clock, autocast=autocast, members=members)
     except NonFiniteError as e:
         items = ", ".join(map(str, batch.rows[:8].tolist()))
         left = "" if isinstance(e, Ruined) else "no weight or buffer was changed by it. "
@@ -331,60 +346,3 @@ def channels_last(x: Tensor) -> Tensor:
     """
     _, c, h, w = x.shape
     return torch.empty_strided(x.shape, (h * w * c, 1, w * c, c), dtype=x.dtype, device=x.device).copy_(x)
-
-
-def check_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Raises an error of some kind unless the groups and slots have the names, types and shapes of this optimizer's."""
-    for group, then in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True):
-        if then["params"] != group["params"]:
-            raise ValueError("it is of other weights")
-        for name in numbers(group):
-            many = isinstance(group[name], list | tuple)
-            was = then[name] if many else [then[name]]
-            plain = isinstance(was, list | tuple) and all(type(v) in (int, float) and math.isfinite(v) for v in was)
-            if not plain or (many and len(was) != len(group[name])):
-                raise ValueError(f"{name} is {then[name]!r:.100}")
-    weights = [(weight, k) for k, group in enumerate(optimizer.param_groups) for weight in group["params"]]
-    wanted = [slots(optimizer, group) for group in optimizer.param_groups]
-    for key, held in saved["state"].items():
-        weight, k = weights[int(key)]
-        due = {name: tuple(weight.shape) if dims else () for name, dims in wanted[k].items()}
-        if {name: tuple(value.shape) for name, value in held.items()} != due:
-            raise ValueError(f"what it keeps of weight {key} has other names or shapes")
-
-
-def numbers(group: dict[str, Any]) -> list[str]:
-    """The settings of a group that are a number, or several."""
-    return [n for n, v in group.items() if n != "params" and type(v) in (int, float, tuple, list)]
-
-
-def slots(optimizer: Optimizer, group: dict[str, Any]) -> dict[str, int]:
-    """What an optimizer of this kind keeps of a weight of this group, of one element: the dimensions of each."""
-    weight = torch.nn.Parameter(torch.zeros(1, 1))
-    weight.grad = torch.zeros(1, 1)
-    kind: Any = type(optimizer)
-    probe = kind([weight])
-    probe.param_groups[0].update(optimizer.defaults)  # AdamW's hold more than it takes
-    probe.param_groups[0].update({k: v for k, v in group.items() if k != "params"})
-    probe.step()
-    return {name: value.dim() for name, value in probe.state[weight].items()}
-
-
-def restore(optimizer: Optimizer, saved: Any) -> None:
-    """Loads a saved state, each tensor in its weight's own memory layout (fused kernels walk both as flat memory).
-
-    Raises IntegrityError for what is no state of this optimizer: it may come from anybody's file.
-    """
-    try:
-        check_state(optimizer, saved)
-        groups = [  # flags are about this machine, and stay as they are
-            {**now, **{name: then[name] for name in numbers(now)}}
-            for now, then in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
-        ]
-        optimizer.load_state_dict({"param_groups": groups, "state": {int(k): v for k, v in saved["state"].items()}})
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        raise IntegrityError(f"the saved state of an optimizer is not one of this run: {e}") from e
-    for weight, slots in optimizer.state.items():
-        for name, value in slots.items():
-            if isinstance(value, Tensor) and value.shape == weight.shape:
-                slots[name] = torch.empty_like(weight).copy_(value)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from triptych.core import Batch, Clock, Loss, NonFiniteError, PartialLabel, Player, learning
 from triptych.nn import ranks
 from triptych.training.buffers import Buffers
+from triptych.training.members import Members
 from triptych.training.normalizing import over_ranks
 
 
@@ -20,16 +21,15 @@ class Ruined(NonFiniteError):
 
 
 @contextmanager
-def only(player: Player, model: nn.Module) -> Iterator[None]:
-    """Gradients reach the player's weights and no others; weights that were frozen before stay frozen."""
-    owned = {id(w) for w in player.owns.parameters()}
-    idle = [w for w in model.parameters() if w.requires_grad and id(w) not in owned]
+def only(idle: Sequence[Tensor]) -> Iterator[None]:
+    """Gradients reach all weights but these; those that were frozen before stay frozen."""
+    frozen = [w for w in idle if w.requires_grad]
     try:
-        for w in idle:
+        for w in frozen:
             w.requires_grad_(False)
         yield
     finally:
-        for w in idle:
+        for w in frozen:
             w.requires_grad_(True)
 
 
@@ -65,13 +65,14 @@ def turn(
     clock: Clock,
     *,
     autocast: torch.dtype | None = None,
+    members: Members | None = None,
 ) -> Loss:
     """One update of `player` on `batch`: freeze the others, loss, gradient, clip, step, project.
 
     A batch in equal parts is worked on part by part: the gradient is the mean of theirs, and so are the loss, what it
     logs and how the model's buffers move (see `Buffers`). Under torch.distributed, `batch` is this rank's part, and all
     of that is the mean over ranks, too; batch normalization is over the ranks together. The returned loss carries no
-    graph and has the gradient's norm in its logs.
+    graph and has the gradient's norm in its logs. `members` are listed anew for a single turn.
 
     Raises NonFiniteError, and leaves every weight and buffer as it was, if the loss, a gradient or a buffer becomes NaN
     or infinite; Ruined if a weight does, by an update from a gradient that is finite.
@@ -84,16 +85,17 @@ def turn(
     for group in optimizer.param_groups:
         group.update(player.optimizer.settings(clock.progress))
     optimizer.zero_grad(set_to_none=True)
-    buffers = Buffers(model)
+    members = members or Members(model, [player])
+    buffers, owned = Buffers(members), members.owned[player.name]
     try:
-        loss, norm = gradient(model, player, parts, clock, buffers, autocast)
+        loss, norm = gradient(model, player, parts, clock, members, buffers, autocast)
     except BaseException:
         buffers.restore()
         raise
     if player.clip is not None:
-        torch.nn.utils.clip_grads_with_norm_(player.owns.parameters(), player.clip, norm)
+        torch.nn.utils.clip_grads_with_norm_(owned, player.clip, norm)
     optimizer.step()
-    if not size(list(player.owns.parameters())).isfinite() and (name := broken(model)):
+    if not size(owned).isfinite() and (name := broken(model)):
         raise Ruined(f"player {player.name}: its update has made the weight {name} NaN or infinite")
     found = None
     if player.project:
@@ -116,12 +118,13 @@ def gradient(
     player: Player,
     parts: Sequence[Batch[Any]],
     clock: Clock,
+    members: Members,
     buffers: Buffers,
     autocast: torch.dtype | None,
 ) -> tuple[Loss, Tensor]:
     """Works on the parts: the loss, and the norm of its gradient, which is in the player's weights then."""
     losses = []
-    with only(player, model), over_ranks(), learning(model):
+    with only(members.idle[player.name]), over_ranks(), learning(model):
         for i, part in enumerate(parts):
             if i:
                 buffers.begin_part()
@@ -132,13 +135,14 @@ def gradient(
             if len(parts) * ranks.world() > 1:
                 buffers.end_part()
     loss = losses[0] if len(losses) == 1 else mean(losses)
-    gradients = [w.grad for w in player.owns.parameters() if w.grad is not None]
+    gradients = [w.grad for w in members.owned[player.name] if w.grad is not None]
     if len(parts) * ranks.world() > 1:
         moved = [total / len(parts) for total in buffers.moved]
         loss = average(loss, gradients, moved)
         buffers.settle(moved)
     norm = size(gradients)
-    seen = [v.float().reshape(()) for v in (loss.value, norm, size(buffers.changeable()))]
+    seen = [loss.value, norm, *([size(moving)] if (moving := buffers.changeable()) else [])]
+    seen = [v.to(torch.float32).reshape(()) for v in seen]
     if not torch.stack(seen).isfinite().all():
         wrong = culprit(model, player, loss, norm, buffers)
         if wrong is not None:
