@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from triptych.cli.words import in_words
 from triptych.core import UsageError
 from triptych.media.photo import Photo
 from triptych.tasks import TASKS
-from triptych.verbs.apply import jobs, pipeline
+from triptych.verbs.apply import Answered, jobs, pipeline, sheet
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +175,13 @@ def test_a_run_of_a_task_knows_its_data_and_its_task(run, tmp_path, cli, monkeyp
 def test_a_tasks_own_flags_are_said_as_they_are_typed() -> None:
     said = in_words("hide=box of p.png hides all (invert_mask=True: what is black); say with mask= what", "apply")
     assert said == "--hide box of p.png hides all (--invert-mask: what is black); say with --mask what"
+
+
+def test_a_sheet_shows_transparent_pictures_on_white() -> None:
+    """What lies hidden under full transparency is not shown: many files keep streaks of color there."""
+    hidden = np.zeros((4, 4, 4), np.uint8)
+    hidden[..., 0] = 200
+    shown = Photo(np.full((4, 4, 3), 90, np.uint8))
+    clear = replace(shown, pixels=hidden[..., :3], alpha=hidden[..., 3])
+    page = np.asarray(sheet([Answered("a", None, clear, (shown,), ())]))
+    assert not (page == [200, 0, 0]).all(-1).any() and (page == 90).all(-1).sum() == 16

@@ -185,9 +185,14 @@ def grey_or_rgb(image: Image.Image, file: Image.Image) -> Image.Image:
         kind = {"I": "32-bit or signed integer", "F": "floating-point", "LAB": "CIELAB"}[mode]
         raise BadImage(f"{kind} pixels have no agreed scale; convert to 8 or 16 bits")
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+        return on_white(image)
     return image.convert("L" if mode in ("1", "L") else "RGB")
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """As RGB, in front of white where it is transparent: to leave out the transparency would show what is hidden."""
+    picture = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def sixteen_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:

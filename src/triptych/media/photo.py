@@ -21,7 +21,15 @@ from torch import Tensor
 
 from triptych.core.reading import read_file
 from triptych.errors import UsageError
-from triptych.media.images import BITS_PER_SAMPLE, SUFFIXES, BadImage, decode_grey_index, grey_or_rgb, open_picture
+from triptych.media.images import (
+    BITS_PER_SAMPLE,
+    SUFFIXES,
+    BadImage,
+    decode_grey_index,
+    grey_or_rgb,
+    on_white,
+    open_picture,
+)
 from triptych.media.maps import ClassTable, read_map
 from triptych.media.work import Work
 
@@ -275,7 +283,7 @@ def encode(photo: Photo, ending: str, text: Mapping[str, str] | None = None) -> 
         return b"".join(png_chunks(photo, text or {}))
     image = photo.image()
     if photo.alpha is not None and kind == "JPEG":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
+        image = on_white(image)
     out, options = io.BytesIO(), dict[str, Any]()
     if photo.profile:
         options["icc_profile"] = photo.profile

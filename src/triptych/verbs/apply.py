@@ -19,6 +19,7 @@ from triptych.core import Generative, UsageError, evaluating
 from triptych.core.config import suggest
 from triptych.io import commit, folder
 from triptych.media import pictures
+from triptych.media.images import on_white
 from triptych.media.reading import Reading
 from triptych.media.text import Writing
 from triptych.media.work import Work
@@ -283,8 +284,8 @@ def sheet(found: Sequence[Answered], truths: dict[str, Path] | None = None) -> I
         scale = min(1.0, SHOWN / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         same = isinstance(one.before, type(one.after[0]))  # else what was asked keeps its own shape
-        images[1:] = [image.convert("RGB").resize(size, resampling(image, size)) for image in images[1:]]
-        images[0] = images[0].convert("RGB").resize(size, resampling(images[0], size)) if same else images[0]
+        images[1:] = [on_white(image).resize(size, resampling(image, size)) for image in images[1:]]
+        images[0] = on_white(images[0]).resize(size, resampling(images[0], size)) if same else images[0]
         rows.append(images)
     if not rows:
         raise UsageError("nothing was answered: there is nothing to show on a sheet")

@@ -11,6 +11,7 @@ from torch import Tensor
 from triptych.core import ItemNoise, Space, UsageError
 from triptych.data.columns import Column
 from triptych.media import medium_of
+from triptych.media.images import on_white
 from triptych.media.pictures import cells, noted, rows
 from triptych.verbs import loudness
 from triptych.verbs.look import show
@@ -73,9 +74,9 @@ def scaled(picture: Image.Image) -> Image.Image:
     side = max(picture.size)
     if side > SIDE:
         small = (max(1, picture.width * SIDE // side), max(1, picture.height * SIDE // side))
-        return picture.convert("RGB").resize(small, Image.Resampling.BOX)
+        return on_white(picture).resize(small, Image.Resampling.BOX)
     times = SIDE // side
-    return picture.convert("RGB").resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+    return on_white(picture).resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
 
 
 def told(data: Any, name: str, space: Space, values: Tensor) -> list[str]:

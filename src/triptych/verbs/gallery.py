@@ -10,6 +10,7 @@ from PIL import Image
 from triptych import models
 from triptych.core import Generative
 from triptych.media import medium_of, pictures
+from triptych.media.images import on_white
 from triptych.report import Fact, Link, ModelSection, Page, Plate, html
 from triptych.verbs.apply import pipeline
 from triptych.verbs.create import load
@@ -91,7 +92,7 @@ def fitting(picture: Image.Image) -> Image.Image:
     """Brought to a height of `SIDE`: small pictures by whole squares for each pixel."""
     size = (round(picture.width * SIDE / picture.height), SIDE)
     how = Image.Resampling.NEAREST if picture.height < SIDE else Image.Resampling.LANCZOS
-    return picture.convert("RGB").resize(size, how)
+    return on_white(picture).resize(size, how)
 
 
 def section(shot: Shot, seed: int) -> ModelSection:

@@ -213,8 +213,9 @@ PRESETS = {
         config=QUICK,
         steps=1600,
         batch=8,
-        expect="Satellite pictures of maps of 17 kinds of land: 20.15 dB on held-out land after 17 minutes of one CPU "
-        "core with L1 in place of the energy score, which was not trained yet; sharper than pix2pix to the eye.",
+        expect="Satellite pictures of maps of 17 kinds of land, 2,258 steps of 16 on a shared GPU: several pictures of a "
+        "map, 13.6 levels apart, whose mean of 8 has 20.19 dB on held-out land (a table of means: 20.48). This many "
+        "steps take 17 minutes of one CPU core.",
     ),
     "oasis-paper": Preset(
         config=OASISConfig(),
