@@ -213,9 +213,9 @@ PRESETS = {
         config=QUICK,
         steps=1600,
         batch=8,
-        expect="Satellite pictures of maps of 17 kinds of land, 2,258 steps of 16 on a shared GPU: several pictures of a "
-        "map, 13.6 levels apart, whose mean of 8 has 20.19 dB on held-out land (a table of means: 20.48). 1,600 steps "
-        "of 8 take 17 minutes of one CPU core.",
+        expect="Satellite pictures of maps of 17 kinds of land, 2,258 steps of 16 on a shared GPU: several pictures "
+        "of a map, 13.6 levels apart, whose mean of 8 has 20.19 dB on held-out land (a table of means: 20.48). 1,600 "
+        "steps of 8 take 17 minutes of one CPU core.",
     ),
     "oasis-paper": Preset(
         config=OASISConfig(),
