@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import triptych as tt
 from triptych.cli.app import app
-from triptych.core import UsageError
+from triptych.core import TriptychError, UsageError
 
 
 def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(tmp_path: Path, monkeypatch: Any) -> None:
@@ -52,3 +52,15 @@ def test_what_is_sent_comes_back_the_same(tmp_path: Path, monkeypatch: Any) -> N
     again = tt.from_pretrained("someone/vae")
     assert torch.equal(again.sample(2, seed=0), model.eval().sample(2, seed=0))
     assert "someone/vae" in (hub / "README.md").read_text()
+
+
+def test_a_hub_that_is_not_reached_is_one_line(monkeypatch: Any) -> None:
+    def refuse(*words: Any, **how: Any) -> None:
+        raise OSError("no route to host\nand more")
+
+    api = SimpleNamespace(create_repo=refuse)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(HfApi=lambda: api, snapshot_download=refuse))
+    with pytest.raises(TriptychError, match=r"someone/digits .*\(no route to host\); a folder"):
+        tt.from_pretrained("someone/digits")
+    with pytest.raises(TriptychError, match="no route to host"):
+        tt.push_to_hub("pixelcnn-mnist", "someone/digits")

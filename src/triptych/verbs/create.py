@@ -1,5 +1,7 @@
 """Making models, saving them and getting them back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
@@ -13,6 +15,7 @@ from triptych.core import (
     Generative,
     PartialLabels,
     Space,
+    TriptychError,
     UsageError,
     mix,
 )
@@ -145,7 +148,8 @@ def from_pretrained(name: str | Path) -> Generative[Any]:
     """A model that comes with the package, by its name ("dcgan-emoji"); from a local folder; or by its Hugging Face
     Hub id ("someone/digits"; needs the `hub` extra).
 
-    Raises UsageError for a name that is none of these, without asking the network unless it has the form of an id.
+    Raises UsageError for a name that is none of these, without asking the network unless it has the form of an id;
+    TriptychError where the hub is not reached or refuses.
     """
     if located(name).is_dir():
         return load(name)
@@ -157,4 +161,19 @@ def from_pretrained(name: str | Path) -> Generative[Any]:
         raise UsageError(
             f"there is no folder {name}; to fetch it from the Hugging Face Hub: pip install 'triptych[hub]'"
         ) from None
-    return load(snapshot_download(str(name)))
+    with reaching(str(name)):
+        found = snapshot_download(str(name))
+    return load(found)
+
+
+@contextmanager
+def reaching(name: str) -> Iterator[None]:
+    """Raises TriptychError, in a line, for whatever goes wrong with the Hugging Face Hub."""
+    try:
+        yield
+    except Exception as e:
+        said = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+        raise TriptychError(
+            f"{name} is not to be had from, or put onto, the Hugging Face Hub ({said:.200}); a folder and the weights "
+            "that come with the package need no network"
+        ) from e

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from triptych.core import UsageError
 from triptych.io import commit, folder
-from triptych.verbs.create import load
+from triptych.verbs.create import load, reaching
 from triptych.verbs.shipped import located
 
 ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -35,7 +35,8 @@ def push_to_hub(run: str | Path, to: str, *, private: bool = False, dry_run: boo
     What only resuming needs stays here. The card is the run's README.md, with its picture. `dry_run` reads everything
     and says what would be sent, without a network or the `hub` extra.
 
-    Raises UsageError for a name that is none of the hub's, or without the extra; what `load` raises of a folder.
+    Raises UsageError for a name that is none of the hub's, or without the extra; TriptychError where the hub is not
+    reached or refuses; what `load` raises of a folder.
     """
     if not ID.fullmatch(to):
         raise UsageError(f"{to} is no name on the hub: it is someone/digits")
@@ -49,9 +50,9 @@ def push_to_hub(run: str | Path, to: str, *, private: bool = False, dry_run: boo
         from huggingface_hub import HfApi
     except ImportError:
         raise UsageError("the hub needs its extra: pip install 'triptych[hub]'; --dry-run does without") from None
-    api = HfApi()
-    api.create_repo(to, private=private, exist_ok=True)
-    with tempfile.TemporaryDirectory() as draft:
+    with reaching(to), tempfile.TemporaryDirectory() as draft:
+        api = HfApi()
+        api.create_repo(to, private=private, exist_ok=True)
         for name, data in files.items():
             target = Path(draft) / name
             target.parent.mkdir(parents=True, exist_ok=True)
