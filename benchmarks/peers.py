@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from triptych import native
 from triptych.core import Autoregressive, Tokens
 from triptych.models.autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from triptych.models.autoregressive.gpt import GPT, GPTConfig
@@ -33,6 +34,7 @@ from triptych.models.autoregressive.image_gpt import ImageGPT, ImageGPTConfig
 from triptych.models.autoregressive.made import MADE, MADEConfig
 from triptych.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
 from triptych.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
+from triptych.native import building
 
 PIXELS = 784
 CHARACTERS = 255
@@ -168,6 +170,8 @@ def main() -> None:
         "cpu": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": args.threads,
+        "load": f"{os.getloadavg()[0]:.1f} at the end, this included",
+        "ours": "in C++ where there is a sampler" if native.plays(torch.ones(1)) else f"Python ({building.state()})",
         "torch": torch.__version__,
         "times": "medians, after one run to warm up; the sides take turns",
     }

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from triptych import models
 from triptych.core import Adam, Images, IntegrityError, NonFiniteError, Points, ResourceError, UsageError, config
 from triptych.io import commit, configs, folder, tensors
+from triptych.io.sketching import Sketching
 from triptych.models.vae.vae import PRESETS, VAE, VAEConfig
 
 OLD = {"a": b"old a", "b": b"old b" * 100, "only-old": b"x"}
@@ -466,3 +468,15 @@ def test_every_wrong_field_gets_a_sentence() -> None:
     assert "inner.rate='x'" in text
     assert "inner.size; did you mean sizes?" in text
     assert "onn; did you mean on?" in text
+
+
+@pytest.mark.parametrize("name", ["pixelcnn-tiny", "gpt-tiny", "imagegpt-tiny", "biggan-tiny", "vq-vae-tiny"])
+def test_a_sketch_has_the_shapes_and_no_compiler(name, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # importing it takes as long as torch does
+    entry, preset = models.find_preset(name)
+    kind = models.find_class(entry.name)
+    with torch.device("meta"), Sketching():
+        sketch = kind(preset.config)
+    found, expected = ({k: (v.shape, v.dtype) for k, v in [*m.state_dict().items(), *m.named_buffers()]}
+                       for m in (sketch, kind(preset.config)))  # fmt: skip
+    assert found == expected and all(w.is_meta for w in sketch.parameters())

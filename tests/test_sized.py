@@ -7,7 +7,7 @@ import torch
 
 from triptych import models
 from triptych.core import Images, Labels, Tokens, UsageError
-from triptych.io.folder import Sketching
+from triptych.io.sketching import Sketching
 from triptych.verbs.create import create_for
 from triptych.verbs.prepare import prepare
 

@@ -13,14 +13,13 @@ from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.modules import module as registry
-from torch.overrides import TorchFunctionMode
 
 from triptych.core import Generative, IntegrityError, TriptychError, UsageError
 from triptych.core.reading import expect, parse_json
 from triptych.io import commit, tensors
 from triptych.io.configs import from_json, to_json
+from triptych.io.sketching import Sketching
 
 CONFIG, WEIGHTS, STATE, STATE_TENSORS = "config.json", "model.safetensors", "state.json", "state.safetensors"
 CHECKPOINTS = "checkpoints"
@@ -107,20 +106,6 @@ def build(kind: type[Generative[Any]], config: Any, where: str, weights: Mapping
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
         said = (str(e).splitlines() or [""])[0] or type(e).__name__
         raise UsageError(f"{where} describes a model that cannot be built: {said}") from e
-
-
-class Sketching(TorchFunctionMode):
-    """Leaves out what initial values take time for: on the meta device they are none."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is torch.mv and len(args) == 2:
-            return args[0].select(1, 0)
-        if func in (F.normalize, Tensor.normal_, Tensor.uniform_) and args:
-            out = (kwargs or {}).get("out")
-            return args[0] if out is None else out
-        return func(*args, **(kwargs or {}))
 
 
 def check_size(config: Any, where: str) -> None:

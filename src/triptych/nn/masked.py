@@ -34,9 +34,8 @@ def shared_out(**fields: tuple[int, int]) -> Callable[[Any], dict[str, int]]:
 
 def sees_own_pixel(outputs: int, inputs: int, mask: Mask, colors: int) -> Float[Tensor, "outputs inputs"]:
     """1 where a feature may see one of its own pixel, 0 elsewhere; features come in `colors` equal parts."""
-    color_in = torch.arange(colors).repeat_interleave(inputs // colors)
-    color_out = torch.arange(colors).repeat_interleave(outputs // colors)[:, None]
-    return (color_in < color_out if mask == "A" else color_in <= color_out).float()
+    seen = torch.ones(colors, colors).tril(-1 if mask == "A" else 0)
+    return seen.repeat_interleave(outputs // colors, 0).repeat_interleave(inputs // colors, 1)
 
 
 class MaskedConv2d(nn.Conv2d):

@@ -8,7 +8,7 @@ import torch
 
 from triptych import models
 from triptych.core import Data, TriptychError, UsageError
-from triptych.io.folder import Sketching
+from triptych.io.sketching import Sketching
 from triptych.verbs.create import create_for
 
 MINUTES = 10.0
