@@ -228,6 +228,15 @@ def last(page: str) -> tuple[bool, str]:
     return "README" not in page, page
 
 
+def titled(pages: Sequence[str]) -> list[object]:
+    """Those of the same heading with the names of their files."""
+    heads = [(OUT / page).read_text().partition("\n")[0].strip("# ") for page in pages]
+    return [
+        page if heads.count(head) == 1 else {f"{head}: {Path(page).stem.replace('_', ' ')}": page}
+        for page, head in zip(pages, heads, strict=True)
+    ]
+
+
 def nav() -> list[dict[str, object]]:
     known = [name for name in GUIDE if (OUT / f"{name}.md").exists()]
     extra = sorted(f.stem for f in (ROOT / "docs").glob("*.md") if f.stem not in GUIDE)
@@ -242,7 +251,7 @@ def nav() -> list[dict[str, object]]:
         {"Learn": learn},
         {"Use": [f"{name}.md" for name in (*known, *extra)]},
         {"Models": families},
-        {"Results": sorted((f"results/{f.name}" for f in (OUT / "results").glob("*.md")), key=last)},
+        {"Results": titled(sorted((f"results/{f.name}" for f in (OUT / "results").glob("*.md")), key=last))},
         {"Reference": sorted(f"api/{f.name}" for f in (OUT / "api").glob("*.md"))},
     ]
 
