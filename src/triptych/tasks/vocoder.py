@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from triptych import models
-from triptych.core import Audio, Generative, Given, Images, ItemNoise, Noise, Picture, Space, UsageError, config
+from triptych.core import Generative, Given, Images, ItemNoise, Noise, Picture, Space, UsageError, config
 from triptych.io import folder
 from triptych.media import pictures
 from triptych.media.audio import Clip, at_rate
@@ -74,8 +74,10 @@ class Vocoder:
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
         x: Any = columns["x"]
-        if x.kind != "audio" or x.channels != 1 or self.mel is None:
-            raise UsageError(f"{self.name} is for recordings of one channel; x holds {x}")
+        if x.kind != "audio" or self.mel is None:
+            raise UsageError(f"{self.name} is for recordings; x holds {x}")
+        if x.channels != 1:
+            raise UsageError(f"{self.name} is for recordings of one channel; x.channels=1 makes one of {x.channels}")
         if x.length % self.mel.hop:
             near = max(1, round(x.length / self.mel.hop)) * self.mel.hop
             raise UsageError(f"x.length={x.length}: no whole number of frames of {self.mel.hop} samples; {near} is one")
@@ -132,8 +134,8 @@ class Vocoder:
         mel = self.mel
         assert mel is not None
 
-        def phases(given: Given, x: Space) -> Tensor:
-            assert isinstance(given, Picture) and isinstance(x, Audio)
+        def phases(given: Given, x: Any) -> Tensor:
+            assert isinstance(given, Picture)
             n, frames = len(given), given.grid.shape[3]
             phase = ItemNoise(0, range(n)).uniform(frames, mel.fft // 2 + 1).mT
             return MelSpectrogram(mel).invert(unpictured(mel, given.grid), phase)[:, None, : x.length]
