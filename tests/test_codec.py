@@ -75,6 +75,8 @@ def test_sound_goes_through_a_spectrum_unharmed() -> None:
     """What is read says it all: the logarithm of a magnitude, and its root with the phase."""
     spectra, x = Spectra(8000, 64, 16), 0.3 * torch.randn(2, 2, 160)
     size, real, imaginary = spectra.read(x).view(4, 3, 33, 10).unbind(1)
+    loud = (size * -torch.tensor(1e-5).log()).exp()
+    torch.testing.assert_close(real.square() + imaginary.square(), loud, rtol=1e-3, atol=1e-5)
     said = torch.stack((size * -torch.tensor(1e-5).log(), torch.atan2(imaginary, real)), 1)
     torch.testing.assert_close(spectra.sound(said.view(2, -1, 10), 2), x, atol=1e-4, rtol=0)
 
@@ -91,7 +93,8 @@ def test_distances_of_spectrograms_are_in_nats_and_those_of_judges_add_up() -> N
 
 def test_judges_hear_every_rate_and_every_period() -> None:
     x = torch.randn(2, 1, 100)
-    assert [len(seen) for _, seen in ManyRates(2, 1, 4, 2)(x)] == [4, 4]
+    heard = ManyRates(2, 1, 4, 2)(x)
+    assert [[f.shape[2] for f in seen] for _, seen in heard] == [[100, 25, 7, 7], [51, 13, 4, 4]]
     judged = ManyPeriods((2, 7), 1, 4, 2)(x)
     assert [len(seen) for _, seen in judged] == [3, 3] and all(len(score) == 2 for score, _ in judged)
     judge = PeriodJudge(5, 1, 2, 1).double()
