@@ -305,7 +305,9 @@ PRESETS = {
         ),
         steps=450,
         batch=16,
-        expect="Not trained by us yet.",
+        expect="drums, seed 0: 6.5 minutes of one CPU core. A classifier trained apart takes .41 of 500 samples for "
+        "what was asked, .65 at guidance 3 (wavegan-drums .46; of held-out hits through the codes .70, of themselves "
+        ".88); log mel FD 9.8 (floor .8). 5.42 bits a code of held-out hits, exact, of 7.91.",
     ),
     "codec-tiny": Preset(
         config=CodecConfig(
