@@ -84,7 +84,7 @@ def choose_for(data: Data, minutes: float | None, device: torch.device) -> Choic
         raise UsageError(f"no model was measured on {kind} data: name one ({names or 'triptych models lists them'})")
     affordable = [row for row in rows if row.minutes <= budget]
     taken = affordable[-1] if affordable else min(rows, key=lambda row: row.minutes)
-    why = [f"{taken.preset}: {taken.came} ({taken.minutes:g} minutes of one core)", *left]
+    why = [f"{taken.preset} is taken: {taken.minutes:g} minutes of one core made of {taken.came}", *left]
     if taken.minutes > budget:
         why.append(f"that is more than there is ({minutes or MINUTES:g}): what comes will be rougher")
     better = [row for row in rows[rows.index(taken) + 1 :] if row.minutes > budget]
