@@ -16,6 +16,8 @@ from triptych.models.translation.cut import PRESETS as CUTS
 from triptych.models.translation.cyclegan import PRESETS, CycleGAN
 from triptych.tasks.task import posed, trained_on
 from triptych.tasks.unpaired import Asked, UnpairedTranslation
+from triptych.training import Run
+from triptych.verbs.create import create_for
 
 
 def save(path: Path, level: int, size: int = 16) -> None:
@@ -237,3 +239,14 @@ def test_only_training_rows_are_changed():
     batch = held.fetch(torch.arange(2), ItemNoise(0, range(2)))
     assert torch.equal(batch.given.grid, batch.x)
     assert batch.wrong is None
+
+
+def test_misfits_are_refused_where_no_discriminator_would_see_them() -> None:
+    from triptych.tasks.clothing import Clothing
+
+    a = np.random.default_rng(0).integers(0, 256, (60, 1, 32, 32), dtype=np.uint8)
+    found = posed(tt.pair(x=a, wearer=a), Clothing(mismatched=0.5))
+    run = Run(steps=1, batch=2)
+    with pytest.raises(UsageError, match=r"mismatched=0\.5: no discriminator of cut is shown a picture beside"):
+        next(iter(tt.train(CUT(CUTS["cut-32"].config), found, run)))
+    next(iter(tt.train(create_for("pix2pix-32", found, []), found, run)))

@@ -30,6 +30,8 @@ class Generative(nn.Module, ABC, Generic[G]):
     """
 
     name: ClassVar[str]
+    judges_pairs: ClassVar[bool] = False
+    """Whether a discriminator is shown x beside its condition, as `Batch.fakes` gives them."""
     config: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

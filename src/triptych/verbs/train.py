@@ -42,6 +42,16 @@ from triptych.verbs.watch import Watch
 logger = logging.getLogger(__name__)
 
 
+def check_mismatched(model: Generative[Any], data: Data) -> None:
+    """Raises UsageError where a task marks misfits that the model would not look at."""
+    share = getattr(getattr(data, "task", None), "mismatched", 0)
+    if share and not model.judges_pairs:
+        raise UsageError(
+            f"mismatched={share:g}: no discriminator of {model.name} is shown a picture beside its condition, so that "
+            "it would change nothing (those of pix2pix, spade and pixel-dtgan are); leave it out"
+        )
+
+
 def train(
     model: Generative[Any],
     data: Data | Any,
@@ -87,6 +97,7 @@ def train(
     check_fits(data, model.config, training=True)
     data = fitted(data, model.config, training=True)
     held = None if held is None else fitted(held, model.config)
+    check_mismatched(model, data)
     training.check_batches(model, data, run)
     if dist.is_initialized() and (on_collapse != "warn" or on_nan == "rollback"):
         raise UsageError("stopping at a collapse and going back to a checkpoint are for one process; leave them out")

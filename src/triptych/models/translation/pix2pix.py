@@ -92,6 +92,7 @@ class Pix2PixConfig:
 
 class Pix2Pix(AnySize[Picture]):
     name = "pix2pix"
+    judges_pairs = True
 
     def __init__(self, config: Pix2PixConfig) -> None:
         super().__init__()

@@ -144,6 +144,7 @@ class Beside(nn.Module):
 
 class PixelDTGAN(Generative[Picture]):
     name = "pixel-dtgan"
+    judges_pairs = True
 
     def __init__(self, config: PixelDTGANConfig) -> None:
         super().__init__()

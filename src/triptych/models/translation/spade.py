@@ -91,6 +91,7 @@ class SPADEConfig:
 
 class SPADE(AnySize[Picture]):
     name = "spade"
+    judges_pairs = True
 
     def __init__(self, config: SPADEConfig) -> None:
         super().__init__()
