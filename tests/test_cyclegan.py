@@ -31,7 +31,8 @@ def shaken(model):
 
 
 def test_the_cycle_of_generators_that_are_the_identity_costs_nothing():
-    model = CycleGAN(TINY).train()  # generators begin as the identity
+    model = CycleGAN(TINY).train()
+    model.generators.update({"there": nn.Identity(), "back": nn.Identity()})
     loss = model.generator_loss(batch(model), NOW)
     assert loss.logs["cycle"].item() == 0
     assert loss.logs["identity"].item() == 0

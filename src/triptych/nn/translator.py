@@ -6,7 +6,7 @@ https://arxiv.org/abs/1703.10593, Section 7.2; the network is that of Johnson, A
 
 Where this departs from the paper: its instance normalization takes away how bright and how colorful a picture is as a
 whole (and makes every pixel depend on all others). Here each place's features are divided by their root mean square.
-Its tanh draws the picture anew; here the network says what is to be added to the picture, at first nothing. And sides
+Its tanh draws the picture anew; here the network may say what is to be added to the picture, at first nothing. And sides
 are halved and doubled without aliasing or checkerboards: by means of 2 x 2, and by doubling before a convolution.
 """
 
@@ -40,30 +40,41 @@ class Block(nn.Module):
 
 
 class Translator(nn.Module):
-    """A picture, and whatever planes lie behind it -> the picture with what is to be added to it.
+    """A picture, and whatever planes lie behind it -> the picture with what is to be added to it, or one drawn anew.
 
     inputs: planes in all, the first `channels` of which are the picture. width: channels at the picture's size, twice
     as many at each halving. blocks: at the least size. slope: that of LeakyReLU below 0; 0 is ReLU. What a network adds
-    to a picture can be pressed down until its last ReLUs are all 0, from where nothing leads back.
+    to a picture can be pressed down until its last ReLUs are all 0, from where nothing leads back. anew: nothing is added
+    to, as in the paper: for losses that cost nothing where nothing is changed, and so keep it that way.
     """
 
-    def __init__(self, inputs: int, channels: int, width: int, blocks: int, halvings: int, slope: float = 0.0) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        channels: int,
+        width: int,
+        blocks: int,
+        halvings: int,
+        slope: float = 0.0,
+        anew: bool = False,
+    ) -> None:
         super().__init__()
-        self.channels, self.inputs = channels, inputs
+        self.channels, self.inputs, self.anew = channels, inputs, anew
         self.wide = wide = [width << i for i in range(halvings + 1)]
         self.first = layer(nn.Conv2d(inputs, width, SIDE, padding=SIDE // 2), slope)
         self.down = nn.ModuleList(layer(HalvingConv(a, b, 3, padding=1), slope) for a, b in pairwise(wide))
         self.blocks = nn.ModuleList(Block(wide[-1], slope) for _ in range(blocks))
         self.up = nn.ModuleList(layer(DoublingConv(b, a, 3, padding=1), slope) for a, b in reversed([*pairwise(wide)]))
         self.last = nn.Conv2d(width, channels, SIDE, padding=SIDE // 2)
-        for weight in self.last.parameters():
+        for weight in () if anew else self.last.parameters():
             nn.init.zeros_(weight)
 
     def forward(self, x: Float[Tensor, "n inputs h w"]) -> Float[Tensor, "n c h w"]:
         h = self.first(x)
         for part in (*self.down, *self.blocks, *self.up):
             h = part(h)
-        return x[:, : self.channels] + self.last(h)
+        out: Tensor = self.last(h)
+        return out if self.anew else x[:, : self.channels] + out
 
     def features(self, x: Float[Tensor, "n inputs h w"]) -> list[Float[Tensor, "n c h w"]]:
         """What the first half of the network sees: the picture's pixels, then after each halving, after the first block

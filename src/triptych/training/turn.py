@@ -21,8 +21,9 @@ class Ruined(NonFiniteError):
 
 
 @contextmanager
-def only(idle: Sequence[Tensor]) -> Iterator[None]:
-    """Gradients reach all weights but these; those that were frozen before stay frozen."""
+def only(player: Player, model: nn.Module, members: Members | None = None) -> Iterator[None]:
+    """Gradients reach the player's weights and no others; weights that were frozen before stay frozen."""
+    idle = (members or Members(model, [player])).idle[player.name]
     frozen = [w for w in idle if w.requires_grad]
     try:
         for w in frozen:
@@ -124,7 +125,7 @@ def gradient(
 ) -> tuple[Loss, Tensor]:
     """Works on the parts: the loss, and the norm of its gradient, which is in the player's weights then."""
     losses = []
-    with only(members.idle[player.name]), over_ranks(), learning(model):
+    with only(player, model, members), over_ranks(), learning(model):
         for i, part in enumerate(parts):
             if i:
                 buffers.begin_part()

@@ -11,9 +11,10 @@ where c is a picture a of the first kind, x one of the second that has nothing t
 to the second and F back; F and its discriminator have the same losses the other way round. Discriminators look at a
 pool of 50 generated pictures.
 
-Where this departs from the paper: the generators keep the picture's colors and add to it (see `nn.translator`), so that
-training begins at L_cyc = L_identity = 0; the discriminators have spectral normalization; samples are drawn by moving
-averages of the generators.
+Where this departs from the paper: the generators normalize each place by itself and end without tanh (see
+`nn.translator`); the discriminators have spectral normalization; samples are drawn by moving averages of the generators.
+Generators that add to the picture, at first nothing, never leave the identity, at which L_cyc and L_identity are 0 and
+steep all around: they were pressed back to it within 200 steps, so that here each draws the picture anew.
 
 The model is a function of c: it shows one of the x that are possible, and always the same. `reversed` goes back.
 """
@@ -109,7 +110,7 @@ class CycleGAN(AnySize[Picture]):
         super().__init__()
         self.config = c = config
         n = c.x.channels
-        self.generators = pair(*(Translator(n, n, c.width, c.blocks, c.halvings) for _ in range(2)))
+        self.generators = pair(*(Translator(n, n, c.width, c.blocks, c.halvings, anew=True) for _ in range(2)))
         self.discriminators = pair(*(PatchDiscriminator(n, c.judge, c.judge_halvings) for _ in range(2)))
         self.pools = pair(*(Pool(c.x, c.pool) for _ in range(2)))
         self.average = EMA(self.generators, c.ema)
