@@ -6,8 +6,8 @@ https://arxiv.org/abs/1703.10593, Section 7.2; the network is that of Johnson, A
 
 Where this departs from the paper: its instance normalization takes away how bright and how colorful a picture is as a
 whole (and makes every pixel depend on all others). Here each place's features are divided by their root mean square.
-Its tanh draws the picture anew; here the network may say what is to be added to the picture, at first nothing. And sides
-are halved and doubled without aliasing or checkerboards: by means of 2 x 2, and by doubling before a convolution.
+Its tanh draws the picture anew; here the network may say what is to be added to the picture, at first nothing. And
+sides are halved and doubled without aliasing or checkerboards: by means of 2 x 2, and by doubling before a convolution.
 """
 
 from itertools import pairwise
@@ -44,8 +44,8 @@ class Translator(nn.Module):
 
     inputs: planes in all, the first `channels` of which are the picture. width: channels at the picture's size, twice
     as many at each halving. blocks: at the least size. slope: that of LeakyReLU below 0; 0 is ReLU. What a network adds
-    to a picture can be pressed down until its last ReLUs are all 0, from where nothing leads back. anew: nothing is added
-    to, as in the paper: for losses that cost nothing where nothing is changed, and so keep it that way.
+    to a picture can be pressed down until its last ReLUs are all 0, from where nothing leads back. anew: as in the paper,
+    for losses that cost nothing where nothing is changed, and so keep it that way.
     """
 
     def __init__(
