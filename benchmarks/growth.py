@@ -3,9 +3,9 @@
     python benchmarks/growth.py --out results/growth.json
 
 Of times the least of some repeats: of the processor where a process is alone, by the clock for ranks. Slopes are those
-of straight lines through logarithms: 2 means four times as long for twice the size. Of memory, what a process of
-its own holds after training, without pages of files, which the system takes back as it likes. Ranks are processes of one thread
-each, on one batch shared out (gloo).
+of straight lines through logarithms: 2 means four times as long for twice the size. Of memory, what a process of its
+own holds after training, without pages of files, which the system takes back as it likes. Ranks are processes of one
+thread each, on one batch shared out (gloo).
 """
 
 import argparse

@@ -43,9 +43,9 @@ class Translator(nn.Module):
     """A picture, and whatever planes lie behind it -> the picture with what is to be added to it, or one drawn anew.
 
     inputs: planes in all, the first `channels` of which are the picture. width: channels at the picture's size, twice
-    as many at each halving. blocks: at the least size. slope: that of LeakyReLU below 0; 0 is ReLU. What a network adds
-    to a picture can be pressed down until its last ReLUs are all 0, from where nothing leads back. anew: as in the paper,
-    for losses that cost nothing where nothing is changed, and so keep it that way.
+    as many at each halving. blocks: at the least size. slope: that of LeakyReLU below 0; 0 is ReLU. What a network
+    adds to a picture can be pressed down until its last ReLUs are all 0, from where nothing leads back. anew: as in
+    the paper, for losses that cost nothing where nothing is changed, and so keep it that way.
     """
 
     def __init__(

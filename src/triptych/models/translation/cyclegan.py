@@ -13,8 +13,9 @@ pool of 50 generated pictures.
 
 Where this departs from the paper: the generators normalize each place by itself and end without tanh (see
 `nn.translator`); the discriminators have spectral normalization; samples are drawn by moving averages of the
-generators. Generators that add to the picture, at first nothing, never leave the identity, at which L_cyc and L_identity are 0 and
-steep all around: two runs gave every held-out picture back as it was. So here each draws the picture anew.
+generators. Generators that add to the picture, at first nothing, never leave the identity, at which L_cyc and
+L_identity are 0 and steep all around: two runs gave every held-out picture back as it was. So here each draws the
+picture anew.
 
 The model is a function of c: it shows one of the x that are possible, and always the same. `reversed` goes back.
 """
