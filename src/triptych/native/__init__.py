@@ -10,7 +10,6 @@ A sampler in C++ takes float32 on a CPU. It shares out the items of a batch amon
 import logging
 import os
 import sys
-import time
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -33,15 +32,11 @@ def plays(like: Tensor) -> bool:
 @cache
 def library() -> Any:
     """The built module; None, with a line in the log, where there is none."""
-    began = time.monotonic()
     try:
-        module = built()
+        return built()
     except CannotBuild as e:
         log.debug("no samplers in C++, those in Python are used: %s", e)
         return None
-    if (seconds := time.monotonic() - began) > 1:
-        log.info("built samplers in C++ in %.0f seconds, and kept them", seconds)
-    return module
 
 
 def play(

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.machinery
 import importlib.util
+import logging
 import os
 import platform
 import shutil
@@ -19,6 +20,8 @@ from typing import Any
 import torch
 
 from triptych.caching import cache_folder
+
+log = logging.getLogger(__name__)
 
 NAME = "triptych_native"
 SOURCES = ("module.cpp", "kernels.cpp", "gated.cpp", "transformer.cpp", "wavenet.cpp", "pixelsnail.cpp")
@@ -123,6 +126,7 @@ def build(folder: Path, path: Path) -> Any:
     check_tools()
     for left in folder.glob("building-*"):  # by a process that was killed: nobody else is here
         shutil.rmtree(left, ignore_errors=True)
+    log.info("building samplers in C++, once for this machine")
     temporary = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
     try:
         module = compiled(temporary)
