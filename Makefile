@@ -25,6 +25,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/growth.py
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("triptych needs Python 3.11 or newer; say which: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'

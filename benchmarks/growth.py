@@ -132,6 +132,30 @@ def ranks(steps: int) -> dict[str, Any]:
     return {"what": "a round of DCGAN, 64 pictures of 32 px over all ranks", "rows": rows}
 
 
+SEEN = {"GPT 6 x 384, 64 x 256 tokens": (0.0339, 10.7, 1, 0), "DCGAN 64 px, batch 128": (0.0268, 23.7, 2, 30)}
+"""Of one H200 (results/gpu.md, bf16): seconds a round, millions of weights that are moved, turns, and how often batch
+normalizations send: DCGAN has 4 in the generator and 3 in the discriminator, which a round passes 17 times forward and
+13 times backward."""
+NEAR, FAR = (300e9, 5e-6), (40e9, 15e-6)
+"""Assumed, for up to 8 GPUs in a machine and for more: bytes a second that one GPU gets through, and seconds a hop."""
+
+
+def modelled(worlds: Sequence[int] = (8, 64, 1024)) -> list[dict[str, Any]]:
+    """A round on many GPUs that each have as many examples as one had: what it takes alone, and what is sent.
+
+    Gradients go in one all-reduce, after the backward pass: 2 B / w + 2 l log2(p). Each batch normalization sends its
+    statistics forward and their gradient backward: 2 l log2(p) each time.
+    """
+    rows = []
+    for name, (alone, millions, turns, norms) in SEEN.items():
+        for world in worlds:
+            width, hop = NEAR if world <= 8 else FAR
+            hops = 2 * hop * math.log2(world)
+            sent = 2 * millions * 4e6 / width + (turns + norms) * hops
+            rows.append({"what": name, "gpus": world, "sent_ms": sent * 1e3, "efficiency": alone / (alone + sent)})
+    return rows
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
@@ -166,6 +190,7 @@ def main(arguments: list[str] | None = None) -> None:
             memory(args.rows),
             ranks(10),
         ],
+        "modelled": modelled(),
     }
     if args.out:
         args.out.write_text(json.dumps(found, indent=1) + "\n")
@@ -173,6 +198,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.write(f"{one['what']} {one.get('slopes', '')}\n")
         for row in one["rows"]:
             sys.stdout.write("  " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()) + "\n")
+    for row in found["modelled"]:
+        sys.stdout.write(f"{row}\n")
 
 
 if __name__ == "__main__":
