@@ -18,14 +18,17 @@ from jaxtyping import Int
 from torch import Tensor, float32, get_num_threads
 
 from triptych.core import Sampling
+from triptych.core.sampling import FAITHFUL
 from triptych.native.building import CannotBuild, built
 
 log = logging.getLogger(__name__)
 
 
-def plays(like: Tensor) -> bool:
-    """Whether there is a sampler in C++ for networks of this tensor's kind; the first question may build them."""
-    suits = like.device.type == "cpu" and like.dtype == float32 and len(like) > 0
+def plays(like: Tensor, how: Sampling = FAITHFUL) -> bool:
+    """Whether there is a sampler in C++ for networks of this tensor's kind; the first question may build them.
+
+    Not for a `Sampling` of another kind, which chooses the values by its own method (a coder of messages does)."""
+    suits = like.device.type == "cpu" and like.dtype == float32 and len(like) > 0 and type(how) is Sampling
     return suits and os.environ.get("TRIPTYCH_NATIVE", "1") != "0" and library() is not None
 
 

@@ -262,7 +262,7 @@ class Transformer(nn.Module):
         keys = like.new_zeros(n, layers, self.heads, self.size, length)
         return keys, keys.new_zeros(n, layers, self.heads, length, self.size)
 
-    def step(
+    def advance(
         self, h: Float[Tensor, "n 1 width"], at: Int[Tensor, " 1"], memory: Sequence[Tensor]
     ) -> tuple[Float[Tensor, "n 1 width"], tuple[Tensor, Tensor]]:
         """The output at place `at`, given what was read before it, and what is remembered then."""
@@ -338,7 +338,7 @@ def write(
     """
     first, length, device = h.shape[1] - 1, token.shape[1], token.device
     caches, steady = transformer.caches(len(token)), recorded.records(device)
-    if isinstance(score, Score) and isinstance(read, Read) and transformer.plain and native.plays(u):
+    if isinstance(score, Score) and isinstance(read, Read) and transformer.plain and native.plays(u, how):
         if first:
             transformer(h[:, :-1], caches)
         return write_natively(transformer, caches, h, token, u, how, score, read)

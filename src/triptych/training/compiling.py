@@ -62,6 +62,7 @@ class Compiled:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The .grad attribute of a Tensor")  # which torch itself looks at
+                warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
                 yield
         except RuntimeError as e:
             if any(word in str(e) for word in TWICE):

@@ -179,7 +179,7 @@ class GatedPixelCNN(Autoregressive[Label | None]):
         In C++ where that is at hand (`native`), and as below where not: the same samples."""
         x, n = self.config.x, noise.n
         u, level = noise.uniform(*x.shape), how.start(x, noise)
-        if native.plays(u):
+        if native.plays(u, how):
             return x.from_index(draw_gated(self, u, level, given, how))
         u, level = u.permute(2, 3, 1, 0), level.permute(2, 3, 1, 0).contiguous()
         sampler = Sampler(self, n, given)

@@ -115,7 +115,7 @@ class GPT(Autoregressive[None]):
         self, value: Int[Tensor, " n"], at: Int[Tensor, " 1"], memory: Sequence[Tensor], given: None = None
     ) -> tuple[Float[Tensor, "n k"], Sequence[Tensor]]:
         """The scores of the token at one place, for programs without this model."""
-        h, memory = self.transformer.step(torch.where(at == 0, self.start, self.embed(value[:, None])), at, memory)
+        h, memory = self.transformer.advance(torch.where(at == 0, self.start, self.embed(value[:, None])), at, memory)
         return F.linear(h[:, 0], self.embedding.weight), memory
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:

@@ -141,7 +141,9 @@ class ImageGPT(Autoregressive[Label | None]):
         """The scores of one sub-pixel, for programs without this model: rows from the top, the colors innermost."""
         start = self.start(given.y if given is not None else torch.zeros_like(value))[:, None]
         place = self.position(0, self.config.x.dims).index_select(0, at)
-        h, memory = self.transformer.step(torch.where(at == 0, start, self.level(value[:, None])) + place, at, memory)
+        h, memory = self.transformer.advance(
+            torch.where(at == 0, start, self.level(value[:, None])) + place, at, memory
+        )
         return self.out(h[:, 0]), memory
 
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:

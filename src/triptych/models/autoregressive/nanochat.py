@@ -193,7 +193,7 @@ class Nanochat(Autoregressive[None]):
         self, value: Int[Tensor, " n"], at: Int[Tensor, " 1"], memory: Sequence[Tensor], given: None = None
     ) -> tuple[Float[Tensor, "n k"], Sequence[Tensor]]:
         """The scores of the token at one place, for programs without this model."""
-        h, memory = self.transformer.step(torch.where(at == 0, self.start, self.embed(value[:, None])), at, memory)
+        h, memory = self.transformer.advance(torch.where(at == 0, self.start, self.embed(value[:, None])), at, memory)
         return self.score(h[:, 0]), memory
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:

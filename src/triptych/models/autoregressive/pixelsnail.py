@@ -220,7 +220,7 @@ class PixelSNAIL(Autoregressive[None]):
         """The network again, only at the pixel that is due (see `Walk`)."""
         x, n = self.config.x, noise.n
         u, level = noise.uniform(*x.shape), how.start(x, noise)
-        if native.plays(u):  # in C++ the same samples, sooner
+        if native.plays(u, how):  # in C++ the same samples, sooner
             return x.from_index(draw_pixelsnail(self, u, level, how))
         u, level, net = u.permute(2, 3, 0, 1), level.permute(2, 3, 0, 1).contiguous(), frozen(self)
         drawn = net.where.new_zeros(n, x.height, x.width, x.channels)

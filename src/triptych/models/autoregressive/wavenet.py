@@ -176,7 +176,7 @@ class WaveNet(Autoregressive[Label | None]):
         """The network again, only at the sample that is due: each layer remembers `dilation` of its inputs."""
         x, n = self.config.x, noise.n
         u, level, y = noise.uniform(*x.shape), how.start(x, noise), self.classes(n, given)
-        if native.plays(u):  # in C++ the same samples, sooner
+        if native.plays(u, how):  # in C++ the same samples, sooner
             return x.from_index(draw_wavenet(self, u, level, y, how))
         u, level, net = u[:, 0].t(), level[:, 0].t().contiguous(), frozen(self)
         layers = [layer for layer in net.layers if isinstance(layer, Layer)]
