@@ -66,7 +66,7 @@ def train(
     ] = None,
     compiled: Annotated[
         bool | None,
-        typer.Option("--compile/--no-compile", help="Faster steps of a GPU, after minutes of preparation at the most."),
+        typer.Option("--compile/--no-compile", help="Fewer operations a step on a GPU, after minutes of preparation."),
     ] = None,
     accumulate: Annotated[
         int | None, typer.Option(min=1, help="Parts to work on each batch in: for batches that memory does not hold.")

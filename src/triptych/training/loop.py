@@ -74,8 +74,9 @@ class Run:
     """Only kernels that give the same bits every time, so that a resumed run equals one that was never interrupted. On
     a GPU others may be faster; a CPU has no others."""
     compile: bool = False
-    """Compiles the networks (torch.compile), which takes from seconds to minutes when training begins or goes on, and
-    makes the steps after it faster on a GPU, equal up to rounding. Not for losses that differentiate a gradient."""
+    """Compiles the networks (torch.compile), which takes from seconds to minutes when training begins or goes on, so
+    that the steps after it need fewer operations of a GPU, equal up to rounding. Not for losses that differentiate a
+    gradient."""
     augment: tuple[Augmentation, ...] = ()
     """What is done to every image, real or generated, that a GAN's discriminator is trained on (DiffAugment); for data
     of a few thousand images or fewer."""
