@@ -1,9 +1,14 @@
 """Frames of videos as pictures by themselves, and back; and what video models check."""
 
+from typing import TypeVar
+
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from triptych.core import UsageError, Video
+
+Last = TypeVar("Last", nn.Conv2d, nn.ConvTranspose2d)
 
 
 def merged(frames: Float[Tensor, "n t c h w"]) -> Float[Tensor, "nt c h w"]:
@@ -36,7 +41,25 @@ def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(groups, outputs), nn.SiLU())
 
 
-def darkened(last: nn.Conv2d) -> nn.Conv2d:
+class Mixer(nn.Module):
+    """h + wide(h), each channel by itself; then all channels at each place: a block of ConvMixer.
+
+    Trockman and Kolter, 2022. Patches Are All You Need? https://arxiv.org/abs/2201.09792
+    """
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.wide = nn.Conv2d(width, width, kernel, padding="same", groups=width)
+        self.norms = nn.ModuleList([nn.GroupNorm(1, width), nn.GroupNorm(1, width)])
+        self.deep = nn.Conv2d(width, width, 1)
+
+    def forward(self, h: Float[Tensor, "n width h w"]) -> Float[Tensor, "n width h w"]:
+        h = h + F.gelu(self.norms[0](self.wide(h)))
+        out: Tensor = h + F.gelu(self.norms[1](self.deep(h)))
+        return out
+
+
+def darkened(last: Last) -> Last:
     """A last layer that begins with black, as most of most videos of things that move is."""
     assert last.bias is not None
     nn.init.constant_(last.bias, -1.0)

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from triptych.core import (
     Adam,
@@ -39,7 +38,7 @@ from triptych.core import (
 )
 from triptych.losses.pictures import frame_error
 from triptych.models.paper import Paper
-from triptych.nn.frames import check_frames, convolution, darkened, merged, split
+from triptych.nn.frames import Mixer, check_frames, convolution, darkened, merged, split
 
 PAPER = Paper(
     called="SimVP",
@@ -72,21 +71,6 @@ class SimVPConfig:
 
     def __post_init__(self) -> None:
         check_frames(self.x, self.given, 2**self.halvings, f"halvings={self.halvings}")
-
-
-class Mixer(nn.Module):
-    """h + wide(h), each channel by itself; then all channels at each place."""
-
-    def __init__(self, width: int, kernel: int) -> None:
-        super().__init__()
-        self.wide = nn.Conv2d(width, width, kernel, padding="same", groups=width)
-        self.norms = nn.ModuleList([nn.GroupNorm(1, width), nn.GroupNorm(1, width)])
-        self.deep = nn.Conv2d(width, width, 1)
-
-    def forward(self, h: Float[Tensor, "n width h w"]) -> Float[Tensor, "n width h w"]:
-        h = h + F.gelu(self.norms[0](self.wide(h)))
-        out: Tensor = h + F.gelu(self.norms[1](self.deep(h)))
-        return out
 
 
 class Network(nn.Module):
