@@ -143,3 +143,42 @@ def test_a_video_is_gone_on_with_at_the_command_line(tmp_path, cli) -> None:
     found = against_truth(tt.load(run), own(run, tt.load(run), "test"))
     assert {m.name for m in found} == {"MSE", "MAE", "PSNR", "SSIM"}
     assert set(found[0].baselines) == {"copy last", "mean frame", "black"}
+
+
+def test_several_futures_are_drawn_of_one_video(tmp_path, cli) -> None:
+    """By a model of codes: another for each seed, and measured by several."""
+    (tmp_path / "clips").mkdir()
+    for i in range(12):
+        Film(np.roll(clip(), i % 5, 3)).save(tmp_path / "clips" / f"{i}.gif")
+    run, small = (
+        tmp_path / "run",
+        ["levels=[4,3]", "tokenizer_width=8", "past_width=4", "mixed=8", "width=24", "layers=1"],
+    )
+    words = ["--data", tmp_path / "clips", "--out", run, "--steps", "2", "--batch", "4", "past=4", "ahead=2"]
+    done = cli("train", "video-prediction", "--model", "videogpt-64", "--no-pictures", "--size", "16", *words, *small)
+    assert done.code == 0, done.err
+    asked = ["apply", run, "--video", tmp_path / "clips" / "0.gif", "--ahead", "5"]
+    done = cli(*asked, "--out", tmp_path / "later.gif", "--seeds", "0-2", "--guidance", "2", "--temperature", "0.9")
+    assert done.code == 0, done.err
+    made = [Film.read(tmp_path / f"later-{seed}.gif").frames for seed in range(3)]
+    assert made[0].shape == (5, 1, 16, 16) and (made[0] != made[1]).any() and (made[1] != made[2]).any()
+    model = tt.load(run)
+    found = {
+        m.name: m.value
+        for m in VideoPrediction(past=4, ahead=2).further(model, own(run, model, "test"), limit=3, seed=0)
+    }
+    assert found["MSE, best of 8"] <= found["MSE, one answer"]
+    assert found["MSE, mean of 8"] > 0
+    with pytest.raises(UsageError, match=r"simvp foresees one thing only, and draws nothing: leave out guidance=2"):
+        VideoPrediction(past=3, ahead=2).ask(create("simvp-tiny"), video=tmp_path / "clips" / "0.gif", guidance=2.0)
+
+
+def test_what_is_drawn_of_what_was_drawn_is_drawn_anew() -> None:
+    """The second part of a roll-out has noise of its own."""
+    model = create("videogpt-tiny-blocks").eval()
+    torch.nn.init.normal_(model.out.weight, std=3.0)
+    found = foreseen(model, frames := torch.zeros(1, 1, 3, 4, 4), 7, seed=0)
+    first = model.sample(1, Picture(frames), seed=0, first=0)
+    second = model.sample(1, Picture(first[:, -1:]), seed=0, first=1)
+    assert found.shape == (1, 7, 3, 4, 4)
+    assert torch.equal(found[:, :4], first) and torch.equal(found[:, 4:], second[:, :3])

@@ -8,6 +8,9 @@ frames of each are given and the others foreseen, by the protocol of moving-mnis
 
 The last frames of a video of any length are taken, brought to the model's size; of a shorter one the first frame is
 repeated. More frames than the model was trained to foresee are foreseen from those that it foresaw before.
+
+simvp and conv-lstm show the mean of what may come; videogpt draws one thing that may, another for each seed, and is
+measured by several: the mean of them, and the best.
 """
 
 import logging
@@ -22,17 +25,34 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Count, Generative, Given, Noise, Picture, Space, UsageError, Video, config
+from triptych.core import (
+    FAITHFUL,
+    Coding,
+    Count,
+    Decoding,
+    Generative,
+    Given,
+    ItemNoise,
+    Noise,
+    Picture,
+    Sampling,
+    Space,
+    UsageError,
+    Video,
+    config,
+)
 from triptych.media import medium_of
 from triptych.media.reading import Reading
 from triptych.media.video import Film
 from triptych.metrics import Measurement, fidelity
-from triptych.tasks.task import Question
+from triptych.tasks.task import Posed, Question
 
 log = logging.getLogger(__name__)
 
 LOOKED = 1000
 """Frames that PSNR and SSIM are taken of, at most."""
+FUTURES, CLIPS = 8, 100
+"""Answers to one condition, and held-out clips that so many are drawn of, at most."""
 
 
 @runtime_checkable
@@ -75,12 +95,26 @@ class VideoPrediction:
         x = columns["x"]
         return x[:, self.past :], Picture(x[:, : self.past])
 
-    def ask(self, model: Generative[Any], *, video: Path, ahead: int | None = None) -> Question:
+    def ask(
+        self,
+        model: Generative[Any],
+        *,
+        video: Path,
+        ahead: int | None = None,
+        guidance: float = 1.0,
+        temperature: float = 1.0,
+    ) -> Question:
         """video: a film, a moving picture, or a folder (or zip, or array) of frames.
         ahead: so many frames; as many as were foreseen in training, if nothing is said.
+        guidance: how far a model of codes is to follow the frames before: 1 as it learned, 3 closer.
+        temperature: below 1, of models of codes, likelier frames and less variety.
         """
         if ahead is not None and ahead < 1:
             raise UsageError(f"ahead={ahead}: it is a number of frames, 1 or more")
+        how = Sampling(guidance=guidance, temperature=temperature, observation=looked_at(model).observation)
+        if not isinstance(model, Coding) and (guidance, temperature) != (1, 1):
+            what = f"temperature={temperature:g}" if guidance == 1 else f"guidance={guidance:g}"
+            raise UsageError(f"{model.name} foresees one thing only, and draws nothing: leave out {what}")
         film, given = Film.read(video), model.config.given
         fit = Reading(size=(given.height, given.width), channels=given.channels).fit
         frames = film.frames if isinstance(model, Foresees) else film.frames[-given.frames :]
@@ -90,12 +124,12 @@ class VideoPrediction:
             )
             frames = np.concatenate([frames[:1].repeat(given.frames - len(frames), 0), frames])
         grid = given.from_index(torch.from_numpy(fit(frames)).long())[None]
-        return Asked(replace(film, frames=frames), Picture(grid), ahead=ahead or self.ahead)
+        return Asked(replace(film, frames=frames), Picture(grid), how=how, ahead=ahead or self.ahead)
 
     def answer(self, model: Generative[Any], question: Question, *, seed: int, tile: int | None) -> Film:
         """The frames that follow, as large as those that the model was trained on."""
         assert isinstance(question, Asked) and isinstance(question.given, Picture)
-        x = foreseen(model, question.given.grid.to(model.device), question.ahead, seed)
+        x = foreseen(model, question.given.grid.to(model.device), question.ahead, seed, question.how)
         frames = ((x[0].cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
         return Film(frames)
 
@@ -129,6 +163,36 @@ class VideoPrediction:
             for m in fidelity(some, true).measurements()
         ]
 
+    def further(self, model: Generative[Any], test: Posed, *, limit: int | None, seed: int) -> list[Measurement]:
+        """Of a model that draws what may come: one answer without the noise of single pixels, the mean of several,
+        and the best of them."""
+        if not isinstance(model, Decoding):
+            return []
+        n = min(len(test), limit or CLIPS, CLIPS)
+        off = dict.fromkeys(("one answer", f"mean of {FUTURES}", f"best of {FUTURES}"), 0.0)
+        copied, frames = 0.0, n * test.x.shape[0]
+        for row in (torch.arange(n) * len(test) // n).tolist():
+            batch = test.fetch(torch.tensor([row]), ItemNoise(seed, [row], model.device))
+            many = batch.given.map(lambda t: t.expand(FUTURES, *t.shape[1:]))
+            x = model.sample(FUTURES, many, seed=seed, first=row * FUTURES, how=looked_at(model)).clamp(-1, 1)
+            each = (x - batch.x).double().square().flatten(1).sum(1) / 4
+            of_mean = (x.double().mean(0) - batch.x[0]).square().sum() / 4
+            for name, one in zip(off, (each[0], of_mean, each.min()), strict=True):
+                off[name] += one.item() / frames
+            copied += (last(batch.given, test.x) - batch.x).double().square().sum().item() / 4 / frames
+        return [
+            Measurement(
+                name=f"MSE, {name}",
+                value=value,
+                better="lower",
+                protocol="squared distance summed over the pixels of a frame, black 0 and white 1, mean over frames "
+                f"and clips; of {name}, each the mean of p(x | z)",
+                n=f"{n} clips",
+                baselines={"copy last": copied},
+            )
+            for name, value in off.items()
+        ]
+
     def baselines(self) -> Mapping[str, Callable[[Given, Space], Tensor]]:
         return {"copy last": last, "mean frame": mean, "black": black}
 
@@ -144,16 +208,22 @@ def given_frames(given: Given) -> int:
     return given.grid.shape[1]
 
 
+def looked_at(model: Generative[Any]) -> Sampling:
+    """Without the noise that a decoder has for each pixel by itself."""
+    return Sampling(observation="mean") if isinstance(model, Decoding) else FAITHFUL
+
+
 def foreseen(
-    model: Generative[Any], frames: Float[Tensor, "1 past c h w"], ahead: int, seed: int
+    model: Generative[Any], frames: Float[Tensor, "1 past c h w"], ahead: int, seed: int, how: Sampling = FAITHFUL
 ) -> Float[Tensor, "1 ahead c h w"]:
-    """So many frames: by a model of any number at once, else a few at a time from those before."""
+    """So many frames: by a model of any number at once, else a few at a time from those before, what is drawn anew
+    each time."""
     if isinstance(model, Foresees):
         return model.foresee(frames, ahead)
-    past = frames.shape[1]
+    past, parts = frames.shape[1], 0
     while frames.shape[1] < past + ahead:
-        more = model.sample(1, Picture(frames[:, -model.config.given.frames :]), seed=seed)
-        frames = torch.cat([frames, more], 1)
+        given = Picture(frames[:, -model.config.given.frames :])
+        frames, parts = torch.cat([frames, model.sample(1, given, seed=seed, first=parts, how=how)], 1), parts + 1
     return frames[:, past : past + ahead]
 
 

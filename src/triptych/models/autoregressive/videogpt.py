@@ -153,7 +153,9 @@ class VideoGPT(Coding[Picture]):
         self.tokenizer = Tokenizer(
             block, outputs_of(block), config.levels, config.halvings, config.tokenizer_width, config.tokenizer_blocks
         )
-        darkened(self.tokenizer.decoder[-1])
+        last = self.tokenizer.decoder[-1]
+        assert isinstance(last, nn.ConvTranspose2d)
+        darkened(last)
         grid, codes = (config.blocks, *self.tokenizer.grid), self.tokenizer.fsq.codes
         self.codes = Tokens(codes, config.blocks * self.tokenizer.places)
         self.past = Past(config)
@@ -170,7 +172,8 @@ class VideoGPT(Coding[Picture]):
 
     def blocks(self, x: Float[Tensor, "n t c h w"]) -> Float[Tensor, "nb spanc h w"]:
         """The frames of each block as channels of a picture."""
-        return x.unflatten(1, (self.config.blocks, self.config.span)).flatten(2, 3).flatten(0, 1)
+        n, _, c, h, w = x.shape
+        return x.reshape(n * self.config.blocks, self.config.span * c, h, w)
 
     def encode(self, x: Float[Tensor, "n t c h w"], given: Picture | None = None) -> Int[Tensor, "n places"]:
         """The codes of frames, block after block, each row by row: there is no distribution over them."""
@@ -182,12 +185,15 @@ class VideoGPT(Coding[Picture]):
 
     def pixels(self, code: Int[Tensor, "*n places"]) -> Binary | DiscretizedLogistic:
         """p(x | z) of each pixel; they are independent."""
-        return self.observed(self.tokenizer.decode(code.unflatten(-1, (self.config.blocks, -1))))
+        return self.observed(
+            self.tokenizer.decode(code.view(*code.shape[:-1], self.config.blocks, self.tokenizer.places))
+        )
 
     def observed(self, y: Float[Tensor, "*n blocks outputs h w"]) -> Binary | DiscretizedLogistic:
         """Of what the decoder makes of blocks, p(x | z) of frames."""
-        frames = y.unflatten(-3, (self.config.span, -1)).flatten(-5, -4)  # *n t outputs h w
-        return pixels_of(frames, self.config.x.levels)
+        *n, _, outputs, h, w = y.shape
+        each = y.reshape(*n, self.config.x.frames, outputs // self.config.span, h, w)
+        return pixels_of(each, self.config.x.levels)
 
     # The transformer
 
