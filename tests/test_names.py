@@ -234,6 +234,16 @@ def test_which_condition_is_served_may_be_asked(both: Path, tmp_path: Path) -> N
     assert data("shapes", condition="label").given.names == tuple(data("shapes").classes)
 
 
+def test_no_condition_may_be_asked_for(both: Path) -> None:
+    found = data(both, condition="none")
+    assert found.given is None and found.held_out().given is None and found.labels is not None
+    assert found.fetch(torch.arange(2), ItemNoise(0, range(2))).given is None
+    assert found.fingerprint != data(both).fingerprint
+    assert create_for("r3gan", found, []).config.given is None != create_for("r3gan", data(both), []).config.given
+    with pytest.raises(UsageError, match='without condition="none"'):
+        check_fits(found, config(Labels(2)))
+
+
 # Nothing held out
 
 

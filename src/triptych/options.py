@@ -106,7 +106,9 @@ class Opening(Packing, total=False):
     condition: Annotated[
         str | None,
         Option(
-            "The column to condition on: label, caption, or one of values; default: by the model.", "NAME", kept=(str,)
+            "The column to condition on: label, caption, one of values, or none; default: by the model.",
+            "NAME",
+            kept=(str,),
         ),
     ]
     crop: Annotated[

@@ -15,6 +15,9 @@ from triptych.data.packs import Pack
 
 Makers = dict[str, Callable[[], Tensor]]
 
+NO_CONDITION = "none"
+"""What is asked for as the condition where x alone is to be served, whatever stands beside it."""
+
 
 def labels_of(classes: tuple[str, ...]) -> Labels:
     """The space of these classes. Names that are just their numbers are none."""
@@ -34,8 +37,10 @@ def spaces(pack: Pack) -> dict[str, Space]:
 
 
 def check_condition(pack: Pack, name: str) -> None:
-    """Raises UsageError unless there is such a column of classes, captions or values."""
+    """Raises UsageError unless there is such a column of classes, captions or values, or none is asked for."""
     there = spaces(pack)
+    if name == NO_CONDITION and name not in there:
+        return
     if name in ("label", "caption") and name not in there:
         raise UsageError(f'{pack.meta.name} has no {name}s; leave out condition="{name}"')
     if name not in there:

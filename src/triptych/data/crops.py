@@ -107,7 +107,7 @@ class Crops:
     @property
     def given(self) -> Space | None:
         """What was asked for; unasked a crop has no label or caption: what is in the picture need not be in it."""
-        return spaces(self.pack)[self.condition] if self.condition else None
+        return spaces(self.pack).get(self.condition) if self.condition else None
 
     def serving(self, condition: str) -> "Crops":
         """The same with this column as the condition. Raises UsageError if there is none of this name."""

@@ -25,7 +25,7 @@ from triptych.core import (
     planar,
     sent,
 )
-from triptych.data.beside import check_condition, makers, spaces
+from triptych.data.beside import NO_CONDITION, check_condition, makers, spaces
 from triptych.data.columns import Column, Gathered
 from triptych.data.controlled import Mixture
 from triptych.data.files import Problem, sha256_of
@@ -63,7 +63,8 @@ class Dataset:
     labeled: Tensor | None = None
     """Those rows of the pack, bool, whose class is served; that of the others is unknown. None: all are."""
     condition: str | None = None
-    """Which column was asked for as the condition. None: captions, if there are any, or else classes."""
+    """Which column was asked for as the condition; "none" for none. None: captions, if there are any, or else
+    classes."""
     numbering: Numbering | None = None
     """How the classes are numbered, if not as in the pack."""
 
@@ -139,7 +140,7 @@ class Dataset:
         served = str(self.windows) if self.windows else str(self.dynamic)
         if self.labeled is not None:
             served += hashlib.sha256(self.labeled.numpy().tobytes()).hexdigest()
-        if self.condition in self.pack.values or (self.condition == "label" and self.tokenizer):
+        if self.condition in (*self.pack.values, NO_CONDITION) or (self.condition == "label" and self.tokenizer):
             served += str(self.condition)
         if self.numbering and not self.numbering.unchanged:
             served += str(self.numbering.numbers)
@@ -219,7 +220,7 @@ class Dataset:
     def serves(self) -> str | None:
         """Which column is served as the condition."""
         if self.condition:
-            return self.condition
+            return self.condition if self.condition in spaces(self.pack) else None
         return "caption" if self.tokenizer else "label" if self.pack.meta.classes else None
 
     def serving(self, condition: str) -> "Dataset":

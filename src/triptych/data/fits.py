@@ -6,6 +6,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from triptych.core import Data, DataError, Labels, PartialLabels, Space, Tokens, UsageError
 from triptych.core.classes import Classes, listed
+from triptych.data.beside import NO_CONDITION
 from triptych.data.columns import columns_of
 from triptych.data.dataset import Dataset
 from triptych.data.files import shown
@@ -137,6 +138,8 @@ def how_to_fit(has: Space, wants: Space) -> str:
 def how_to_condition(needs: Space, data: Data) -> str:
     if needs.classed and data.given and data.given.optional:
         return "its every label must be known: open it without labels=, and leave out what has no label"
+    if getattr(data, "condition", None) == NO_CONDITION:
+        return 'open the data without condition="none"'
     if needs.measure == "density" or getattr(getattr(data, "pack", None), "sizes", None) is not None:
         columns = [name for name, space in columns_of(data).items() if space.kind == needs.kind and name != "x"]
         if columns:

@@ -70,8 +70,9 @@ def data(source: Any, **options: Unpack[Opening]) -> Served:
               becomes unknown; so many that about half of all examples have one, by repeating those that do.
     labels_seed  which ones.
     condition  the column that is served as the condition: "label", "caption", or one of values (an age, an attribute),
-              of which numbers are served as they were read, in their own unit. If nothing is said, a model is given
-              the class or the caption that it takes, and captions where nobody takes classes; crops have none.
+              of which numbers are served as they were read, in their own unit; "none" serves x alone. If nothing is
+              said, a model is given the class or the caption that it takes, and captions where nobody takes classes;
+              crops have none.
     crop      pictures keep their own sizes, and squares of so many pixels of them are served (see `Crops`): anywhere in
               them for training, else side by side.
     x         which column is x, of a source of several pictures a row (see `pairs`): of folders side by side (x/ map/,
