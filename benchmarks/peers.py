@@ -12,7 +12,6 @@ library's time depends on them. The sides take turns.
 """
 
 import argparse
-import importlib
 import json
 import os
 import platform
@@ -21,10 +20,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
+from steps.checkouts import finder
 
 from triptych import native
 from triptych.core import Autoregressive, Tokens
@@ -73,19 +72,6 @@ def clock(run: Callable[[], Any]) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     run()
     return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def finder(checkout: Path) -> Callable[[str, str], Any]:
-    """Finds classes in pytorch-generative's model files, without what its packages import beside them."""
-    for name in ("pytorch_generative", "pytorch_generative.models"):
-        package = ModuleType(name)
-        package.__path__ = [str(checkout / name.replace(".", "/"))]
-        sys.modules[name] = package
-
-    def find(file: str, name: str) -> Any:
-        return getattr(importlib.import_module(f"pytorch_generative.models.autoregressive.{file}"), name)
-
-    return find
 
 
 def weights(model: torch.nn.Module) -> int:

@@ -12,7 +12,8 @@ likelihood models must have learned, and those that saw the same batches must ha
 LOSS_GAP, which is what bf16 has to pass. The losses of a GAN's players need not fall; they are in the JSON.
 
 Peers. pythae runs as it is, if it can be imported. PyTorch-GAN (Erik Linder-Noren) is a set of scripts that train
-when imported, so its DCGAN recipe is written here, from what it does: `PlainGAN`.
+when imported, so its DCGAN recipe is written here, from what it does: `PlainGAN`. Of pytorch-generative the network
+is loaded from a checkout, and its trainer's step is written here, for the same reason: `Reproduced`.
 """
 
 import argparse
@@ -27,8 +28,8 @@ from typing import Any
 import torch
 from steps.dcgan import dcgan
 from steps.parts import parts
-from steps.pixelcnn import pixelcnn
-from steps.turns import table
+from steps.pixelcnn import MISSING, against_peer, pixelcnn
+from steps.turns import Row, table
 from steps.vae import vae
 
 from triptych.core import Adam
@@ -53,9 +54,11 @@ def protocol(steps: int, repeats: int) -> dict[str, Any]:
         "peers": {
             "PyTorch-GAN": "recipe and layers written here; images from triptych's reader on every side",
             "pythae": "run as it is, if installed: its model, trainer and loader",
+            "pytorch-generative": "its network as it is, its trainer's step written here; triptych's reader",
         },
         "unlike": "a round of triptych's DCGAN draws a batch and fakes for each player, where the recipe draws them "
-        "once; and it keeps the average of the generator and checks that losses and gradients are finite",
+        "once (rows of shared samples: likewise); and it keeps the average of the generator and checks that losses "
+        "and gradients are finite",
     }
 
 
@@ -64,6 +67,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5, help="blocks of each side that are timed")
     parser.add_argument("--steps", type=int, default=3, help="steps a block; 20 times as many where they are short")
+    parser.add_argument("--pytorch-generative", type=Path, metavar="CHECKOUT", help="where its source lies")
     parser.add_argument("--out", type=Path, help="writes JSON")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -74,9 +78,15 @@ def main() -> None:
     config = replace(preset.config, adam=Adam(lr=1e-3))  # its schedule would still be warming up when we are done
 
     rows, missing = vae(binary, short, args.repeats)
+    peer, beside = args.pytorch_generative, list[Row]()
+    if peer:
+        beside = against_peer(binary, args.steps, args.repeats, peer)
+    else:
+        missing = [*missing, MISSING]
     rows = [
         *dcgan(wide, args.steps, args.repeats),
         *rows,
+        *beside,
         *pixelcnn(binary, args.steps, args.repeats, config, batch=preset.batch),
         *parts(grey, short, args.repeats),
     ]

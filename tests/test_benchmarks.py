@@ -56,11 +56,11 @@ def images(tmp_path_factory):
 
 def test_dcgan(images):
     rows = training.dcgan(images[0], 1, 1, batch=4, width=4, peer_width=8)
-    assert len(rows) == 12 and len({row.group for row in rows}) == 2
-    plain, frozen, ours, *_ = rows[:6]
-    assert frozen.gflop < plain.gflop  # what freezing leaves out
-    assert {row.gflop for row in rows[2:6]} == {ours.gflop}  # layouts and precisions do the same work
-    assert rows[0].ratio_wall == rows[6].ratio_wall == 1
+    assert len(rows) == 14 and len({row.group for row in rows}) == 2
+    for plain, frozen, *ours in (rows[:7], rows[7:]):
+        assert plain.ratio_wall == 1 and frozen.gflop < plain.gflop  # what freezing leaves out
+        alone, shared = {row.gflop for row in ours if "shared" not in row.side}, {ours[2].gflop, ours[4].gflop}
+        assert len(alone) == len(shared) == 1 and min(shared) < min(alone)  # layouts and precisions do the same work
 
 
 def test_vae(images):
@@ -74,6 +74,24 @@ def test_pixelcnn(images):
     rows = training.pixelcnn(images[1], 2, 1, PixelCNNConfig(x=images[1].x, width=4, blocks=1, head=4), batch=4)
     assert all(row.passed for row in rows)
     assert len({row.gflop for row in rows}) == 1
+
+
+def test_pixelcnn_beside_its_peer(images, tmp_path, monkeypatch):
+    """A network like the peer's, from a checkout like its."""
+    for name in ("pytorch_generative", "pytorch_generative.models"):  # what is put there in place of its packages
+        monkeypatch.setitem(sys.modules, name, None)
+    folder = tmp_path / "pytorch_generative" / "models" / "autoregressive"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("import torchvision_is_not_needed")
+    (folder / "pixel_cnn.py").write_text(
+        "from torch import nn\n"
+        "def PixelCNN(n_residual, residual_channels, head_channels):\n"
+        "    return nn.Sequential(nn.Conv2d(1, 2 * residual_channels, 7, padding=3), nn.ReLU(),\n"
+        "                         nn.Conv2d(2 * residual_channels, 1, 1))\n"
+    )
+    rows = training.against_peer(images[1], 4, 1, tmp_path, batch=4, width=4, blocks=1)
+    assert rows[0].passed is None and all(row.passed for row in rows[1:])
+    assert len({row.gflop for row in rows}) == 2
 
 
 def test_parts(images):

@@ -2,7 +2,8 @@
 
 import statistics
 from collections.abc import Callable
-from typing import Literal
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from triptych.core import Batch, Clock, StepNoise
 from triptych.data import Dataset
 from triptych.models.gan.dcgan import DCGAN, DCGANConfig
 from triptych.nn.ema import EMA
+from triptych.nn.residual import DoublingConv
 from triptych.nn.strided import initialize
 
 
@@ -85,14 +87,27 @@ def peer_discriminator(channels: int, side: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(1), nn.Linear(width * (side // 16) ** 2, 1), nn.Flatten(0))
 
 
-def our_nets(images: Dataset, width: int) -> DCGAN:
+def our_nets(images: Dataset, width: int, shared: bool = False) -> DCGAN:
     torch.manual_seed(0)
-    return DCGAN(DCGANConfig(x=images.x, width=width))
+    return DCGAN(DCGANConfig(x=images.x, width=width, shared=shared))
 
 
-def peer_nets(images: Dataset, width: int) -> DCGAN:
+def folded(generator: nn.Sequential) -> nn.Sequential:
+    """The same weights and the same function, with doubling and the convolution after it in one layer."""
+    layers = list[nn.Module]()
+    for before, layer in pairwise([nn.Identity(), *generator]):
+        if isinstance(before, nn.Upsample) and isinstance(layer, nn.Conv2d):
+            one = DoublingConv(layer.in_channels, layer.out_channels, 3, padding=1)
+            one.load_state_dict(layer.state_dict())
+            layers.append(one)
+        elif not isinstance(layer, nn.Upsample):
+            layers.append(layer)
+    return nn.Sequential(*layers)
+
+
+def peer_nets(images: Dataset, width: int, shared: bool = False) -> DCGAN:
     """Our DCGAN with the layers of PyTorch-GAN's in place of its own."""
-    model = our_nets(images, width)
+    model = our_nets(images, width, shared)
     channels, side, _ = images.x.shape
     model.generator = peer_generator(model.config.latent, channels, side, width)
     model.discriminator = peer_discriminator(channels, side, width)
@@ -103,7 +118,10 @@ def peer_nets(images: Dataset, width: int) -> DCGAN:
     return model
 
 
-def check_gan(model: DCGAN, images: Dataset, batch: int) -> None:
+Build = Callable[..., DCGAN]
+
+
+def check_gan(model: DCGAN, peer: DCGAN, images: Dataset, batch: int) -> None:
     """Raises ValueError unless both recipes give the discriminator the same loss."""
     x = next(fetched(images, batch)).x
 
@@ -113,9 +131,9 @@ def check_gan(model: DCGAN, images: Dataset, batch: int) -> None:
     with torch.no_grad():
         torch.manual_seed(2)  # dropout
         ours = model.train().discriminator_loss(Batch(x, None, noise()), Clock(0, 0)).value
-        fake = model.draw(noise())
+        fake = peer.train().draw(noise())
         torch.manual_seed(2)
-        theirs = 2 * PlainGAN(model, images, batch).discriminator_loss(x, fake)
+        theirs = 2 * PlainGAN(peer, images, batch).discriminator_loss(x, fake)
     check_same("DCGAN", ours, theirs)
 
 
@@ -126,20 +144,19 @@ def dcgan(
     rows = []
     for whose, build, wide in (("PyTorch-GAN's", peer_nets, peer_width), ("our", our_nets, width)):
 
-        def make(build: Callable[[Dataset, int], DCGAN] = build, wide: int = wide) -> DCGAN:
-            return build(images, wide)
-
-        def ours(name: str, channels_last: bool = False, precision: Literal["fp32", "bf16"] = "fp32") -> Side:
-            model = make()
-            nets = [model.generator, model.discriminator]
-            return triptych(name, model, images, batch, weights=nets, channels_last=channels_last, precision=precision)
-
-        def plain(name: str, freeze: bool = False) -> Side:
-            model = make()
+        def plain(name: str, freeze: bool = False, build: Build = build, wide: int = wide) -> Side:
+            model = build(images, wide)
             nets = size(model.generator, model.discriminator)
             return Side(name, PlainGAN(model, images, batch, freeze=freeze).run, nets)
 
-        check_gan(make(), images, batch)
+        def ours(name: str, shared: bool = False, build: Build = build, wide: int = wide, **how: Any) -> Side:
+            model = build(images, wide, shared)
+            if build is peer_nets:
+                model.generator = folded(model.generator)
+                model.average = EMA(model.generator, model.config.ema)
+            check_gan(model, build(images, wide), images, batch)
+            return triptych(name, model, images, batch, weights=[model.generator, model.discriminator], **how)
+
         c, h, w = images.x.shape
         rows += compare(
             f"DCGAN {c}x{h}x{w}, batch {batch}, {whose} nets",
@@ -148,8 +165,9 @@ def dcgan(
                 plain("the same, idle discriminator frozen", freeze=True),
                 ours("triptych"),
                 ours("triptych, channels last", channels_last=True),
-                ours("triptych, bf16", precision="bf16"),
+                ours("triptych, channels last, samples shared", shared=True, channels_last=True),
                 ours("triptych, bf16, channels last", channels_last=True, precision="bf16"),
+                ours("triptych, bf16, channels last, samples shared", True, channels_last=True, precision="bf16"),
             ],
             steps,
             repeats,
