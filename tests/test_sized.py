@@ -12,6 +12,7 @@ from triptych.verbs.create import create_for
 from triptych.verbs.prepare import prepare
 
 PICTURES = [e for e in models.own().values() if f"{e.name}-small" in e.presets()]
+GENERATORS = [e for e in models.own().values() if "images" in e.paper.takes and e.family != "translation"]
 BINARY = ("nade", "eonade", "made", "darn")
 
 
@@ -31,6 +32,8 @@ class Held:
 def test_every_picture_model_is_built_at_the_size_of_the_data(entry: models.Entry) -> None:
     two = entry.name in BINARY
     sizes = [Images(1, 28, 28, levels=2)] if two else [Images(3, 32, 32), Images(1, 28, 28), Images(3, 48, 64)]
+    if entry.name == "fastgan":  # takes sides of 32 or more
+        sizes[1] = Images(1, 40, 40)
     for x in sizes:
         for size in ("small", "medium"):
             with torch.device("meta"), Sketching():
@@ -38,6 +41,16 @@ def test_every_picture_model_is_built_at_the_size_of_the_data(entry: models.Entr
             assert model.config.x == x
             given = getattr(model.config, "given", None)
             assert given is None or given.choices == 7
+
+
+@pytest.mark.parametrize("entry", GENERATORS, ids=lambda entry: entry.name)
+def test_every_model_of_pictures_has_a_small_a_medium_and_a_paper_preset(entry: models.Entry) -> None:
+    x = Images(1, 64, 64, levels=2) if entry.name in BINARY else Images(3, 64, 64)
+    presets, given = entry.module().PRESETS, Tokens(9, 4) if entry.name == "df-gan" else Labels(7)
+    for size in ("small", "medium", "paper"):
+        assert presets[f"{entry.name}-{size}"].fits is not None
+        with torch.device("meta"), Sketching():
+            assert create_for(f"{entry.name}-{size}", Held(x, given), []).config.x == x
 
 
 def test_settings_that_follow_from_x_do() -> None:

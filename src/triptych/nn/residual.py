@@ -47,10 +47,10 @@ def check_attention(x: Images, at: int | None) -> None:
         )
 
 
-def attending(x: Images) -> dict[str, int | None]:
-    """`Preset.fits`: attention where the feature maps have up to 16 rows."""
+def attending(x: Images, most: int = 16) -> dict[str, int | None]:
+    """`Preset.fits`: attention where the feature maps have up to so many rows."""
     heights = [x.height >> i for i in range(1, halvings(x.height, x.width))]
-    return {"attention": next((height for height in heights if height <= 16), None)}
+    return {"attention": next((height for height in heights if height <= most), None)}
 
 
 def doubled(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:

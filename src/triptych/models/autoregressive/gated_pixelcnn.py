@@ -320,3 +320,4 @@ PRESETS["gated-pixelcnn-small"] = sized(PRESETS["gated-pixelcnn-mnist"], fits=sh
 PRESETS["gated-pixelcnn-medium"] = sized(
     PRESETS["gated-pixelcnn-imagenet32"], fits=shared_out(width=(384, 1), head=(384, 1))
 )
+PRESETS["gated-pixelcnn-paper"] = PRESETS["gated-pixelcnn-medium"]

@@ -45,6 +45,8 @@ from triptych.core import (
     check_sides,
     config,
     full,
+    sized,
+    unchanged,
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
@@ -255,6 +257,22 @@ PRESETS = {
         batch=32,
         expect="Color images of 32 x 32, meant for 20 minutes of one CPU core for both stages; not trained by us yet.",
     ),
+    "givt-paper": Preset(
+        config=GIVTConfig(
+            x=Images(3, 256, 256),
+            given=Labels(1000),
+            halvings=4,
+            coder_width=128,
+            width=1024,
+            layers=24,
+            heads=16,
+        ),
+        fits=unchanged,
+        steps=300_000,
+        batch=2048,
+        expect="The sizes of the paper's causal model for ImageNet at 256 x 256: 16 x 16 places of 16 numbers, 16 "
+        "Gaussians, 24 layers of 1,024; for GPUs, not trained by us.",
+    ),
     "givt-tiny": Preset(
         config=GIVTConfig(
             x=Images(1, 2, 4, levels=2),
@@ -289,3 +307,5 @@ PRESETS = {
         expect="For tests of colors and classes.",
     ),
 }
+PRESETS["givt-small"] = sized(PRESETS["givt-mnist"])
+PRESETS["givt-medium"] = sized(PRESETS["givt-32"], steps=30_000)

@@ -199,3 +199,4 @@ PRESETS = {
 }
 PRESETS["imagegpt-small"] = sized(PRESETS["imagegpt-mnist"])
 PRESETS["imagegpt-medium"] = sized(PRESETS["imagegpt-cifar"])
+PRESETS["imagegpt-paper"] = sized(PRESETS["imagegpt-cifar"])

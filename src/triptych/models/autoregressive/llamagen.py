@@ -53,6 +53,7 @@ from triptych.core import (
     check_sides,
     config,
     sized,
+    unchanged,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
 from triptych.models.paper import Paper
@@ -264,6 +265,7 @@ PRESETS = {
             tokenizer_adam=Adam(lr=1e-4, betas=(0.9, 0.95)),
             adam=Adam(lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05),
         ),
+        fits=unchanged,
         steps=1_500_000,
         batch=256,
         expect="Its B model, 111 M weights over 16 x 16 codes of 15,360 (there 16,384, learned), for ImageNet on GPUs; "

@@ -59,6 +59,7 @@ from triptych.core import (
     check_sides,
     config,
     sized,
+    unchanged,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
 from triptych.models.paper import Paper
@@ -365,6 +366,7 @@ PRESETS = {
             tokenizer_adam=Adam(lr=1e-4, betas=(0.9, 0.95)),
             adam=Adam(lr=1e-4, betas=(0.9, 0.96), weight_decay=0.045),
         ),
+        fits=unchanged,
         steps=1_500_000,
         batch=256,
         expect="The paper's transformer over 16 x 16 codes (1,000 there are; it has 1,024, learned), for ImageNet on "

@@ -200,3 +200,4 @@ PRESETS = {
 }
 PRESETS["pixelcnn-small"] = sized(PRESETS["pixelcnn-mnist-demo"], fits=shared_out(width=(32, 2), head=(32, 1)))
 PRESETS["pixelcnn-medium"] = sized(PRESETS["pixelcnn-mnist"], fits=shared_out(width=(64, 2), head=(64, 1)))
+PRESETS["pixelcnn-paper"] = sized(PRESETS["pixelcnn-cifar"], fits=shared_out(width=(258, 2), head=(1023, 1)))

@@ -43,6 +43,7 @@ from triptych.core import (
     Sampling,
     Stage,
     config,
+    sized,
     unchanged,
 )
 from triptych.losses.mixture import LogisticMixture, parameters_of
@@ -463,3 +464,4 @@ PRESETS = {
         expect="For tests of the condition.",
     ),
 }
+PRESETS["pixelcnn-pp-paper"] = sized(PRESETS["pixelcnn-pp-cifar"])

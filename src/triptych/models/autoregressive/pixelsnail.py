@@ -336,3 +336,4 @@ PRESETS = {
 }
 PRESETS["pixelsnail-small"] = sized(PRESETS["pixelsnail-mnist"])
 PRESETS["pixelsnail-medium"] = sized(PRESETS["pixelsnail-cifar"])
+PRESETS["pixelsnail-paper"] = sized(PRESETS["pixelsnail-cifar"])

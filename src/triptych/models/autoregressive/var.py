@@ -301,6 +301,7 @@ PRESETS = {
             tokenizer_adam=Adam(lr=1e-4, betas=(0.9, 0.95)),
             adam=Adam(lr=3e-4, betas=(0.9, 0.95), weight_decay=0.05),
         ),
+        fits=lambda x: {} if x.shape == (3, 256, 256) else {"scales": ()},  # those of its own size, or doubled
         steps=350_000,
         batch=768,
         expect="Its transformer of 16 layers, 680 codes in 10 passes, for ImageNet on GPUs; not trained by us. The "

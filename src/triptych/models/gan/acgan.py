@@ -170,3 +170,4 @@ PRESETS = {
 }
 PRESETS["acgan-small"] = sized(PRESETS["acgan-mnist"])
 PRESETS["acgan-medium"] = sized(PRESETS["acgan-cifar"])
+PRESETS["acgan-paper"] = sized(PRESETS["acgan-cifar"])

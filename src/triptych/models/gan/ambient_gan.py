@@ -160,3 +160,4 @@ PRESETS = {
 }
 PRESETS["ambient-gan-small"] = sized(PRESETS["ambient-gan-mnist"])
 PRESETS["ambient-gan-medium"] = sized(PRESETS["ambient-gan-cifar10"])
+PRESETS["ambient-gan-paper"] = sized(PRESETS["ambient-gan-cifar10"])

@@ -333,3 +333,4 @@ PRESETS = {
 }
 PRESETS["autogan-small"] = sized(PRESETS["autogan-mnist"])
 PRESETS["autogan-medium"] = sized(PRESETS["autogan-cifar10"])
+PRESETS["autogan-paper"] = sized(PRESETS["autogan-cifar10"])

@@ -43,6 +43,7 @@ from triptych.core import (
     Stage,
     Truncatable,
     config,
+    sized,
     unchanged,
 )
 from triptych.losses import adversarial, penalties
@@ -264,3 +265,4 @@ PRESETS = {
         expect="For tests.",
     ),
 }
+PRESETS["biggan-paper"] = sized(PRESETS["biggan-imagenet-128"], fits=partial(residual.attending, most=64))

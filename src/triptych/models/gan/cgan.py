@@ -153,3 +153,4 @@ PRESETS = {
 }
 PRESETS["cgan-small"] = sized(PRESETS["cgan-mnist"])
 PRESETS["cgan-medium"] = sized(PRESETS["cgan-64"])
+PRESETS["cgan-paper"] = sized(PRESETS["cgan-64"])

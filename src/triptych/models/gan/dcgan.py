@@ -24,6 +24,7 @@ from triptych.core import (
     Preset,
     Stage,
     config,
+    sized,
     unchanged,
 )
 from triptych.losses import adversarial
@@ -154,3 +155,4 @@ PRESETS = {
         expect="For tests of samples that both players share.",
     ),
 }
+PRESETS["dcgan-paper"] = sized(PRESETS["dcgan-64"])

@@ -50,6 +50,7 @@ from triptych.core import (
     full,
     precisely,
     sized,
+    unchanged,
 )
 from triptych.losses import adversarial, penalties
 from triptych.models.paper import Paper
@@ -291,6 +292,7 @@ PRESETS = {
     ),
     "df-gan-paper": Preset(
         config=DFGANConfig(x=Images(3, 256, 256), embedding=256, ema=0.0),
+        fits=unchanged,
         steps=170_000,
         batch=32,
         expect="The paper's channels, losses and rates for 256 x 256, 600 passes through CUB's 8,855 birds; not "

@@ -206,3 +206,4 @@ PRESETS = {
 }
 PRESETS["ebgan-small"] = sized(PRESETS["ebgan-mnist"])
 PRESETS["ebgan-medium"] = sized(PRESETS["ebgan-mnist"], steps=40_000)
+PRESETS["ebgan-paper"] = sized(PRESETS["ebgan-mnist"], steps=100_000)

@@ -45,6 +45,7 @@ from triptych.core import (
     Stage,
     Truncatable,
     config,
+    sized,
 )
 from triptych.losses import adversarial, pictures
 from triptych.models.paper import Paper
@@ -298,3 +299,6 @@ PRESETS = {
         config=FastGANConfig(x=Images(1, 32, 32), latent=4, width=2, most=4), steps=10, batch=8, expect="For tests."
     ),
 }
+PRESETS["fastgan-small"] = sized(PRESETS["fastgan-faces"])
+PRESETS["fastgan-medium"] = sized(PRESETS["fastgan-64"])
+PRESETS["fastgan-paper"] = sized(PRESETS["fastgan-256"])

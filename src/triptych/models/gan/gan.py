@@ -222,3 +222,4 @@ PRESETS = {
 }
 PRESETS["gan-small"] = sized(PRESETS["gan-mnist"])
 PRESETS["gan-medium"] = sized(PRESETS["gan-mnist"], steps=24_000)
+PRESETS["gan-paper"] = sized(PRESETS["gan-mnist"], steps=30_000)

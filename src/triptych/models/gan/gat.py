@@ -533,3 +533,4 @@ PRESETS = {
 }
 PRESETS["gat-small"] = sized(PRESETS["gat-mnist"])
 PRESETS["gat-medium"] = sized(PRESETS["gat-mnist"], steps=6_000)
+PRESETS["gat-paper"] = sized(PRESETS["gat-xl-imagenet"])

@@ -329,3 +329,4 @@ PRESETS = {
 }
 PRESETS["lapgan-small"] = sized(PRESETS["lapgan-mnist"])
 PRESETS["lapgan-medium"] = sized(PRESETS["lapgan-cifar"])
+PRESETS["lapgan-paper"] = sized(PRESETS["lapgan-cifar"])

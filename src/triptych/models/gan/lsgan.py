@@ -137,3 +137,4 @@ PRESETS = {
 }
 PRESETS["lsgan-small"] = sized(PRESETS["lsgan-mnist"])
 PRESETS["lsgan-medium"] = sized(PRESETS["lsgan-64"])
+PRESETS["lsgan-paper"] = sized(PRESETS["lsgan-64"])

@@ -270,3 +270,4 @@ PRESETS = {
 }
 PRESETS["msg-gan-small"] = sized(PRESETS["msg-gan-mnist"])
 PRESETS["msg-gan-medium"] = sized(PRESETS["msg-gan-64"])
+PRESETS["msg-gan-paper"] = sized(PRESETS["msg-gan-ffhq"])

@@ -287,3 +287,4 @@ PRESETS = {
 }
 PRESETS["nr-gan-small"] = sized(PRESETS["nr-gan-mnist"])
 PRESETS["nr-gan-medium"] = sized(PRESETS["nr-gan-cifar10"])
+PRESETS["nr-gan-paper"] = sized(PRESETS["nr-gan-cifar10"])

@@ -284,3 +284,4 @@ PRESETS = {
 }
 PRESETS["progan-small"] = sized(PRESETS["progan-mnist"])
 PRESETS["progan-medium"] = sized(PRESETS["progan-64"])
+PRESETS["progan-paper"] = sized(PRESETS["progan-celeba-hq"])

@@ -398,3 +398,4 @@ PRESETS = {
     ),
 }
 PRESETS["r3gan-small"] = sized(PRESETS["r3gan-mnist"])
+PRESETS["r3gan-paper"] = sized(PRESETS["r3gan-ffhq-64"])

@@ -185,3 +185,4 @@ PRESETS = {
 }
 PRESETS["sagan-small"] = sized(PRESETS["sagan-mnist"], fits=residual.attending)
 PRESETS["sagan-medium"] = sized(PRESETS["sagan-mnist"], steps=14_400, fits=residual.attending)
+PRESETS["sagan-paper"] = sized(PRESETS["sagan-imagenet-128"], fits=partial(residual.attending, most=32))

@@ -231,3 +231,4 @@ PRESETS = {
 }
 PRESETS["sgan-small"] = sized(PRESETS["sgan-mnist"])
 PRESETS["sgan-medium"] = sized(PRESETS["sgan-mnist"], steps=20_000)
+PRESETS["sgan-paper"] = sized(PRESETS["sgan-mnist"], steps=150_000)

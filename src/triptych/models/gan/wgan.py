@@ -152,3 +152,4 @@ PRESETS = {
 }
 PRESETS["wgan-small"] = sized(PRESETS["wgan-mnist"])
 PRESETS["wgan-medium"] = sized(PRESETS["wgan-64"])
+PRESETS["wgan-paper"] = sized(PRESETS["wgan-64"])

@@ -157,3 +157,4 @@ PRESETS = {
 }
 PRESETS["wgan-gp-small"] = sized(PRESETS["wgan-gp-mnist"])
 PRESETS["wgan-gp-medium"] = sized(PRESETS["wgan-gp-64"])
+PRESETS["wgan-gp-paper"] = sized(PRESETS["wgan-gp-64"])

@@ -292,3 +292,4 @@ PRESETS = {
 }
 PRESETS["ylg-small"] = sized(PRESETS["ylg-mnist"], fits=residual.attending)
 PRESETS["ylg-medium"] = sized(PRESETS["ylg-mnist"], steps=11_600, fits=residual.attending)
+PRESETS["ylg-paper"] = sized(PRESETS["ylg-imagenet-128"], fits=partial(residual.attending, most=32))

@@ -167,3 +167,4 @@ PRESETS = {
 }
 PRESETS["beta-vae-small"] = sized(PRESETS["beta-vae-mnist"])
 PRESETS["beta-vae-medium"] = sized(PRESETS["beta-vae-mnist"], steps=48_000)
+PRESETS["beta-vae-paper"] = sized(PRESETS["beta-vae-dsprites"])

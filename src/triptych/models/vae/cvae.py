@@ -185,3 +185,4 @@ PRESETS = {
 }
 PRESETS["cvae-small"] = sized(PRESETS["cvae-mnist"])
 PRESETS["cvae-medium"] = sized(PRESETS["cvae-mnist-large"])
+PRESETS["cvae-paper"] = sized(PRESETS["cvae-mnist-large"])

@@ -40,6 +40,7 @@ from triptych.core import (
     check_sides,
     config,
     sized,
+    unchanged,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
 from triptych.models.paper import Paper
@@ -188,6 +189,7 @@ PRESETS = {
             adam=Adam(lr=1e-4, betas=(0.9, 0.95)),
             prior_adam=Adam(lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05),
         ),
+        fits=unchanged,
         steps=500_000,
         batch=256,
         expect="1,000 codes, 16 x 16 of them, for ImageNet at 128 x 128 on GPUs; not trained by us. The paper has "

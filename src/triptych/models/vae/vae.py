@@ -172,6 +172,14 @@ PRESETS = {
         batch=128,
         expect="Pictures of any size; not trained by us.",
     ),
+    "vae-paper": Preset(
+        config=VAEConfig(latent=20, hidden=(500,)),
+        fits=unchanged,
+        steps=1_000_000,
+        batch=100,
+        expect="The paper's networks for MNIST, with 20 latents, for as long as its figures go (10^8 pictures; it has "
+        "Adagrad); not trained by us.",
+    ),
     "vae-mnist": Preset(
         config=VAEConfig(adam=Adam(lr=1e-3, schedule="cosine", warmup=0.02)),
         steps=20_000,

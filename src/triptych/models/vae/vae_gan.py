@@ -241,3 +241,4 @@ PRESETS = {
 }
 PRESETS["vae-gan-small"] = sized(PRESETS["vae-gan-mnist"])
 PRESETS["vae-gan-medium"] = sized(PRESETS["vae-gan-mnist"], steps=20_000)
+PRESETS["vae-gan-paper"] = sized(PRESETS["vae-gan-64"])

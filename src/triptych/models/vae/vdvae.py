@@ -47,6 +47,7 @@ from triptych.core import (
     UsageError,
     config,
     full,
+    sized,
 )
 from triptych.losses.bounds import importance_weighted_in_parts
 from triptych.losses.mixture import LogisticMixture, parameters_of
@@ -414,6 +415,13 @@ def shrinking(x: Images) -> dict[str, Any]:
     return {"fold": fold, "strides": (stride, left // stride)}
 
 
+def halving(x: Images) -> dict[str, Any]:
+    """Five grids, as the paper has for CIFAR-10: sides are halved up to three times, and what is left goes at once."""
+    left = gcd(x.height, x.width)
+    halved = [left := left // 2 for _ in range(3) if left % 2 == 0]
+    return {"strides": (*(2 for _ in halved), *(1 for _ in range(3 - len(halved))), left)}
+
+
 PRESETS = {
     "vdvae-small": Preset(
         config=VDVAEConfig(
@@ -532,3 +540,4 @@ PRESETS = {
         expect="For tests of levels and colors.",
     ),
 }
+PRESETS["vdvae-paper"] = sized(PRESETS["vdvae-cifar"], fits=halving)

@@ -40,6 +40,7 @@ from triptych.core import (
     Stage,
     check_sides,
     config,
+    sized,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
 from triptych.models.paper import Paper
@@ -308,3 +309,4 @@ PRESETS = {
         expect="For tests of colors and classes.",
     ),
 }
+PRESETS["vq-vae-paper"] = sized(PRESETS["vq-vae-cifar"], fits=lambda x: {"halvings": halvings_for(x)})

@@ -360,3 +360,4 @@ PRESETS = {
 }
 PRESETS["vq-vae-2-small"] = sized(PRESETS["vq-vae-2-mnist"])
 PRESETS["vq-vae-2-medium"] = sized(PRESETS["vq-vae-2-mnist"], steps=8_000)
+PRESETS["vq-vae-2-paper"] = sized(PRESETS["vq-vae-2-imagenet"])

@@ -22,6 +22,8 @@ on it. p(z) is exact. For a bound take `fsq-vae`, whose decoder is trained by it
 
 import logging
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -48,6 +50,7 @@ from triptych.core import (
     asked,
     check_sides,
     config,
+    sized,
 )
 from triptych.losses import adversarial, features, pictures
 from triptych.models.paper import Paper
@@ -251,6 +254,13 @@ def announce() -> None:
     )
 
 
+def fitting(x: Images, halvings: int, patches: int = 2) -> dict[str, Any]:
+    """`Preset.fits`: halved as often as both sides can be, and judged in patches that the picture has room for."""
+    often = next((k for k in range(halvings, 1, -1) if x.height % 2**k == x.width % 2**k == 0), 1)
+    judged = next((k for k in range(patches, 1, -1) if min(x.height, x.width) >= 9 * 2**k - 2), 1)
+    return {"halvings": often, "judge_halvings": judged}
+
+
 PRESETS = {
     "vqgan-mnist": Preset(
         config=VQGANConfig(
@@ -275,6 +285,27 @@ PRESETS = {
         steps=100_000,
         batch=64,
         expect="8 x 8 codes of 1,024 for color images of 64 x 64, on a GPU; not trained by us.",
+    ),
+    "vqgan-paper": Preset(
+        config=VQGANConfig(
+            x=Images(3, 256, 256),
+            given=Labels(1000),
+            code_width=256,
+            halvings=4,
+            width=128,
+            judge_halvings=3,
+            prior_width=1536,
+            prior_layers=48,
+            prior_heads=16,
+            adam=Adam(lr=5.4e-5, betas=(0.5, 0.9)),
+            late_adam=Adam(lr=5.4e-5, betas=(0.5, 0.9)),
+            judge_adam=Adam(lr=5.4e-5, betas=(0.5, 0.9)),
+            prior_adam=Adam(lr=5.4e-5, betas=(0.9, 0.95)),
+        ),
+        fits=partial(fitting, halvings=4, patches=3),
+        steps=1_000_000,
+        batch=12,
+        expect="The paper's sizes for ImageNet at 256 x 256, 16 x 16 codes of 1,024; for GPUs, not trained by us.",
     ),
     "vqgan-tiny": Preset(
         config=VQGANConfig(
@@ -311,3 +342,5 @@ PRESETS = {
         expect="For tests of colors, classes and codes that are not learned.",
     ),
 }
+PRESETS["vqgan-small"] = sized(PRESETS["vqgan-mnist"], fits=partial(fitting, halvings=2))
+PRESETS["vqgan-medium"] = sized(PRESETS["vqgan-64"], fits=partial(fitting, halvings=3))
