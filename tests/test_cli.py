@@ -197,6 +197,11 @@ def test_evaluate(triptych, home) -> None:
     assert code == 0 and "protocol" in out.splitlines()[0] and not BOX.search(out)
     code, _, err = triptych("evaluate", home / "dcgan", "--data", home / "images", "-n", 50)  # 40 images
     assert code == 2 and "at least 10 held-out" in err.splitlines()[-1]
+    code, out, _ = triptych("evaluate", home / "dcgan", "--data", f"{home / 'images'}:all", "-n", 50, "--json")
+    assert code == 0 and json.loads(out)["data"] == "images:all"
+    for overlapping in (f"{home / 'images'}:train", f"{home / 'grey.npz'}:all"):
+        code, _, err = triptych("evaluate", home / "dcgan", "--data", overlapping, "-n", 50)
+        assert code == 2 and "compared with what was held out" in err.splitlines()[-1]
 
 
 def test_resuming_nothing_begins(triptych, home, tmp_path) -> None:

@@ -112,11 +112,10 @@ def evaluate(
     from triptych.verbs.create import load
     from triptych.verbs.evaluate import evaluate as measure
     from triptych.verbs.features import parse
-    from triptych.verbs.opening import open_for
+    from triptych.verbs.opening import both_parts
 
     model = load(folder).to(pick_device(device))
-    train = open_for(model, folder, source, split="train", **opening)
-    test = open_for(model, folder, source, split="test", **opening)
+    train, test = both_parts(model, folder, source, **opening)
     result = measure(model, train, test, n=n, draws=draws, seed=seed, features=parse(features))
     if as_json:
         output.dump(result.as_dict())

@@ -278,13 +278,18 @@ def report(pack: Pack, strict: bool) -> None:
     log.warning("%s: %s: %s", pack.meta.name, count, few)
 
 
-def with_split(source: str | Path, split: str | None) -> tuple[str | Path, str]:
-    """The source and the split, which may be part of its name. Raises UsageError."""
-    said: str | None = None
+def split_of(source: str | Path) -> tuple[str | Path, str | None]:
+    """The source, and the split that its name ends in, as in "photos:all"; None if it ends in none."""
     if not exists(Path(source)):
         head, colon, tail = str(source).rpartition(":")
         if colon and (tail in REQUESTS or head in BUILTIN or library.names(head) or exists(Path(head))):
-            source, said = head, tail
+            return head, tail
+    return source, None
+
+
+def with_split(source: str | Path, split: str | None) -> tuple[str | Path, str]:
+    """The source and the split, which may be part of its name. Raises UsageError."""
+    source, said = split_of(source)
     if said and split and said != split:
         raise UsageError(f'the source says split "{said}" and split= says "{split}"')
     wanted = split or said or "train"

@@ -12,7 +12,7 @@ from triptych.core.reading import expect
 from triptych.data import Served, data
 from triptych.data.builtin import BUILTIN
 from triptych.data.sides import SizesDiffer
-from triptych.data.sources import LARGEST_SIDE
+from triptych.data.sources import LARGEST_SIDE, split_of
 from triptych.io import commit, configs, folder
 from triptych.media import medium_of
 from triptych.media.reading import Reading
@@ -144,6 +144,26 @@ def open_for(
     said = {name: value for name, value in asked.items() if value is not None}
     found = opened(model, run, source, said, task, lossless)
     return found if task is None else posed(found, task)
+
+
+def both_parts(model: Generative[Any], run: str | Path, source: str | Path | None, **asked: Any) -> tuple[Any, Any]:
+    """What a model was, or might have been, trained on, and what it is measured by.
+
+    Of a source these are its training and its test part; if it names another one ("photos:all"), it is measured by
+    that, and the training part is that of the run's own data. `asked` are options of `data` but for the split. Raises
+    UsageError if the parts would overlap, and as `open_for` does.
+    """
+    named, split = (None, None) if source is None else split_of(source)
+    if split not in ("train", "all"):
+        held = split or "test"
+        return open_for(model, run, named, split="train", **asked), open_for(model, run, named, split=held, **asked)
+    own = saved(run).get("source")
+    if own is None:
+        raise UsageError(f"{source}: {run} does not say what it was trained on, which this is to be measured beside")
+    if split == "train" or same(str(named), own):
+        why = "samples are compared with what was held out"
+        raise UsageError(f"{source}: {why}; name the source without :{split}, or other data with :all")
+    return open_for(model, run, None, split="train"), open_for(model, run, source, **asked)
 
 
 def opened(
