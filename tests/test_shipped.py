@@ -23,7 +23,7 @@ NAMES = list(shipped())
 
 
 def test_every_recipe_is_shipped_and_all_of_them_are_small() -> None:
-    assert list(json.loads(RECIPES.read_text())) == NAMES and len(NAMES) >= 9
+    assert list(json.loads(RECIPES.read_text())) == NAMES and len(NAMES) >= 12
     sizes = {one.name: sum(f.stat().st_size for f in one.folder.iterdir()) for one in shipped().values()}
     assert max(sizes.values()) < 4.5e6 and sum(sizes.values()) < 25e6
     assert sorted(f.name for f in FOLDER.iterdir() if f.is_dir()) == sorted(NAMES)
@@ -92,6 +92,25 @@ def test_outlines_become_the_shoe_that_they_are_of() -> None:
     made = np.asarray(tt.apply("edges-fashion", picture=one).image().convert("L"), np.float64)
     truth = np.asarray(opened(one, "L"), np.float64)
     assert np.corrcoef(made.ravel(), truth.ravel())[0, 1] > 0.9
+
+
+def answer(name: str, mode: str) -> tuple[np.ndarray, np.ndarray]:
+    """The example of shipped weights and what they make of it, levels in [0, 255]."""
+    one = shipped()[name].folder / "example.png"
+    made = tt.apply(name, picture=one).image().convert(mode)
+    return np.asarray(opened(one, mode), np.float64), np.asarray(made, np.float64)
+
+
+def test_what_is_taken_off_a_figure_has_its_color_and_lies_on_white() -> None:
+    wearer, garment = answer("clothing-dressed", "RGB")
+    worn, alone = (picture[12:18, 12:20].mean((0, 1)) for picture in (wearer, garment))
+    assert worn.argmax() == alone.argmax() and np.corrcoef(worn, alone)[0, 1] > 0.9
+    assert garment[:4, :4].mean() > 240
+
+
+def test_sneakers_grow_shafts() -> None:
+    sneaker, boot = answer("boots-fashion", "L")
+    assert boot[2:12].mean() > 3 * sneaker[2:12].mean() and boot[14:24, 8:].mean() > 100
 
 
 def test_a_folder_goes_before_a_name_and_a_slip_is_answered(tmp_path: Path, monkeypatch: Any) -> None:
