@@ -185,6 +185,12 @@ class Furthers(Protocol):
 
 
 @runtime_checkable
+class Looks(Protocol):
+    def looks(self, model: Generative[Any], batch: Batch[Any]) -> Sequence[Image.Image]:
+        """A further picture of each item, beside what was asked, the answer and the truth; none of some models."""
+
+
+@runtime_checkable
 class Alters(Protocol):
     def altered(self, batch: Batch[Any]) -> Batch[Any]:
         """Rows as they are trained on; those that are held out are not altered. What is drawn comes of their noise."""

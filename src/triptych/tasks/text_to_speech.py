@@ -6,6 +6,7 @@ voice of espeak-ng, which has to be installed) texts are written as they sound. 
 the deviation of these very recordings, is measured before training and saved with the run.
 
     triptych train text-to-speech --data ljspeech-like-folder --out runs/voice
+    triptych train text-to-speech --data ljspeech-like-folder --model tacotron-16k --out runs/voice
     triptych apply runs/voice --text "Some words. And more." --out a.wav --length-scale 1.1
     cat letter.txt | triptych apply runs/voice --text - --out letter.wav
 
@@ -15,7 +16,6 @@ Sound is made of the voice's spectrograms by Griffin-Lim; or, with --vocoder, by
 import logging
 import re
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,10 +24,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from triptych.core import (
     Audio,
+    Batch,
     Generative,
     Given,
     ItemNoise,
@@ -41,11 +43,12 @@ from triptych.core import (
 from triptych.core.text import Letters
 from triptych.data.spoken import Spoken, spoken_of
 from triptych.media.audio import Clip
-from triptych.media.pictures import page
+from triptych.media.pictures import cells, page
 from triptych.media.text import Writing
 from triptych.metrics import Measurement
 from triptych.metrics.speech import distortion
 from triptych.nn.mel import Mel, MelSpectrogram, pictured, usual
+from triptych.tasks.listening import spoken_well
 from triptych.tasks.phonemes import phonemes
 from triptych.tasks.task import Posed, Question
 from triptych.tasks.vocoder import vocoder_of
@@ -57,7 +60,8 @@ PAUSE = 0.25
 ENDS = re.compile(r"(?<=[.!?…。])\s+|\n+")
 MEASURED = 100
 """Recordings that the mean and the deviation are measured on, at most."""
-ITEMS = 60
+ALIGNED = (256, 128)
+"""Pixels, wide and high, of a picture of an alignment."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +162,7 @@ class TextToSpeech:
         """The sentences one after the other, with a pause between."""
         assert isinstance(question, Utterance)
         if not hasattr(model, "speak"):
-            raise UsageError(f"{model.name} does not speak; train text-to-speech with mas-tts")
+            raise UsageError(f"{model.name} does not speak; train text-to-speech with mas-tts or tacotron")
         rate, parts = model.config.x.rate, list[np.ndarray]()
         for k, given in enumerate(question.sentences):
             if question.vocoder is None:
@@ -180,6 +184,17 @@ class TextToSpeech:
         assert isinstance(given, Text)
         symbols = Letters(letters=self.letters)
         return [page([symbols.decode(row.tolist())], width=32, height=8) for row in given.tokens]
+
+    def looks(self, model: Any, batch: Batch[Any]) -> list[Image.Image]:
+        """Which letter each moment of the recordings is: the first letter on top, time from left to right."""
+        found = []
+        for k in range(len(batch.x) if hasattr(model, "alignment") else 0):
+            samples = batch.x.shape[2] if batch.lengths is None else int(batch.lengths[k])
+            given = batch.given[slice(k, k + 1)]
+            attention, _ = model.alignment(batch.x[k : k + 1, :, :samples], given)
+            level = attention.float() / attention.float().amax(1, keepdim=True).clamp_min(1e-6)
+            found += [picture.resize(ALIGNED, Image.Resampling.BILINEAR) for picture in cells(1 - 2 * level[:, None])]
+        return found
 
     def measure(self, x: Float[Tensor, "n 1 t"], truth: Float[Tensor, "n 1 t"], given: Given) -> list[Measurement]:
         """Mel-cepstral distortion to the recording of the same text, and to that of another."""
@@ -220,24 +235,10 @@ class TextToSpeech:
         return {}
 
     def further(self, model: Any, test: Posed, *, limit: int | None, seed: int) -> list[Measurement]:
-        """How long it takes to speak, of how long what is said lasts."""
-        rows = torch.arange(min(8, len(test)))
-        batch = test.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))
-        begun, seconds = time.process_time(), 0.0
-        for k in range(len(rows)):
-            given = batch.given[slice(k, k + 1)]
-            _, samples = model.speak(ItemNoise(seed, [k], model.device), given)
-            seconds += int(samples[0]) / model.config.x.rate
-        took = time.process_time() - begun
-        return [
-            Measurement(
-                name="real-time factor",
-                value=took / max(seconds, 1e-9),
-                better="lower",
-                protocol=f"processor seconds a second of speech, {torch.get_num_threads()} threads, one text at a time",
-                n=f"{len(rows)} texts",
-            )
-        ]
+        """What a recognizer that is trained apart hears; how long speech takes; and how likely spectrograms are."""
+        assert self.mel is not None
+        unit = "phoneme" if self.phonemes else "letter"
+        return spoken_well(model, test.data, self.mel, unit, limit=limit, seed=seed)
 
 
 def cut(text: str, most: int) -> list[str]:

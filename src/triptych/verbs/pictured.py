@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from triptych.core import Autoregressive, Data, Generative, Given, ItemNoise, Sampling, Space, Text
+from triptych.core import Autoregressive, Batch, Data, Generative, Given, ItemNoise, Sampling, Space, Text, evaluating
 from triptych.media import medium_of, pictures
-from triptych.tasks.task import Posed
+from triptych.tasks.task import Looks, Posed
 from triptych.verbs.decoration import SAMPLES, decorating
 from triptych.verbs.sample import evenly, examples, picture, to_look_at
 from triptych.verbs.tracking import Careful
@@ -132,7 +133,15 @@ def triptychs(model: Generative[Any], data: Posed, n: int) -> tuple[Image.Image,
     if isinstance(asked, Tensor):
         return pictures.strip([asked, x, batch.x], scale=2 if x.shape[-1] <= 64 else 1), x
     made, truth = (medium_of(data.x).cells(data.x, rows) for rows in (x, batch.x))
-    return pictures.rows(list(zip(asked, made, truth, strict=True))), x
+    columns = [asked, made, truth]
+    if isinstance(data.task, Looks) and (looks := inside(model, data.task, batch)):
+        columns.append(looks)
+    return pictures.rows(list(zip(*columns, strict=True))), x
+
+
+def inside(model: Generative[Any], task: Looks, batch: Batch[Any]) -> Sequence[Image.Image]:
+    with evaluating(model), torch.no_grad():
+        return task.looks(model, batch)
 
 
 def written(space: Space | None, given: Given, x: Tensor) -> list[Image.Image]:

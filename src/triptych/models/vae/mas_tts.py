@@ -26,7 +26,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from triptych.core import (
     Adam,
@@ -49,6 +48,7 @@ from triptych.core import (
 from triptych.models.paper import Paper
 from triptych.nn.alignment import durations, search, spread
 from triptych.nn.mel import Mel, MelSpectrogram
+from triptych.nn.timewise import Convolutions, within
 
 PAPER = Paper(
     called="MAS-TTS",
@@ -91,31 +91,6 @@ class MASTTSConfig:
             raise UsageError(f"kernel={self.kernel}: it looks as far back as ahead; take {self.kernel + 1}")
         if self.x.channels != 1 or self.x.companding:
             raise UsageError(f"x={self.x}: speech is of one channel, and not companded")
-
-
-class Convolutions(nn.Module):
-    """Residual convolutions along time, each twice as far apart as the one before; what is not there stays zero."""
-
-    def __init__(self, width: int, layers: int, kernel: int, dropout: float) -> None:
-        super().__init__()
-        apart = [2 ** (k % 3) for k in range(layers)]
-        self.convs = nn.ModuleList(
-            nn.Conv1d(width, width, kernel, padding=d * (kernel // 2), dilation=d) for d in apart
-        )
-        self.norms = nn.ModuleList(nn.GroupNorm(1, width) for _ in apart)
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, h: Float[Tensor, "n width t"], there: Bool[Tensor, "n 1 t"]) -> Float[Tensor, "n width t"]:
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            h = h + self.drop(F.gelu(conv(channelwise(norm, h) * there)))
-        return h * there
-
-
-def channelwise(norm: nn.Module, h: Float[Tensor, "n width t"]) -> Float[Tensor, "n width t"]:
-    """Normalizes over the channels of each place: not over time, of which some may only fill up."""
-    n, width, t = h.shape
-    found: Tensor = norm(h.transpose(1, 2).reshape(n * t, width))
-    return found.view(n, t, width).transpose(1, 2)
 
 
 class MASTTS(Generative[Text]):
@@ -202,11 +177,12 @@ class MASTTS(Generative[Text]):
 
     def alignment(
         self, x: Float[Tensor, "1 1 t"], given: Text
-    ) -> tuple[Int[Tensor, "1 frames"], Float[Tensor, "1 mels frames"]]:
-        """The symbol (blanks count) that each frame of a recording is found to be, and its spectrogram."""
+    ) -> tuple[Bool[Tensor, "1 symbols frames"], Float[Tensor, "1 mels frames"]]:
+        """Which symbol (blanks count) each frame of a recording is found to be, and its spectrogram."""
         mel = self.front(x[:, 0])
         _, mean, _, many = self.read(given.tokens)
-        return self.align(mel, mean, many, self.frames_of(x, None)), mel
+        path = self.align(mel, mean, many, self.frames_of(x, None))
+        return torch.arange(int(many), device=path.device)[None, :, None] == path[:, None], mel
 
     def spectrogram(
         self, given: Text, length_scale: float = 1.0, whole: bool = False
@@ -256,11 +232,6 @@ def deviance(many: Float[Tensor, "n s"], log_rate: Float[Tensor, "n s"]) -> Floa
     """-log Poisson(many; rate), less what it is at rate = many."""
     log_rate = log_rate.clamp(max=6)
     return log_rate.exp() - many + torch.xlogy(many, many) - many * log_rate
-
-
-def within(many: Int[Tensor, " n"], length: int) -> Bool[Tensor, "n length"]:
-    """Which places are among each item's first `many`."""
-    return torch.arange(length, device=many.device) < many[:, None]
 
 
 PRESETS = {
