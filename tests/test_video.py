@@ -1,13 +1,20 @@
 """Video prediction: the published clips, what models and baselines get by the field's measures, films in and out."""
 
+import io
+import shutil
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import triptych as tt
-from triptych.core import ItemNoise, Picture, UsageError, Video, evaluating
-from triptych.data import builtin, moving
+from triptych.core import DataError, ItemNoise, Picture, UsageError, Video, evaluating
+from triptych.data import builtin, library, moving
+from triptych.data.library import animated, pedestrians
+from triptych.data.library.recipe import Archives, Folder
 from triptych.media.video import Film
 from triptych.tasks.measuring import against_truth
 from triptych.tasks.task import posed
@@ -145,6 +152,34 @@ def test_a_video_is_gone_on_with_at_the_command_line(tmp_path, cli) -> None:
     assert set(found[0].baselines) == {"copy last", "mean frame", "black"}
 
 
+def test_videos_in_colour_stay_so(tmp_path, cli) -> None:
+    """A grey model of that run then says how data in colour are opened for it."""
+    (tmp_path / "clips").mkdir()
+    for i in range(12):
+        one = np.repeat(np.roll(clip(), i % 5, 3), 3, 1)
+        one[:, 0] //= 2
+        Film(one).save(tmp_path / "clips" / f"{i}.webp")
+    words = ["--data", tmp_path / "clips", "--steps", "1", "--batch", "4", "--no-pictures", "past=4", "ahead=2"]
+    small = ["--size", "16", "width=4", "mixed=8", "depth=1", "kernel=3", "start=mean"]
+    done = cli("train", "video-prediction", "--out", tmp_path / "run", *words, *small)
+    assert done.code == 0, done.err
+    assert tt.load(tmp_path / "run").config.x == Video(2, 3, 16, 16)
+    done = cli("train", "video-prediction", "--out", tmp_path / "grey", "--channels", "1", *words, *small)
+    assert done.code == 0 and tt.load(tmp_path / "grey").config.x.channels == 1, done.err
+    shutil.copytree(tmp_path / "clips", tmp_path / "others")
+    done = cli("evaluate", tmp_path / "grey", "--data", tmp_path / "others", "-n", "50")
+    assert done.code == 2 and "channels" in done.err, done.err
+
+
+def test_a_network_may_add_to_the_mean_of_the_frames_before() -> None:
+    model = create("simvp-tiny-mean").eval()
+    frames = torch.rand(3, 2, 3, 4, 4) * 2 - 1
+    found = model.sample(3, Picture(frames), seed=0)
+    torch.testing.assert_close(found, frames.mean(1, keepdim=True).expand(3, 4, 3, 4, 4))  # before training, it adds 0
+    torch.nn.init.normal_(model.net.last[-1].weight)
+    assert not torch.allclose(model.sample(3, Picture(frames), seed=0), found)
+
+
 def test_several_futures_are_drawn_of_one_video(tmp_path, cli) -> None:
     """By a model of codes: another for each seed, and measured by several."""
     (tmp_path / "clips").mkdir()
@@ -182,3 +217,70 @@ def test_what_is_drawn_of_what_was_drawn_is_drawn_anew() -> None:
     second = model.sample(1, Picture(first[:, -1:]), seed=0, first=1)
     assert found.shape == (1, 7, 3, 4, 4)
     assert torch.equal(found[:, :4], first) and torch.equal(found[:, 4:], second[:, :3])
+
+
+def test_emoji_that_move_are_held_out_by_code_point(tmp_path, monkeypatch) -> None:
+    one, two = (io.BytesIO() for _ in range(2))
+    Image.new("RGB", (8, 8)).save(one, "WEBP")
+    Film(clip(2)).pictures()[0].save(two, "WEBP", save_all=True, append_images=Film(clip(2)).pictures()[1:])
+    codes = [f"{c:x}" for c in range(0x1F600, 0x1F630)]
+    files = {f"{animated.WHERE}{c}{tone}.webp": two.getvalue() for c in codes for tone in ("", "-1f3fb", "-fe0f-1f3ff")}
+    files |= {f"{animated.WHERE}2764.webp": one.getvalue(), "package/README.md": b""}
+    monkeypatch.setattr(Archives, "members", lambda self, name, wanted: ((n, c) for n, c in files.items() if wanted(n)))
+    folder = Folder(tmp_path / "set")
+    folder.path.mkdir()
+    animated.write(Archives({}), folder)
+    assert folder.counts.total() == 3 * 48 and 0 < folder.counts["test"] < 48  # what stands still is left out
+    held = {p.name for p in (tmp_path / "set" / "test").iterdir()}
+    assert all((f"{c}.webp" in held) == (f"{c}-1f3ff.webp" in held) == (f"{c}-1f3fb.webp" in held) for c in codes)
+    files[f"{animated.WHERE}2764.webp"] = b"RIFF"
+    with pytest.raises(DataError, match=r"2764\.webp cannot be decoded"):
+        animated.write(Archives({}), folder)
+
+
+def test_squares_of_a_film_are_those_in_which_something_moves(tmp_path, monkeypatch) -> None:
+    """A thing walks through the left of a film, in both parts of it; the right is still."""
+    film = np.full((200, 128, 256, 3), (90, 120, 60), np.uint8)
+    for t in range(200):
+        film[t] += t % 20  # it dawns: files do not keep frames that are the same
+        film[t, 40:80, 4 * (t % 20) : 4 * (t % 20) + 16] = 255
+    monkeypatch.setattr(pedestrians, "rolled", lambda data: (av_like(frame) for frame in film))
+    monkeypatch.setattr(Archives, "one", lambda self, package, name: b"")
+    folder = Folder(tmp_path / "set")
+    folder.path.mkdir()
+    pedestrians.write(Archives({}), folder)
+    assert folder.counts == {"train": 16, "test": 4}
+    assert {p.stem[-7:] for p in (tmp_path / "set").glob("*/*.webp")} == {"000-000", "000-032"}
+    clips = tt.data(tmp_path / "set", frames=20, cache=tmp_path / "cache")
+    assert clips.x == Video(20, 3, 64, 64) and len(clips) == 16
+    seen = clips.x.index(clips.fetch(torch.arange(1), ItemNoise(0, [0])).x)[0, :, 0]
+    assert torch.equal(seen, torch.from_numpy(film[:20, ::2, :128:2, 0]).long())
+
+
+def test_a_set_that_is_a_film_says_what_reads_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setattr(Archives, "one", lambda self, package, name: b"RIFF0000AVI LIST")
+    with pytest.raises(UsageError, match=r"vtest.avi: avi is read by PyAV: pip install"):
+        pedestrians.write(Archives({}), Folder(tmp_path))
+    monkeypatch.undo()
+    monkeypatch.setattr(Archives, "one", lambda self, package, name: b"not a film")
+    with pytest.raises(DataError, match=r"vtest.avi cannot be decoded: neither GIF"):
+        pedestrians.write(Archives({}), Folder(tmp_path))
+
+
+def av_like(frame: np.ndarray) -> SimpleNamespace:
+    return SimpleNamespace(to_image=lambda: Image.fromarray(frame))
+
+
+@pytest.mark.parametrize("recipe", [animated.RECIPE, pedestrians.RECIPE], ids=lambda r: r.name)
+def test_the_set_is_as_it_says(recipe) -> None:
+    if (place := library.where(recipe, None)) is None:
+        pytest.skip(f"`triptych data get {recipe.name}` brings it")
+    assert {split: len(list((place / split).iterdir())) for split in ("train", "test")} == recipe.counts
+
+
+def test_a_set_of_the_library_is_opened_as_videos(tmp_path, monkeypatch) -> None:
+    (tmp_path / "clips").mkdir()
+    Film(clip()).save(tmp_path / "clips" / "a.webp")
+    monkeypatch.setattr(library, "folder_of", lambda source, cache: tmp_path / "clips")
+    assert tt.data("animated-emoji", frames=3, split="all", cache=tmp_path / "cache").x == Video(3, 1, 16, 16)

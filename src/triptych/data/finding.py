@@ -92,7 +92,7 @@ def find(
         return builtin(source, size)
     if not exists(path):
         if isinstance(source, str) and library.names(source):
-            return replace(find(library.folder_of(source, cache), size), name=source.replace("/", "-"))
+            return replace(find(library.folder_of(source, cache), size, cache, frames), name=source.replace("/", "-"))
         raise UsageError(not_found(source, path))
     if isinstance(source, str) and library.names(source):
         log.info('"%s" is the one here; the set of that name in the library is not used', source)

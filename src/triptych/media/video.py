@@ -247,7 +247,18 @@ def gathered(frames: Iterator[tuple[str, bytes]]) -> bytes:
 
 
 def filmed(data: bytes, wanted: int | None) -> list[np.ndarray]:
-    """What PyAV reads. Raises BadFile, also if it is not installed."""
+    there = sum(1 for _ in rolled(data))
+    if not there:
+        raise BadFile("0 frames; 1 or more are read")
+    chosen = set(evenly(there, there if wanted is None else wanted))
+    return [array(f.to_image()) for k, f in enumerate(rolled(data)) if k in chosen]
+
+
+def rolled(data: bytes) -> Iterator[Any]:
+    """The frames of what PyAV reads, one after the other, as it has them (`to_image`).
+
+    Raises BadFile, also if it is not installed.
+    """
     kind = next((name for start, stop, mark, name in CONTAINERS if data[start:stop] == mark), None)
     if kind is None:  # FFmpeg would take a playlist for a film, and open what it names
         raise BadFile(
@@ -259,12 +270,10 @@ def filmed(data: bytes, wanted: int | None) -> list[np.ndarray]:
         raise BadFile(f"{kind} is read by PyAV: {INSTALL}") from e
     try:
         with av.open(io.BytesIO(data), format=kind) as film:
-            there = sum(1 for _ in film.decode(video=0))
-        if not 0 < there <= MOST_FRAMES:
-            raise BadFile(f"{there:,} frames; 1 to {MOST_FRAMES:,} are read")
-        chosen = set(evenly(there, there if wanted is None else wanted))
-        with av.open(io.BytesIO(data), format=kind) as film:
-            return [array(f.to_image()) for k, f in enumerate(film.decode(video=0)) if k in chosen]
+            for k, frame in enumerate(film.decode(video=0)):
+                if k == MOST_FRAMES:
+                    raise BadFile(f"more than {MOST_FRAMES:,} frames")
+                yield frame
     except BadFile:
         raise
     except Exception as e:  # PyAV's own errors are of many types

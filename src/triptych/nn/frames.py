@@ -66,6 +66,14 @@ def darkened(last: Last) -> Last:
     return last
 
 
+def silenced(last: Last) -> Last:
+    """A last layer that begins with nothing, for what is added to frames."""
+    assert last.bias is not None
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return last
+
+
 def check_frames(x: Video, given: Video, unit: int, why: str) -> None:
     """Raises UsageError unless the frames before and those that follow are alike, their sides multiples of `unit`."""
     if x.shape[1:] != given.shape[1:]:

@@ -78,7 +78,9 @@ class VideoPrediction:
         return "simvp-64"
 
     def opens(self, x: Any) -> dict[str, Any]:
-        return {"frames": self.past + self.ahead, "size": x.height, "channels": x.channels}
+        """In colour, if the videos are: a model that nobody has trained yet is of the channels that they have."""
+        colour = {"channels": x.channels} if x.channels > 1 else {}
+        return {"frames": self.past + self.ahead, "size": x.height, **colour}
 
     def spaces(self, columns: Mapping[str, Space]) -> tuple[Space, Space | None]:
         x: Any = columns["x"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from triptych.core import UsageError
 from triptych.data.files import shown
 from triptych.data.library import (
+    animated,
     dressed,
     drums,
     emoji,
@@ -15,6 +16,7 @@ from triptych.data.library import (
     flare,
     furniture,
     heads,
+    pedestrians,
     photographs,
     satellite,
 )
@@ -23,7 +25,21 @@ from triptych.data.library.recipe import Recipe
 
 LIBRARY: dict[str, Recipe] = {
     module.RECIPE.name: module.RECIPE
-    for module in (fashion, photographs, satellite, faces, heads, emoji, dressed, flare, drums, furniture, festvox)
+    for module in (
+        fashion,
+        photographs,
+        satellite,
+        faces,
+        heads,
+        emoji,
+        animated,
+        pedestrians,
+        dressed,
+        flare,
+        drums,
+        furniture,
+        festvox,
+    )
 }
 
 __all__ = ["LIBRARY", "Fetched", "Recipe", "fetch", "find", "folder_of", "names", "where"]

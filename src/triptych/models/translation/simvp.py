@@ -11,10 +11,12 @@ Kolter, 2022. https://arxiv.org/abs/2201.09792), which a later comparison found 
 others, 2023. OpenSTL. https://arxiv.org/abs/2306.11249): a wide convolution of each channel by itself, then one of all
 channels at each place. Channels are normalized in groups here, not over the batch.
 
-The model is a function of c: it shows the mean of what may come, which is blurred where that is not certain.
+The model is a function of c: it shows the mean of what may come, which is blurred where that is not certain. Frames are
+made from nothing, as in the paper, or added to the mean of those before (`start`), which is not of the paper.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -38,7 +40,7 @@ from triptych.core import (
 )
 from triptych.losses.pictures import frame_error
 from triptych.models.paper import Paper
-from triptych.nn.frames import Mixer, check_frames, convolution, darkened, merged, split
+from triptych.nn.frames import Mixer, check_frames, convolution, darkened, merged, silenced, split
 
 PAPER = Paper(
     called="SimVP",
@@ -67,6 +69,9 @@ class SimVPConfig:
     """Blocks."""
     kernel: Count = 7
     """Places to a side that a block's convolution sees; an odd number."""
+    start: Literal["black", "mean"] = "black"
+    """What training begins with: black frames, or the mean of those before, to which the network adds: for what is
+    filmed by a camera that stands, or moves on a background."""
     adam: Adam = Adam(lr=2e-3, betas=(0.9, 0.99), schedule="cosine", warmup=0.05)
 
     def __post_init__(self) -> None:
@@ -90,7 +95,9 @@ class Network(nn.Module):
         for _ in range(c.halvings):
             up += [convolution(width, width), nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2)]
         self.up = nn.Sequential(*up)
-        self.last = nn.Sequential(convolution(2 * width, width), darkened(nn.Conv2d(width, c.x.channels, 1)))
+        self.adds = c.start == "mean"
+        last = nn.Conv2d(width, c.x.channels, 1)
+        self.last = nn.Sequential(convolution(2 * width, width), silenced(last) if self.adds else darkened(last))
 
     def forward(self, frames: Float[Tensor, "n before c h w"]) -> Float[Tensor, "n after c h w"]:
         sharp = self.first(merged(frames))  # n*before width h w
@@ -100,7 +107,8 @@ class Network(nn.Module):
         small = merged(foreseen.unflatten(1, (self.after, -1)))  # n*after width h/4 w/4
         beside = torch.arange(self.after, device=frames.device) * self.before // self.after
         seen = merged(split(sharp, self.before).index_select(1, beside))  # n*after width h w
-        return split(self.last(torch.cat([self.up(small), seen], 1)), self.after)
+        found = split(self.last(torch.cat([self.up(small), seen], 1)), self.after)
+        return frames.mean(1, keepdim=True) + found if self.adds else found
 
 
 class SimVP(Generative[Picture]):
@@ -142,6 +150,21 @@ PRESETS = {
         batch=16,
         expect="As wide as OpenSTL's ConvMixer variant, for a GPU: 200 passes through 10,000 clips; not trained by us. "
         "There: MSE 32.1 on Moving MNIST, 31.2 on Moving Fashion-MNIST.",
+    ),
+    "simvp-tiny-mean": Preset(
+        config=SimVPConfig(
+            x=Video(4, 3, 4, 4),
+            given=Video(2, 3, 4, 4),
+            width=4,
+            halvings=1,
+            mixed=8,
+            depth=1,
+            kernel=3,
+            start="mean",
+        ),
+        steps=10,
+        batch=8,
+        expect="For tests of what is added to the mean of the frames before.",
     ),
     "simvp-tiny": Preset(
         config=SimVPConfig(
