@@ -10,8 +10,11 @@ import torch
 import triptych as tt
 from triptych.core import Audio, UsageError
 from triptych.data.library.drums import KINDS, RATE, hit, kind_of
+from triptych.data.library.recipe import Folder
+from triptych.data.library.syllables import syllable
+from triptych.data.library.syllables import write as write_syllables
 from triptych.media.resample import resamplable, resampled
-from triptych.media.wav import encode_wav
+from triptych.media.wav import BadClip, encode_wav
 from triptych.models.gan.wavegan import WaveGAN, WaveGANConfig
 from triptych.nn.mel import Mel, MelSpectrogram, bank
 from triptych.verbs.evaluate import evaluate
@@ -116,3 +119,36 @@ def test_a_hit_begins_at_once_and_ends_within_a_second() -> None:
     assert np.abs(found[0, :20]).max() > 0.01 and abs(found[0, -1]) < 1e-3
     assert hit(encode_wav(np.zeros((1, 500), np.float32), 8000)) is None
     assert math.isfinite(float(found.sum()))
+
+
+class Sounds:
+    """What the package of syllables holds, of tones for sounds."""
+
+    def members(self, package: str, wanted):
+        files = [
+            f"{zhuyin}{tone}/{voice}.ogg"
+            for zhuyin in ("ㄅㄚ", "ㄓㄨㄤ", "ㄩ")
+            for tone in ("", "2", "1")
+            for voice in "35"
+        ]
+        for name in ("usr/share/doc/gcin-voice/copyright", *(f"usr/share/gcin-voice/ogg/{file}" for file in files)):
+            if wanted(name):
+                yield name, encode_wav(np.pad(sine(200, 44_100, 0.3), ((0, 0), (4410, 4410))), 44_100)
+
+
+def test_syllables_are_sorted_by_tone_and_a_syllable_is_held_out_as_a_whole(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    write_syllables(Sounds(), folder)  # type: ignore[arg-type]
+    found = {f.relative_to(tmp_path).as_posix() for f in tmp_path.rglob("*.wav")}
+    names = {name.partition("/")[2] for name in found}
+    assert names == {f"{t}/{s}-{v}.wav" for t in ("1-high", "2-rising") for s in ("ba", "zhuang", "yu") for v in "ab"}
+    held = {Path(name).stem.split("-")[0] for name in found if name.startswith("test")}
+    kept = {Path(name).stem.split("-")[0] for name in found if name.startswith("train")}
+    assert held and kept and not held & kept and (tmp_path / "LICENSE").is_file()
+
+
+def test_a_syllable_is_cut_to_what_can_be_heard() -> None:
+    found = syllable(encode_wav(np.pad(sine(200, 44_100, 0.3), ((0, 0), (4410, 4410))), 44_100))
+    assert found.shape[1] == pytest.approx(0.3 * RATE, abs=40) and np.abs(found).max() == pytest.approx(0.9, abs=1e-3)
+    with pytest.raises(BadClip, match="silent"):
+        syllable(encode_wav(np.zeros((1, 500), np.float32), 8000))

@@ -19,6 +19,7 @@ from triptych.data.library import (
     pedestrians,
     photographs,
     satellite,
+    syllables,
 )
 from triptych.data.library.fetching import Fetched, about, fetch, place_of
 from triptych.data.library.recipe import Recipe
@@ -37,6 +38,7 @@ LIBRARY: dict[str, Recipe] = {
         dressed,
         flare,
         drums,
+        syllables,
         furniture,
         festvox,
     )

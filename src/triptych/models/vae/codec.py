@@ -309,6 +309,27 @@ PRESETS = {
         "what was asked, .65 at guidance 3 (wavegan-drums .46; of held-out hits through the codes .70, of themselves "
         ".88); log mel FD 9.8 (floor .8). 5.42 bits a code of held-out hits, exact, of 7.91.",
     ),
+    "codec-syllables": Preset(
+        config=CodecConfig(
+            x=Audio(1, 4096, rate=8000),
+            given=Labels(4),
+            hop=64,
+            fft=256,
+            levels=(8, 6, 5),
+            width=128,
+            layers=4,
+            windows=(64, 256, 1024),
+            judge=8,
+            judge_layers=3,
+            prior_width=96,
+            prior_layers=3,
+            dropout=0.1,
+            alone=2,
+        ),
+        steps=450,
+        batch=16,
+        expect="Not trained by us yet.",
+    ),
     "codec-tiny": Preset(
         config=CodecConfig(
             x=Audio(1, 32, rate=8000),
