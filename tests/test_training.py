@@ -44,10 +44,10 @@ from triptych.io import commit, folder
 from triptych.losses import adversarial
 from triptych.testing import Examples
 from triptych.testing.toys import copied, difference
-from triptych.training import Run, turn
-from triptych.training import loop as loops
+from triptych.training import Run, playing, turn
 from triptych.training import train as loop
-from triptych.training.loop import lay_out, rows
+from triptych.training.loop import lay_out
+from triptych.training.playing import rows
 from triptych.verbs.create import create, load
 from triptych.verbs.decoration import metrics
 from triptych.verbs.resuming import changes
@@ -255,7 +255,7 @@ def test_losses_that_differentiate_a_gradient_cannot_be_compiled(graphs) -> None
 
 def test_where_no_kernel_is_repeatable_the_turn_is_played_again_with_another(monkeypatch, caplog) -> None:
     """As on a GPU, whose kernels are asked to be repeatable first: once, and said."""
-    plain, calls, data = loops.turn, [], Examples(small("dcgan-tiny").config.x)
+    plain, calls, data = playing.turn, [], Examples(small("dcgan-tiny").config.x)
 
     def turn(*args: Any, **options: Any) -> Loss:
         calls.append(args[1].name)
@@ -265,13 +265,13 @@ def test_where_no_kernel_is_repeatable_the_turn_is_played_again_with_another(mon
         return found
 
     model, run = small("dcgan-tiny"), Run(steps=2, batch=8)
-    monkeypatch.setattr(loops, "turn", turn)
+    monkeypatch.setattr(playing, "turn", turn)
     seen = [now.logs() for now in loop(model, data, run)]
     assert calls == ["discriminator", "generator", "generator", "discriminator", "generator"]
     assert caplog.messages == [
         "a resumed run will not equal this one bit for bit: scatter_cuda_ does not have a deterministic implementation"
     ]
-    monkeypatch.setattr(loops, "turn", plain)
+    monkeypatch.setattr(playing, "turn", plain)
     assert (
         len(seen) == 2
         and seen[0]["discriminator"] == finish(small("dcgan-tiny"), data, replace(run, steps=1)).logs()["discriminator"]
@@ -720,7 +720,9 @@ def test_two_ranks_learn_what_one_does(tmp_path) -> None:
         for line, other in zip(metrics(one), metrics(two), strict=True):
             figures = {k: v for k, v in line.items() if k not in ("seconds", "health/diversity")}
             assert {k: other[k] for k in figures} == pytest.approx(figures, rel=1e-3, abs=1e-4), name
-        assert sorted(p.relative_to(one) for p in one.rglob("*")) == sorted(p.relative_to(two) for p in two.rglob("*"))
+        there, here = ({p.relative_to(run) for p in run.rglob("*")} for run in (one, two))
+        # a slow machine takes no pictures while it trains
+        assert {p for p in there if p.parts[0] != "samples"} == {p for p in here if p.parts[0] != "samples"}
         total = load(one).stages()
         assert [line["step"] for line in metrics(two)] == list(range(1, len(total) * steps + 1)), "one rank writes"
 

@@ -40,7 +40,7 @@ from triptych.search.controller import Controller, Draft, every_cell
 from triptych.search.found import Found, Kept, Trial, cells_from, cells_json, trial_from, trial_json
 from triptych.search.rewards import Reward, reduced
 from triptych.training import turn
-from triptych.training.loop import rows
+from triptych.training.playing import rows
 from triptych.training.restoring import restore
 
 log = logging.getLogger(__name__)

@@ -2,84 +2,33 @@
 
 import logging
 from collections.abc import Generator
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from triptych.core import (
-    Batch,
-    Clock,
-    Count,
-    Data,
-    Generative,
-    Loss,
-    NonFiniteError,
-    Player,
-    Stage,
-    StepNoise,
-    UsageError,
-    config,
-    mix,
-    trusting,
-)
+from triptych.core import Clock, Data, Generative, Loss, NonFiniteError, UsageError, mix
 from triptych.nn import ranks
-from triptych.nn.augment import Augmentation
 from triptych.nn.equalized import MinibatchDeviation
-from triptych.training.augmenting import augmenting, judges_of
+from triptych.training.augmenting import judges_of
 from triptych.training.compiling import Compiled
-from triptych.training.extracting import Extracted, extracted
-from triptych.training.kernels import Kernels, Unrepeatable
-from triptych.training.members import Members
+from triptych.training.kernels import Unrepeatable
+from triptych.training.playing import Playing
 from triptych.training.restoring import restore
-from triptych.training.turn import Once, Ruined, turn
+from triptych.training.run import Run
+from triptych.training.turn import Ruined
 
 log = logging.getLogger(__name__)
 
-LOOK = 100
-"""Rounds from one to the next in which values of the data are looked at: whether they are in the model's space."""
 SKIPS = 20
 """Turns without a finite loss, one after the other, that are too many to skip."""
 
 State = dict[str, Any]
 """Where training stands: {"position": whole numbers, "optimizers": state dicts by player}. JSON leaves and tensors."""
-
-
-@config
-class Run:
-    """How long and on how much at a time; what a model's page recommends is in its presets."""
-
-    steps: Count = 10_000
-    """Rounds of the game, for stages that do not say."""
-    batch: Count = 128
-    """Examples a turn, over all ranks together."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Decides every random draw of the run."""
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    """bf16: autocast to bfloat16 (weights and optimizer stay float32). tf32: fp32, but for products on a GPU, of whose
-    factors 11 bits are kept."""
-    channels_last: bool = False
-    """Channels innermost in images and convolution weights: faster convolutions, equal up to rounding."""
-    accumulate: Count = 1
-    """Parts that each batch is worked on in, one after the other, for a share of the memory. Losses, gradients,
-    codebooks and logs are the whole batch's; what is normalized over a batch is normalized over each part."""
-    repeatable: bool = True
-    """Only kernels that give the same bits every time, so that a resumed run equals one that was never interrupted. On
-    a GPU others may be faster; a CPU has no others."""
-    compile: bool = False
-    """Compiles the networks (torch.compile), which takes from seconds to minutes when training begins or goes on, so
-    that the steps after it need fewer operations of a GPU, equal up to rounding. Not for losses that differentiate a
-    gradient."""
-    augment: tuple[Augmentation, ...] = ()
-    """What is done to every image, real or generated, that a GAN's discriminator is trained on (DiffAugment); for data
-    of a few thousand images or fewer."""
 
 
 @dataclass(frozen=True)
@@ -123,20 +72,6 @@ class Round:
         """What `train(..., resume=...)` continues from, together with the model's own weights."""
         position = {k: getattr(self, k) for k in ("step", "stage", "stage_step", "drawn", "retry")}
         return {"position": position, "optimizers": {k: o.state_dict() for k, o in self.optimizers.items()}}
-
-
-@lru_cache(maxsize=2)
-def order(n: int, seed: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-
-
-def rows(n: int, batch: int, seed: int, drawn: int) -> Tensor:
-    """Which of n examples make up a batch: a function of the seed and of how many batches came before.
-
-    Every epoch is a new permutation; what does not fill a batch at its end is left for another epoch.
-    """
-    epoch, at = divmod(drawn, n // batch)
-    return order(n, mix(seed, epoch))[at * batch : (at + 1) * batch]
 
 
 def check_batches(model: Generative[Any], data: Data, run: Run) -> None:
@@ -199,32 +134,28 @@ def train(
             continue
         if stage.begin:
             stage.begin()
-        members, how = Members(model, stage.players), Kernels(model.device, run.precision, run.repeatable)
-        optimizers = {p.name: p.optimizer(p.owns.parameters()) for p in stage.players}
+        playing = Playing(model, data, run, stage, seed, compiled)
         first, steps = 0, stage.rounds(run.steps)
         if resume and s == at["stage"]:
             first = at["stage_step"]
-            for name, optimizer in optimizers.items():
+            for name, optimizer in playing.optimizers.items():
                 restore(optimizer, resume["optimizers"].get(name))
-        alone = run.accumulate * ranks.world() == 1
-        codes = extracted(model, data, stage.reads, steps * (stage.batch or run.batch) / len(data), seed)
         for k in range(first, steps):
             losses, clock, shared = {}, Clock(k, k / steps), None
             for player in stage.players:
                 if k % player.every:
                     continue
                 for _ in range(player.turns):
-                    batch = shared or draw(model, data, run, seed, stage, drawn, codes)
-                    if stage.maker and alone:
+                    batch = shared or playing.draw(drawn)
+                    if playing.shares:
                         shared = batch
                     try:
-                        with compiled.playing(player.name) if compiled else nullcontext():
-                            try:
-                                moved = play(model, run, player, optimizers[player.name], clock, batch, members, how)
-                            except Unrepeatable:
-                                batch = draw(model, data, run, seed, stage, drawn, codes)  # its noise is used up
-                                shared = batch if shared else None
-                                moved = play(model, run, player, optimizers[player.name], clock, batch, members, how)
+                        try:
+                            moved = playing.move(player, clock, batch)
+                        except Unrepeatable:
+                            batch = playing.draw(drawn)  # its noise is used up
+                            shared = batch if shared else None
+                            moved = playing.move(player, clock, batch)
                     except NonFiniteError as e:
                         skipped += 1
                         if not skip or skipped == SKIPS or isinstance(e, Ruined):
@@ -236,7 +167,7 @@ def train(
                     drawn += not stage.maker
             drawn += bool(stage.maker)
             step += 1
-            yield Round(step, s, stage.name, k + 1, steps, drawn, losses, optimizers, retry)
+            yield Round(step, s, stage.name, k + 1, steps, drawn, losses, playing.optimizers, retry)
 
 
 def same_start(model: nn.Module) -> None:
@@ -270,80 +201,9 @@ def peculiarities(model: Generative[Any], run: Run) -> list[str]:
     return out
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A batch of a run: this rank's part of it, in the parts that it is worked on in."""
-
-    rows: Tensor
-    """Which examples, of this rank."""
-    seed: int
-    """Of what a turn on it draws by itself."""
-    parts: list[Batch[Any]]
-
-
-def draw(model: Generative[Any], data: Data, run: Run, seed: int, stage: Stage, drawn: int, codes: Extracted) -> Drawn:
-    """Draws batch number `drawn`."""
-    rank, world, size = ranks.rank(), ranks.world(), stage.batch or run.batch
-    batch_rows, each = rows(len(data), size, seed, drawn), size // world // run.accumulate
-    maker = next((p for p in stage.players if p.name == stage.maker), None)
-    parts = []
-    for first in range(rank * size // world, (rank + 1) * size // world, each):
-        part = slice(first, first + each)
-        batch = data.fetch(batch_rows[part], StepNoise(mix(seed, drawn), size, part, model.device))
-        batch = codes.beside(batch, batch_rows[part])
-        if run.channels_last and batch.x.dim() == 4:
-            batch = replace(batch, x=channels_last(batch.x))
-        if maker and run.accumulate * world == 1:
-            batch = replace(batch, made=Once(maker))
-        parts.append(batch)
-    return Drawn(batch_rows[rank * size // world :], mix(seed, drawn, 1 + rank), parts)
-
-
-def play(
-    model: Generative[Any],
-    run: Run,
-    player: Player,
-    optimizer: Optimizer,
-    clock: Clock,
-    batch: Drawn,
-    members: Members,
-    how: Kernels,
-) -> Loss:
-    """A turn of the player on a batch. Raises Unrepeatable as `Kernels.turn` does."""
-    reseed(batch.seed, model.device)  # dropout, augmentation; all else draws from the batch
-    autocast = torch.bfloat16 if run.precision == "bf16" else None
-    try:
-        look = trusting() if clock.step % LOOK else nullcontext()
-        with look, augmenting(model, run.augment), how.turn():
-            return turn(model, player, optimizer, batch.parts, clock, autocast=autocast, members=members)
-    except NonFiniteError as e:
-        items = ", ".join(map(str, batch.rows[:8].tolist()))
-        left = "" if isinstance(e, Ruined) else "no weight or buffer was changed by it. "
-        raise type(e)(
-            f"{e} in round {clock.step + 1}, on a batch with items {items}, ...; "
-            f"{left}Lower the learning rate, or look at the data"
-        ) from None
-
-
-def reseed(seed: int, device: torch.device) -> None:
-    """As torch.manual_seed, but of the generators that a turn draws from: to visit all takes longer than to fetch."""
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)
-
-
 def lay_out(model: Generative[Any]) -> None:
     """Weights of convolutions with their channels last, in two dimensions or three (which `Module.to` refuses)."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for weight in model.parameters():
         if weight.dim() in formats:
             weight.data = weight.data.contiguous(memory_format=formats[weight.dim()])
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """x with the channels innermost, said by its strides even where it has one channel.
-
-    `contiguous(memory_format=...)` leaves such an x as it is, and then every layer of the network falls back too.
-    """
-    _, c, h, w = x.shape
-    return torch.empty_strided(x.shape, (h * w * c, 1, w * c, c), dtype=x.dtype, device=x.device).copy_(x)

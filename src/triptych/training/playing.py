@@ -1,0 +1,127 @@
+"""One stage being played: its optimizers, the batches that it draws, and the turns of its players."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from triptych.core import Batch, Clock, Data, Generative, Loss, NonFiniteError, Player, Stage, StepNoise, mix, trusting
+from triptych.nn import ranks
+from triptych.training.augmenting import augmenting
+from triptych.training.compiling import Compiled
+from triptych.training.extracting import extracted
+from triptych.training.kernels import Kernels
+from triptych.training.members import Members
+from triptych.training.run import Run
+from triptych.training.turn import Once, Ruined, turn
+
+LOOK = 100
+"""Rounds from one to the next in which values of the data are looked at: whether they are in the model's space."""
+
+
+@lru_cache(maxsize=2)
+def order(n: int, seed: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
+def rows(n: int, batch: int, seed: int, drawn: int) -> Tensor:
+    """Which of n examples make up a batch: a function of the seed and of how many batches came before.
+
+    Every epoch is a new permutation; what does not fill a batch at its end is left for another epoch.
+    """
+    epoch, at = divmod(drawn, n // batch)
+    return order(n, mix(seed, epoch))[at * batch : (at + 1) * batch]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A batch of a run: this rank's part of it, in the parts that it is worked on in."""
+
+    rows: Tensor
+    """Which examples, of this rank."""
+    seed: int
+    """Of what a turn on it draws by itself."""
+    parts: list[Batch[Any]]
+
+
+class Playing:
+    """A stage of a run. What it draws follows from the seed and the number of the batch."""
+
+    def __init__(
+        self,
+        model: Generative[Any],
+        data: Data,
+        run: Run,
+        stage: Stage,
+        seed: int,
+        compiled: Compiled | None = None,
+    ) -> None:
+        self.model, self.data, self.run, self.stage, self.seed = model, data, run, stage, seed
+        self.size = stage.batch or run.batch
+        self.optimizers: dict[str, Optimizer] = {p.name: p.optimizer(p.owns.parameters()) for p in stage.players}
+        self.members = Members(model, stage.players)
+        self.kernels = Kernels(model.device, run.precision, run.repeatable)
+        self.compiled = compiled
+        self.codes = extracted(model, data, stage.reads, stage.rounds(run.steps) * self.size / len(data), seed)
+        whole = run.accumulate * ranks.world() == 1
+        self.maker = next((p for p in stage.players if p.name == stage.maker), None) if whole else None
+
+    @property
+    def shares(self) -> bool:
+        """Whether all players of a round move on one batch, and on what is made of it once."""
+        return self.maker is not None
+
+    def draw(self, drawn: int) -> Drawn:
+        """Draws batch number `drawn`."""
+        rank, world, size, seed, run = ranks.rank(), ranks.world(), self.size, self.seed, self.run
+        batch_rows, each = rows(len(self.data), size, seed, drawn), size // world // run.accumulate
+        parts = []
+        for first in range(rank * size // world, (rank + 1) * size // world, each):
+            part = slice(first, first + each)
+            batch = self.data.fetch(batch_rows[part], StepNoise(mix(seed, drawn), size, part, self.model.device))
+            batch = self.codes.beside(batch, batch_rows[part])
+            if run.channels_last and batch.x.dim() == 4:
+                batch = replace(batch, x=channels_last(batch.x))
+            if self.maker:
+                batch = replace(batch, made=Once(self.maker))
+            parts.append(batch)
+        return Drawn(batch_rows[rank * size // world :], mix(seed, drawn, 1 + rank), parts)
+
+    def move(self, player: Player, clock: Clock, batch: Drawn) -> Loss:
+        """A turn of the player on a batch. Raises Unrepeatable as `Kernels.turn` does, and NonFiniteError as `turn`
+        does, with the items of the batch."""
+        reseed(batch.seed, self.model.device)  # dropout, augmentation; all else draws from the batch
+        autocast = torch.bfloat16 if self.run.precision == "bf16" else None
+        look = trusting() if clock.step % LOOK else nullcontext()
+        compiled = self.compiled.playing(player.name) if self.compiled else nullcontext()
+        optimizer, members = self.optimizers[player.name], self.members
+        try:
+            with compiled, look, augmenting(self.model, self.run.augment), self.kernels.turn():
+                return turn(self.model, player, optimizer, batch.parts, clock, autocast=autocast, members=members)
+        except NonFiniteError as e:
+            items = ", ".join(map(str, batch.rows[:8].tolist()))
+            left = "" if isinstance(e, Ruined) else "no weight or buffer was changed by it. "
+            raise type(e)(
+                f"{e} in round {clock.step + 1}, on a batch with items {items}, ...; "
+                f"{left}Lower the learning rate, or look at the data"
+            ) from None
+
+
+def reseed(seed: int, device: torch.device) -> None:
+    """As torch.manual_seed, but of the generators that a turn draws from: to visit all takes longer than to fetch."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """x with the channels innermost, said by its strides even where it has one channel.
+
+    `contiguous(memory_format=...)` leaves such an x as it is, and then every layer of the network falls back too.
+    """
+    _, c, h, w = x.shape
+    return torch.empty_strided(x.shape, (h * w * c, 1, w * c, c), dtype=x.dtype, device=x.device).copy_(x)
