@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Bernoulli, Normal
 
 from triptych.losses import adversarial, pictures
-from triptych.losses.pixels import Binary, DiscretizedLogistic
+from triptych.losses.pixels import Binary, DiscretizedLogistic, evened
 
 
 def on_a_grid(loc, scale):
@@ -161,3 +161,20 @@ def test_the_energy_score_is_least_for_answers_that_are_spread_as_the_truth_is()
     assert pictures.energy(x, zero, zero).item() == pytest.approx(math.sqrt(2 / math.pi), abs=0.01)
     wide = math.sqrt(5 * 2 / math.pi) - 2 / math.sqrt(math.pi)
     assert pictures.energy(x, 2 * one, 2 * other).item() == pytest.approx(wide, abs=0.01)
+
+
+@pytest.mark.parametrize("beta,power", [(0.0, -1), (0.5, 0), (1.0, 1)])
+def test_evened_pixels_pull_as_their_errors_do(beta: float, power: int):
+    """Of errors that are as large as they are said to be: of 2 scales each, of a scale of .01 and of .1."""
+    scale = torch.tensor([0.01, 0.1], dtype=torch.float64)
+    loc = (2 * scale).requires_grad_()
+    p = DiscretizedLogistic(loc, scale.log(), 2**17 + 1)  # bins so fine that it is all but a density
+    nats = -p.log_prob(torch.zeros(2, dtype=torch.float64))
+    (pull,) = torch.autograd.grad(evened(p, nats, beta).sum(), loc)
+    assert (pull[1] / pull[0]).item() == pytest.approx(10.0**power, rel=1e-5)
+
+
+def test_two_levels_have_no_scale_to_be_evened_by():
+    p = Binary(torch.tensor([0.3, -2.0]))
+    nats = -p.log_prob(torch.ones(2))
+    assert torch.equal(evened(p, nats, 1.0), nats)

@@ -61,7 +61,7 @@ from triptych.core import (
     sized,
     unchanged,
 )
-from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
+from triptych.losses.pixels import Binary, DiscretizedLogistic, evened, outputs_of, pixels_of
 from triptych.models.paper import Paper
 from triptych.nn.fsq import Levels
 from triptych.nn.prefix import Prefix, places_after
@@ -93,6 +93,9 @@ class MaskGITConfig:
     """Feature maps of the tokenizer's encoder and decoder."""
     tokenizer_blocks: Count = 2
     """Residual blocks of either at the grid; there is one more at each size between."""
+    tokenizer_beta: Fraction = 0.0
+    """How the tokenizer's training weighs pixels: 0, by likelihood, of which an exact ground can take the most; 1, as
+    by squared errors (`losses.pixels.evened`). What it learns is a likelihood, p(x | z), either way."""
     width: Count = 128
     """Width of the transformer: of a code's embedding. A multiple of four times the heads."""
     layers: Count = 4
@@ -197,10 +200,11 @@ class MaskGIT(Coding[Label | Text | None]):
     # The losses
 
     def loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
-        """The tokenizer's: -log p(x | z(x)) in nats."""
+        """The tokenizer's: -log p(x | z(x)), in nats where beta is 0."""
         p = pixels_of(self.tokenizer.learn(batch.x), self.config.x.levels)
-        distortion = -p.log_prob(batch.x).flatten(1).sum(1).mean()
-        return Loss(distortion, {"distortion": distortion})
+        nats = -p.log_prob(batch.x)
+        value = evened(p, nats, self.config.tokenizer_beta).flatten(1).sum(1).mean()
+        return Loss(value, {"distortion": nats.flatten(1).sum(1).mean()})
 
     def code_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """Equation 1: the cross-entropy of masked codes, in nats, with the condition left out now and then."""

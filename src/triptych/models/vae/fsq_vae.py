@@ -28,6 +28,7 @@ from triptych.core import (
     Count,
     Decoding,
     Doublings,
+    Fraction,
     Images,
     Label,
     Labels,
@@ -42,7 +43,7 @@ from triptych.core import (
     sized,
     unchanged,
 )
-from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
+from triptych.losses.pixels import Binary, DiscretizedLogistic, evened, outputs_of, pixels_of
 from triptych.models.paper import Paper
 from triptych.nn.code_prior import CodePrior
 from triptych.nn.fsq import Levels
@@ -74,6 +75,9 @@ class FSQVAEConfig:
     """Feature maps of the encoder and the decoder."""
     blocks: Count = 2
     """Residual blocks of either at the grid; there is one more at each size between."""
+    beta: Fraction = 0.0
+    """How the auto-encoder's training weighs pixels: 0, by likelihood, of which an exact ground can take most; 1, as
+    by squared errors (`losses.pixels.evened`). What it learns is a likelihood, p(x | z), either way."""
     prior_width: Count = 128
     """Width of the transformer: of a code's embedding. A multiple of four times the heads."""
     prior_layers: Count = 4
@@ -124,10 +128,11 @@ class FSQVAE(Decoding[Label | None]):
         return self.pixels(self.code_prior.draw(noise.uniform(*self.tokenizer.grid), given))
 
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
-        """-log p(x | z(x)) in nats, the one term that there is."""
+        """-log p(x | z(x)), the one term that there is; in nats, where beta is 0."""
         p = pixels_of(self.tokenizer.learn(batch.x), self.config.x.levels)
-        distortion = -p.log_prob(batch.x).flatten(1).sum(1).mean()
-        return Loss(distortion, {"distortion": distortion})
+        nats = -p.log_prob(batch.x)
+        value = evened(p, nats, self.config.beta).flatten(1).sum(1).mean()
+        return Loss(value, {"distortion": nats.flatten(1).sum(1).mean()})
 
     def prior_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """-log p(z | y) a code, in nats: maximum likelihood of the codes of real images."""
