@@ -687,11 +687,20 @@ def play_all(path: Path) -> None:
 
 SHARED = """
 import sys, pathlib, torch
+import torch.distributed as dist
+from triptych.training import overlapping
 torch.set_num_threads(1)
+overlapping.BUCKET = 200  # a tensor or two of these models
+reduce, early = dist.all_reduce, []
+def counted(x, *args, **options):
+    early.append(options.get("async_op", False))
+    return reduce(x, *args, **options)
+dist.all_reduce = counted
 from triptych.verbs.train import setup_ranks
 from test_training import play_all
 setup_ranks()
 play_all(pathlib.Path(sys.argv[1]))
+assert sum(early) > 100, "gradients are sent while others are computed"
 torch.distributed.destroy_process_group()
 """
 

@@ -1,7 +1,7 @@
 """One update of one player: everything that touches gradients, precision and ranks is here."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from triptych.nn import ranks
 from triptych.training.buffers import Buffers
 from triptych.training.members import Members
 from triptych.training.normalizing import over_ranks
+from triptych.training.overlapping import Underway
 
 
 class Ruined(NonFiniteError):
@@ -124,22 +125,25 @@ def gradient(
     autocast: torch.dtype | None,
 ) -> tuple[Loss, Tensor]:
     """Works on the parts: the loss, and the norm of its gradient, which is in the player's weights then."""
-    losses = []
+    losses, owned = [], members.owned[player.name]
     with only(player, model, members), over_ranks(), learning(model):
+        underway = Underway(owned)
         for i, part in enumerate(parts):
             if i:
                 buffers.begin_part()
             with torch.autocast(part.x.device.type, dtype=autocast, enabled=autocast is not None):
                 loss = player.loss(part, clock)
-            (loss.value / len(parts)).backward()  # type: ignore[no-untyped-call]
+            with underway.watching() if i == len(parts) - 1 else nullcontext():
+                (loss.value / len(parts)).backward()  # type: ignore[no-untyped-call]
             losses.append(Loss(loss.value.detach(), {k: v.detach() for k, v in loss.logs.items()}))
             if len(parts) * ranks.world() > 1:
                 buffers.end_part()
     loss = losses[0] if len(losses) == 1 else mean(losses)
-    gradients = [w.grad for w in members.owned[player.name] if w.grad is not None]
+    gradients = [w.grad for w in owned if w.grad is not None]
     if len(parts) * ranks.world() > 1:
         moved = [total / len(parts) for total in buffers.moved]
-        loss = average(loss, gradients, moved)
+        loss = average(loss, underway.left(owned), moved)
+        underway.arrive()
         buffers.settle(moved)
     norm = size(gradients)
     seen = [loss.value, norm, *([size(moving)] if (moving := buffers.changeable()) else [])]
