@@ -58,7 +58,7 @@ def test_every_task_refuses_all_else_in_one_sentence(name) -> None:
     other = "wearer" if name == "clothing" else "A"
     columns = dict.fromkeys(("x", other), Points(2))
     with pytest.raises(
-        UsageError, match=rf"^{name} is for (pictures|videos|recordings); (x|{other}) holds Points\(dims=2\)"
+        UsageError, match=rf"^{name} is for (pictures|videos|recordings|solids); (x|{other}) holds Points\(dims=2\)"
     ):
         task.spaces(columns)
 

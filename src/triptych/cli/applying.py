@@ -37,7 +37,8 @@ def apply(
     --invert-mask or --hide. map-to-photo: --picture, the map, and --beside where the model is shown more.
     edges: --picture, --drawing. unpaired-translation: --picture, and --direction of models of both ways.
     aging: --picture, and --age or --strip; --eyes. attributes: --picture, and --set or --strip; --eyes.
-    video-prediction: --video, a file or a folder of frames, and --ahead, so many frames.
+    video-prediction: --video, a file or a folder of frames, and --ahead, so many frames; --guidance of models of codes.
+    picture-to-solid: --picture, of one thing on a dark ground (--outline where only its outline is right).
 
     text-to-speech: --text, words, a file of them, or - for standard input; --length-scale, 1.2 to speak slower;
     --vocoder, a run of the task vocoder. vocoder: --sound, a recording to be said again of its spectrogram.

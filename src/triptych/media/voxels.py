@@ -195,16 +195,23 @@ def binvox(solid: np.ndarray) -> bytes:
     return f"#binvox 1\ndim {deep} {wide} {high}\ntranslate 0 0 0\nscale 1\ndata\n".encode() + bytes(out)
 
 
-def seen(level: Tensor, turn: float = TURN) -> Tensor:
-    """A picture of a solid, numbers [depth, height, width] that are full above 0: float32 [1, SIDE, SIDE] in [-1, 1],
-    black where nothing is.
+def seen(level: Tensor, turn: float = TURN, side: int = SIDE) -> Tensor:
+    """A picture of a solid, numbers [depth, height, width] that are full above 0: float32 [1, side, side] in [-1, 1],
+    black where nothing is."""
+    return views(level[None], turn, side)[0]
+
+
+def views(level: Tensor, turn: float = TURN, side: int = SIDE) -> Tensor:
+    """Pictures of solids [n, depth, height, width], each as `seen` has it: [n, 1, side, side].
 
     A ray for each pixel looks for the first full voxel; how light that is says how its surface is turned.
     """
-    longest = max(level.shape)
-    grid = F.pad(level.float()[None, None].clamp(-1, 1), [2] * 6, value=-1.0)
-    smooth = F.avg_pool3d(F.pad(grid, [1] * 6, value=-1.0), 3, 1)[0, 0]
-    across = torch.linspace(-0.82, 0.82, SIDE) * longest
+    n, longest = len(level), max(level.shape[1:])
+    if not n:
+        return torch.empty(0, 1, side, side)
+    grid = F.pad(level.float()[:, None].clamp(-1, 1), [2] * 6, value=-1.0)
+    smooth = F.avg_pool3d(F.pad(grid, [1] * 6, value=-1.0), 3, 1)[:, 0]
+    across = torch.linspace(-0.82, 0.82, side) * longest
     along = torch.linspace(-0.9, 0.9, 2 * longest) * longest
     along, down, across = torch.meshgrid(along, across, across, indexing="ij")  # step row column
     cos, sin, up, over = np.cos(turn), np.sin(turn), np.cos(TILT), np.sin(TILT)
@@ -212,17 +219,18 @@ def seen(level: Tensor, turn: float = TURN) -> Tensor:
     x, z = across * cos - far * sin, across * sin + far * cos
     sides = grid.shape[2:]
     # grid_sample wants width, height, depth in [-1, 1]
-    where = torch.stack([2 * at / side for at, side in zip((x, y, z), reversed(sides), strict=True)], -1)
-    met = F.grid_sample(grid, where[None], mode="nearest", padding_mode="border", align_corners=False)[0, 0] > 0
-    first = met.float().argmax(0, keepdim=True)  # 1 row column
-    slopes = torch.stack(torch.gradient(smooth))[None]  # z y x
-    at = where.gather(0, first[..., None].expand(*first.shape, 3))
-    normal = -F.grid_sample(slopes, at[None], padding_mode="border", align_corners=False)[0, :, 0]
-    normal = normal / normal.norm(dim=0).clamp(min=1e-6)
-    nz, ny, nx = normal
+    where = torch.stack([2 * at / side for at, side in zip((x, y, z), reversed(sides), strict=True)], -1)[None]
+    options: dict[str, Any] = {"padding_mode": "border", "align_corners": False}
+    met = F.grid_sample(grid, where.expand(n, -1, -1, -1, -1), mode="nearest", **options)[:, 0] > 0
+    first = met.float().argmax(1)  # n row column
+    slopes = torch.stack(torch.gradient(smooth, dim=(1, 2, 3)), 1)  # n zyx depth height width
+    at = where[0].gather(0, first[..., None].expand(*first.shape, 3))[:, None]  # n 1 row column xyz
+    normal = -F.grid_sample(slopes, at, **options)[:, :, 0]  # n zyx row column
+    normal = normal / normal.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    nz, ny, nx = normal.unbind(1)
     towards = -(up * (nz * cos - nx * sin) + over * ny)  # the eye is before, and above
     light = (0.55 * towards - 0.35 * ny + 0.25 * (nx * cos + nz * sin)).clamp(-0.45, 1)
-    return torch.where(met.any(0), light, -1.0)[None]
+    return torch.where(met.any(1), light, -1.0)[:, None]
 
 
 def turntable(x: Tensor) -> bytes:

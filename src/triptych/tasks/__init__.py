@@ -25,6 +25,7 @@ TASKS = {
     "edges": ("edges.Edges", "a drawing of outlines, as a picture"),
     "aging": ("aging.Aging", "a face, older or younger"),
     "attributes": ("attributes.Attributes", "a face with a smile, with glasses, with long hair"),
+    "picture-to-solid": ("picture_to_solid.PictureToSolid", "a thing in a picture, as a solid"),
     "video-prediction": ("video_prediction.VideoPrediction", "a video, gone on with"),
 }
 """Name -> where it is, and what it does."""

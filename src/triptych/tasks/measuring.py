@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.core import Generative, Given, ItemNoise, Picture, UsageError
+from triptych.core import FAITHFUL, Decoding, Generative, Given, ItemNoise, Picture, Sampling, UsageError
 from triptych.data import Crops
 from triptych.inference import tiling
 from triptych.metrics import Measurement
@@ -23,7 +23,8 @@ def against_truth(
     model: Generative[Any], test: Posed, *, limit: int | None = None, seed: int = 0
 ) -> tuple[Measurement, ...]:
     """The task's own measures of one answer to each held-out condition (up to `limit`, evenly spaced), each with what
-    the task's baselines get for the same conditions. Empty for a task whose answers are not compared one by one.
+    the task's baselines get for the same conditions. Empty for a task whose answers are not compared one by one. Where
+    a task gives the mean of what a decoder says (`means`), so is it measured.
 
     Raises UsageError for a model that does not take the task's conditions.
     """
@@ -31,7 +32,8 @@ def against_truth(
         raise UsageError(f"{model.name} does not take what {test.task.name} asks with, {test.given}")
     if not getattr(test.task, "compared", True):
         return ()
-    n = min(len(test), ITEMS if limit is None else limit)
+    means = getattr(test.task, "means", False) and isinstance(model, Decoding)
+    n, how = min(len(test), ITEMS if limit is None else limit), Sampling(observation="mean") if means else FAITHFUL
     truths: list[Tensor] = []
     givens: list[Given] = []
     rivals = dict(test.task.baselines())
@@ -41,7 +43,7 @@ def against_truth(
     for rows in torch.split(torch.arange(n) * len(test) // n, BATCH):
         batch = test.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))
         first = len(truths) * BATCH
-        answers[""].append(model.sample(len(rows), batch.given, seed=seed, first=first).cpu())
+        answers[""].append(model.sample(len(rows), batch.given, seed=seed, first=first, how=how).cpu())
         given = batch.given.to("cpu")
         for name, fill in rivals.items():
             answers[name].append(fill(given, test.x))

@@ -67,6 +67,8 @@ class Foresees(Protocol):
 class VideoPrediction:
     name: ClassVar[str] = "video-prediction"
     step: ClassVar[None] = None
+    means: ClassVar[bool] = True
+    """Answers are measured as they are given: without the noise that a decoder has for each pixel by itself."""
 
     past: Count = 10
     """Frames that are given."""
@@ -166,8 +168,7 @@ class VideoPrediction:
         ]
 
     def further(self, model: Generative[Any], test: Posed, *, limit: int | None, seed: int) -> list[Measurement]:
-        """Of a model that draws what may come: one answer without the noise of single pixels, the mean of several,
-        and the best of them."""
+        """Of a model that draws what may come: the mean of several answers, and the best of them."""
         if not isinstance(model, Decoding):
             return []
         n = min(len(test), limit or CLIPS, CLIPS)
