@@ -1,4 +1,4 @@
-"""Monotonic alignment search: which symbol each frame of a sound belongs to, in order and none left out.
+"""Alignments: which symbol each frame of a sound belongs to, in order and none left out; searched for, or attended to.
 
 Kim, Kim, Kong and Yoon, 2020. Glow-TTS: A Generative Flow for Text-to-Speech via Monotonic Alignment Search.
 https://arxiv.org/abs/2005.11129, Algorithm 1.
@@ -9,6 +9,7 @@ https://arxiv.org/abs/2005.11129, Algorithm 1.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 NEVER = -1e9
 """The score of what cannot be: finite, so that a text of more symbols than frames gives some alignment, and no NaN."""
@@ -50,3 +51,28 @@ def spread(lengths: Float[Tensor, "n symbols"], frames: int) -> Int[Tensor, "n f
     ends = lengths.cumsum(1)
     at = torch.arange(frames, device=lengths.device) + 0.5
     return (ends[:, None] <= at[:, None]).sum(2).clamp_max(lengths.shape[1] - 1)
+
+
+def stepwise(
+    stay: Float[Tensor, "n steps symbols"],
+    symbols: Int[Tensor, " n"],
+    before: Float[Tensor, "n earlier symbols"] | None = None,
+) -> Float[Tensor, "n steps symbols"]:
+    """Where one is after each step who begins at the first symbol (or goes on from `before`, earlier steps), and at
+    every step stays there with the probability `stay`, or goes on to the next: the probability of each symbol. Nobody
+    leaves an item's last one.
+
+    He, Deng and He, 2019. Robust Sequence-to-Sequence Acoustic Modeling with Stepwise Monotonic Attention for Neural
+    TTS. https://arxiv.org/abs/1906.00672, Equation 8.
+
+        a[i, j] = a[i - 1, j] stay[i, j] + a[i - 1, j - 1] (1 - stay[i, j - 1])
+    """
+    places = torch.arange(stay.shape[2], device=stay.device)
+    stay = torch.where((places >= symbols[:, None] - 1)[:, None], torch.ones_like(stay), stay)
+    at = (places == 0).to(stay.dtype).expand(len(stay), -1) if before is None else before[:, -1]
+    found = list[Tensor]()
+    for now in stay.unbind(1):
+        kept = at * now
+        at = kept + F.pad(at - kept, (1, -1))
+        found.append(at)
+    return torch.stack(found, 1) if found else stay
