@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from triptych.core import Given, Labels, Noise, Sampling, Tokens
 from triptych.nn.prefix import Prefix, places_after
-from triptych.nn.transformer import Transformer, rotations, write
+from triptych.nn.transformer import Read, Score, Transformer, rotations, write
 
 
 class CodeTransformer(nn.Module):
@@ -60,14 +60,12 @@ class CodeTransformer(nn.Module):
         if how.guidance != 1:
             ids, u, code = torch.cat((ids, self.prefix.none(n))), u.repeat(2, 1), code.repeat(2, 1)
 
-        def score(h: Tensor) -> Tensor:
-            scores: Tensor = self.out(h)
-            return scores if how.guidance == 1 else how.guide(scores[:n], scores[n:]).repeat(2, 1)
+        score, read = Score(self.out.weight), Read(self.code.weight, position=self.where)
 
-        def read(token: Tensor, place: Tensor) -> Tensor:
-            out: Tensor = self.code(token) + self.where.index_select(0, place)
-            return out
+        def guided(h: Tensor) -> Tensor:
+            scores = score(h)
+            return how.guide(scores[:n], scores[n:]).repeat(2, 1)
 
         # the condition's tokens but the last stand where values lie that are known
-        h, token = self.prefix(ids) + self.where[: before + 1], F.pad(code, (before, 0))
-        return write(self.transformer, h, token, F.pad(u, (before, 0)), how, score, read)[:n, before:]
+        h, token, u = self.prefix(ids) + self.where[: before + 1], F.pad(code, (before, 0)), F.pad(u, (before, 0))
+        return write(self.transformer, h, token, u, how, score if how.guidance == 1 else guided, read)[:n, before:]
