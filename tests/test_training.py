@@ -42,6 +42,7 @@ from triptych.core import (
 from triptych.errors import Interrupted
 from triptych.io import commit, folder
 from triptych.losses import adversarial
+from triptych.nn import ranks
 from triptych.testing import Examples
 from triptych.testing.toys import copied, difference
 from triptych.training import Run, playing, turn
@@ -51,6 +52,8 @@ from triptych.training.playing import rows
 from triptych.verbs.create import create, load
 from triptych.verbs.decoration import metrics
 from triptych.verbs.resuming import changes
+from triptych.verbs.sample import sample
+from triptych.verbs.score import score
 from triptych.verbs.train import train
 
 # Which examples make up a batch
@@ -685,6 +688,19 @@ def play_all(path: Path) -> None:
             pass
 
 
+def share() -> None:
+    """Ranks share what is drawn and scored, and have the same as one alone."""
+    model = create("pixelcnn-tiny", seed=1)
+    data = Examples(model.config.x, None)
+    drawn, scored = sample(model, 3, seed=2), score(model, data, limit=9, batch=2)
+    few = score(model, data, limit=1)
+    own, (ranks.world, ranks.rank) = (ranks.world, ranks.rank), (lambda: 1, lambda: 0)
+    assert torch.equal(drawn, sample(model, 3, seed=2))
+    assert scored.per_item == score(model, data, limit=9, batch=2).per_item
+    assert few == score(model, data, limit=1)
+    ranks.world, ranks.rank = own
+
+
 SHARED = """
 import sys, pathlib, torch
 import torch.distributed as dist
@@ -700,6 +716,8 @@ from triptych.verbs.train import setup_ranks
 from test_training import play_all
 setup_ranks()
 play_all(pathlib.Path(sys.argv[1]))
+from test_training import share
+share()
 assert sum(early) > 100, "gradients are sent while others are computed"
 torch.distributed.destroy_process_group()
 """

@@ -66,6 +66,7 @@ def score(
     from triptych.verbs.per_token import write_tokens
     from triptych.verbs.score import check_items, write_items
     from triptych.verbs.score import score as measure
+    from triptych.verbs.train import sharing
 
     for path in (per_item, per_token):
         if path:
@@ -75,7 +76,10 @@ def score(
     check_fits(found, model.config)
     anneal = Annealing(ais, chains) if ais else None
     between = observation(noise) if noise else None
-    result = measure(model, found, draws=draws, anneal=anneal, noise=between, limit=limit, batch=batch, seed=seed)
+    with sharing() as first:
+        result = measure(model, found, draws=draws, anneal=anneal, noise=between, limit=limit, batch=batch, seed=seed)
+    if not first:
+        return
     if per_item:
         write_items(result, per_item)
     if per_token:

@@ -287,6 +287,7 @@ def sample(
     from triptych.verbs.create import load
     from triptych.verbs.sample import MEANS, check_out, conditions, ending, steering, to_look_at, write
     from triptych.verbs.sample import sample as draw
+    from triptych.verbs.train import sharing
 
     model = load(folder).to(pick_device(device))
     check_out(model.config.x, out, n, overwrite=overwrite)
@@ -303,7 +304,10 @@ def sample(
         observation=observation,
     )
     started = time.monotonic()
-    x = draw(model, n, conditions(model, n, given), seed=seed, how=how)
+    with sharing() as first:
+        x = draw(model, n, conditions(model, n, given), seed=seed, how=how)
+    if not first:
+        return
     seconds = time.monotonic() - started
     about = {"model": model.name, "seed": str(seed), "n": str(n)} | ({"given": given} if given else {})
     chosen = {

@@ -62,6 +62,15 @@ def whole(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
     return total(torch.cat(parts))
 
 
+def together(x: Shaped[Tensor, "*n"]) -> Shaped[Tensor, "*n"]:
+    """What the ranks have filled in of x, each another part and the rest zero; on the CPU, bit for bit."""
+    if world() == 1:
+        return x.cpu()
+    words = x.to(meeting_place()).contiguous().view(torch.uint8)  # numbers may be negative zeros, and bits are not
+    dist.all_reduce(words)
+    return words.view(x.dtype).cpu()
+
+
 def meeting_place() -> torch.device:
     """A device whose tensors the ranks can reduce: the CPU, unless the group has a backend for others only.
 

@@ -29,6 +29,7 @@ from triptych.core.classes import listed
 from triptych.core.text import Words
 from triptych.io import commit, outputs
 from triptych.media import medium_of
+from triptych.nn import ranks
 
 log = logging.getLogger(__name__)
 
@@ -185,14 +186,26 @@ def sample(
     batch: int = 256,
     how: Sampling = FAITHFUL,
 ) -> Tensor:
-    """n samples on the CPU, drawn `batch` at a time; they do not depend on `batch`."""
-    parts = []
-    for first in range(0, n, batch):
+    """n samples on the CPU, drawn `batch` at a time; they do not depend on `batch`.
+
+    Several ranks share the work, and each has all samples at the end.
+    """
+    batch = min(batch, max(1, -(-n // ranks.world())))
+
+    def draw(first: int) -> Tensor:
         m = min(batch, n - first)
         part = given[slice(first, first + m)] if given is not None else None
-        part_how = how if how is FAITHFUL else how[first : first + m]
-        parts.append(model.sample(m, part, seed=seed, first=first, how=part_how).cpu())
-    return torch.cat(parts) if parts else torch.empty(0, *model.config.x.shape)
+        return model.sample(m, part, seed=seed, first=first, how=how if how is FAITHFUL else how[first : first + m])
+
+    if ranks.world() == 1:
+        parts = [draw(first).cpu() for first in range(0, n, batch)]
+        return torch.cat(parts) if parts else torch.empty(0, *model.config.x.shape)
+    own = {first: draw(first) for first in range(ranks.rank() * batch, n, ranks.world() * batch)}
+    one = next(iter(own.values()), None)
+    x = (draw(0) if one is None else one).new_zeros(n, *model.config.x.shape)
+    for first, part in own.items():
+        x[first : first + len(part)] = part
+    return ranks.together(x)
 
 
 def picture(space: Space, x: Tensor) -> Image.Image:

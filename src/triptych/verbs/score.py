@@ -31,6 +31,7 @@ from triptych.inference.ais import Annealing, Sandwich, ais, bdmc
 from triptych.inference.generators import Observation
 from triptych.inference.importance import LatentVariable, importance_sampling
 from triptych.io import commit, outputs
+from triptych.nn import ranks
 from triptych.verbs.opening import as_data
 
 SIMULATED = 10
@@ -108,7 +109,7 @@ def score(
     With `draws`, a latent variable model is scored by importance sampling (an Estimate) in place of its bound; with
     `anneal`, by annealed importance sampling, whose gap is then measured on examples of the model's own. A GAN can only
     be annealed, with the `noise` that is to lie between its samples and x. Random preprocessing and random bounds
-    follow from `seed`, item by item and batch by batch.
+    follow from `seed`, item by item and batch by batch. Several ranks share the batches, and each has the whole score.
 
     Raises UsageError for a model that has no likelihood, or data that is not in the model's space.
     """
@@ -129,27 +130,32 @@ def score(
     n = len(data) if limit is None else min(limit, len(data))
     if n == 0:
         raise UsageError(f"{data.name} holds no items to score")
-    fresh, characters, scored = fresh_tokens(model, data), 0, cast(Any, model)
-    parts: list[Likelihood] = []
+    fresh, scored = fresh_tokens(model, data), cast(Any, model)
+    nll, read = torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.int64)
+    parts: dict[int, Likelihood] = {}
     with evaluating(model), torch.no_grad():
         chosen = torch.arange(n) * len(data) // n
-        for first in range(0, n, batch):
+        for first in shares(n, batch):
             rows = chosen[first : first + batch]
             b = data.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))
             given = b.given if getattr(model.config, "given", None) is not None else None
             torch.manual_seed(mix(seed, first))
             if data.x.symbols is not None:
-                characters += int(data.x.symbols.characters[b.x[:, -fresh:].cpu()].sum())
+                read[first] = data.x.symbols.characters[b.x[:, -fresh:].cpu()].sum()
             if anneal is not None:
-                parts.append(ais(model, b.x, given, noise=noise, how=anneal, seed=seed, first=first))
+                parts[first] = ais(model, b.x, given, noise=noise, how=anneal, seed=seed, first=first)
             elif fresh < model.config.x.dims:
-                parts.append(of_the_last(fresh, model, b.x, given))
+                parts[first] = of_the_last(fresh, model, b.x, given)
             elif draws is None:
-                parts.append(scored.log_prob(b.x, given))
+                parts[first] = scored.log_prob(b.x, given)
             else:
-                parts.append(importance_sampling(model, b.x, given, draws=draws, seed=mix(seed, first)))
-    nll = -torch.cat([p.nats.double().cpu() for p in parts])
-    one, mean, gap = parts[0], nll.mean().item(), None
+                parts[first] = importance_sampling(model, b.x, given, draws=draws, seed=mix(seed, first))
+    for first, part in parts.items():
+        nll[first : first + len(part.nats)] = -part.nats.double().cpu()
+    if n <= ranks.rank() * batch:  # what this rank has is the first one's
+        nll, read = torch.zeros_like(nll), torch.zeros_like(read)
+    nll, characters = ranks.together(nll), int(ranks.together(read).sum())
+    one, mean, gap = next(iter(parts.values())), nll.mean().item(), None
     if anneal is not None:
         some = None if given is None else given.map(lambda t: t[torch.arange(SIMULATED) % len(t)])
         gap = Gap.of(bdmc(model, SIMULATED, some, noise=noise, how=anneal, seed=seed))
@@ -169,6 +175,11 @@ def score(
         per_item=nll.tolist(),
         gap=gap,
     )
+
+
+def shares(n: int, batch: int) -> range:
+    """Where this rank's batches of n items begin; the first one's for a rank that has none."""
+    return range(ranks.rank() * batch, n, ranks.world() * batch) or range(1)
 
 
 def fresh_tokens(model: Generative[Any], data: Data) -> int:

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +228,15 @@ def setup_ranks() -> None:
             f"the ranks of this run did not meet ({cause(e)}); the same command starts them again, "
             "and goes on from the last checkpoint if there is one"
         ) from e
+
+
+@contextmanager
+def sharing() -> Iterator[bool]:
+    """Shares the work inside with the other ranks that torchrun has started, if any; gives whether this is the first,
+    which says and writes what came of it."""
+    setup_ranks()
+    yield ranks.rank() == 0
+    leave_ranks()
 
 
 def leave_ranks() -> None:
