@@ -271,7 +271,9 @@ PRESETS = {
         ),
         steps=11_000,
         batch=8,
-        expect="Flat drawings of 32 x 32, with captions, as `shapes-apart`; meant for 12 minutes of one CPU core.",
+        expect="Flat drawings of 32 x 32 with captions. shapes-apart, seed 0, 12 minutes of one CPU core, both stages: "
+        "of 300 pictures of pairs of a color and a shape that were never seen, all five attributes are right of 72 %, "
+        "at guidance 3 of 85 % (large shapes 97 %, small ones 73 %). At most 2.92 bits a dimension.",
     ),
     "llamagen-paper": Preset(
         config=LlamaGenConfig(
