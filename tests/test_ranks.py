@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from triptych.cli import output
 from triptych.errors import TriptychError
 from triptych.nn import ranks
 from triptych.training import Run
@@ -127,3 +128,14 @@ def test_what_each_rank_draws_itself_is_said(monkeypatch, caplog: pytest.LogCapt
         (line,) = peculiarities(create("dcgan-tiny", seed=0), Run(augment=("color",)))
         assert "augmentations" in line and "dropout" not in line
         assert peculiarities(create("vae-tiny", seed=0), Run()) == []
+
+
+def test_the_first_rank_speaks_for_all(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, said in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        output.say("a result")
+        output.dump({"a": 1})
+        output.table("results", ["a"], [["1"]])
+        output.note("by the way")
+        assert all(capsys.readouterr()) == said

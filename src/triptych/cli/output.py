@@ -1,9 +1,11 @@
 """What people see: tables and progress bars on a terminal, plain lines when piped, JSON when asked.
 
-All of it passes `printable`: names, captions and the like come from files, and could steer a terminal.
+All of it passes `printable`: names, captions and the like come from files, and could steer a terminal. Of processes
+that torchrun started, the first speaks for all; errors are anybody's.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,14 +33,23 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+def silent() -> bool:
+    """Whether another process speaks."""
+    return "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0"
+
+
 @reading()
 def say(text: str = "") -> None:
     """A line of the result."""
+    if silent():
+        return
     out.print(Text(printable(text)), soft_wrap=True)
 
 
 def note(text: str) -> None:
     """A line beside the result (on stderr, so that results can be piped). Nobody has to read it."""
+    if silent():
+        return
     try:
         err.print(Text(printable(text)), soft_wrap=True)
     except OSError:
@@ -48,6 +59,8 @@ def note(text: str) -> None:
 @reading()
 def dump(value: Any) -> None:
     """The result as JSON, for programs. What is not a number (NaN) becomes null."""
+    if silent():
+        return
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     text = json.dumps(clean(value), indent=2, ensure_ascii=plain)
     sys.stdout.write(UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n")
@@ -66,6 +79,8 @@ def clean(value: Any) -> Any:
 @reading()
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table; tab-separated lines where nobody is looking."""
+    if silent():
+        return
     if not out.is_terminal:
         for row in [columns, *rows]:
             sys.stdout.write("\t".join(printable(" ".join(cell.split())) for cell in row) + "\n")
@@ -105,7 +120,7 @@ class Rate(ProgressColumn):
 @contextmanager
 def progress() -> Iterator[Callable[[str, int], Tick]]:
     """Bars with rate and time left, one for each call of what is yielded; without a terminal, a line now and then."""
-    if not err.is_terminal:
+    if silent() or not err.is_terminal:
         yield lambda title, total: lines(title, total, note)
         return
     done = (
