@@ -90,9 +90,11 @@ def test_a_frame_depends_on_those_before_it_only() -> None:
 def test_step_by_step_it_says_what_it_says_all_at_once() -> None:
     model, given = small(x=Audio(1, 2048, rate=RATE)).eval(), Text(torch.tensor([[1, 2, 3, 0, 0], [3, 1, 0, 0, 0]]))
     torch.nn.init.normal_(model.middle.weight, std=0.5)
-    made, steps = model.spoken(given, 10)
-    middle, end, _ = model.taught(made, given.tokens)
+    made, drawn, steps = model.spoken(ItemNoise(0, [0, 1]), given, 10)
+    frames = torch.cat((made[:, :, :-1], drawn[:, :, None]), 2)
+    middle, end, _ = model.taught(frames, given.tokens)
     torch.testing.assert_close(made, middle, atol=1e-4, rtol=1e-4)
+    assert made.shape[:2] == (2, 10) == drawn.shape[:2]
     lasts = (1 - end).cumprod(1)
     assert steps.tolist() == [1 + int((lasts[k, : made.shape[1] - 1] > 0.5).sum()) for k in range(2)]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from triptych.caching import cache_folder
-from triptych.core import ItemNoise, Text, UsageError
+from triptych.core import ItemNoise, Text, UsageError, evaluating
 from triptych.data.spoken import Spoken
 from triptych.io import configs, kept
 from triptych.metrics import Measurement, recognizer
@@ -35,7 +35,8 @@ def spoken_well(model: Any, test: Spoken, mel: Mel, unit: str, *, limit: int | N
     batches = [test.fetch(rows[k : k + 1], ItemNoise(seed, [int(rows[k])], model.device)) for k in range(len(rows))]
     for k, batch in enumerate(batches):
         begun = time.process_time()
-        sound, samples = model.speak(ItemNoise(seed, [k], model.device), batch.given)
+        with evaluating(model), torch.no_grad():
+            sound, samples = model.speak(ItemNoise(seed, [k], model.device), batch.given)
         took += time.process_time() - begun
         seconds += int(samples[0]) / model.config.x.rate
         sounds.append(sound[0, : int(samples[0])].float().cpu())
@@ -104,10 +105,11 @@ def likelihood(model: Any, batches: list[Any], many: str) -> list[Measurement]:
     """Bits of each number of held-out spectrograms, by their texts and by those of others."""
 
     def bits(texts: list[Text]) -> float:
-        told = [
-            model.log_prob_mel(model.front(batch.x[:, 0, : int(batch.lengths[0])]), given)
-            for batch, given in zip(batches, texts, strict=True)
-        ]
+        with torch.no_grad():
+            told = [
+                model.log_prob_mel(model.front(batch.x[:, 0, : int(batch.lengths[0])]), given)
+                for batch, given in zip(batches, texts, strict=True)
+            ]
         return sum(float(p.bits_per_dim()[0]) * p.dims for p in told) / sum(p.dims for p in told)
 
     texts = [batch.given for batch in batches]

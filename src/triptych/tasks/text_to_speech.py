@@ -165,10 +165,11 @@ class TextToSpeech:
             raise UsageError(f"{model.name} does not speak; train text-to-speech with mas-tts or tacotron")
         rate, parts = model.config.x.rate, list[np.ndarray]()
         for k, given in enumerate(question.sentences):
+            noise = ItemNoise(seed, [k], model.device)
             if question.vocoder is None:
-                sound, samples = model.speak(ItemNoise(seed, [k], model.device), given, question.scale)
+                sound, samples = model.speak(noise, given, question.scale)
             else:
-                mel, frames = model.spectrogram(given, question.scale)
+                mel, frames = model.spectrogram(noise, given, question.scale)
                 sound = question.vocoder.wave(pictured(model.config.mel, mel))[:, 0]
                 samples = frames * model.config.mel.hop
             parts += [np.zeros(round(PAUSE * rate), np.float32)] if k else []

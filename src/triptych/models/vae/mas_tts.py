@@ -185,10 +185,10 @@ class MASTTS(Generative[Text]):
         return torch.arange(int(many), device=path.device)[None, :, None] == path[:, None], mel
 
     def spectrogram(
-        self, given: Text, length_scale: float = 1.0, whole: bool = False
+        self, noise: Noise, given: Text, length_scale: float = 1.0, whole: bool = False
     ) -> tuple[Float[Tensor, "n mels t"], Int[Tensor, " n"]]:
         """Spectrograms, as long as the longest, or as x is if they are to be `whole`; and how many frames each has,
-        before silence."""
+        before silence. One text has one melody: no noise is drawn."""
         h, mean, log_length, many = self.read(given.tokens)
         most = self.config.mel.frames(self.config.x.length)
         lengths = (log_length.clamp(max=6).exp() * length_scale).round() * within(many, mean.shape[2])
@@ -207,7 +207,7 @@ class MASTTS(Generative[Text]):
         length_scale: how many times as long as usual everything takes: 1.2 is slower, .8 faster.
         """
         c = self.config
-        mel, frames = self.spectrogram(given, length_scale, whole)
+        mel, frames = self.spectrogram(noise, given, length_scale, whole)
         sound = self.front.invert(mel, noise.uniform(mel.shape[2], c.mel.fft // 2 + 1).mT, c.rounds)
         samples = (frames * c.mel.hop).clamp_max(c.x.length)
         return sound * within(samples, sound.shape[1]), samples
