@@ -368,8 +368,8 @@ PRESETS = {
         steps=1400,
         batch=4,
         expect="festvox-ru, seed 0, 7.5 minutes of one CPU core: letters in their order, harmonics, pauses too long. A "
-        "recognizer mishears .355 of the letters of 30 held-out sentences (mas-tts .431, recordings .239); MCD 28.1 dB of "
-        "12; .304 bits a band, exact (by the text of another sentence .828).",
+        "recognizer mishears .355 of the letters of 30 held-out sentences (mas-tts .431, recordings .239); MCD 28.1 dB "
+        "of 12; .304 bits a band, exact (by the text of another sentence .828).",
     ),
     "tacotron-tiny": Preset(
         config=TacotronConfig(
