@@ -180,6 +180,35 @@ def test_from_a_folder_to_a_sound_file(tmp_path: Path, monkeypatch, capsys) -> N
     assert found.measurements[0].floor is not None and found.measurements[0].floor < found.measurements[0].value
 
 
+def test_another_model_may_speak(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("triptych.metrics.recognizer.STEPS", 2)
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    voice(tmp_path / "in", 60)
+    small = ["x.length=8000", "x.rate=8000", "width=8", "layers=1", "late_layers=1", "hidden=8", "rounds=2"]
+    words = [
+        "train",
+        "text-to-speech",
+        "--model",
+        "tacotron-16k",
+        "--data",
+        "in",
+        "--out",
+        "run",
+        "--steps",
+        "2",
+        *small,
+    ]
+    assert app([*words, "--batch", "4", "--pictures", "1"], standalone_mode=False) in (0, None)
+    assert len(list((tmp_path / "run" / "samples").glob("*.png"))) == 2  # with alignments
+    assert app(["apply", "run", "--text", "Ab ca.", "--out", "a.wav"], standalone_mode=False) in (0, None)
+    pipe = tt.pipeline(None, tmp_path / "run")
+    test = tt_open(pipe, tmp_path, "test")
+    found = {m.name: m for m in test.task.further(pipe.model, test, limit=2, seed=0)}
+    assert set(found) == {"letter error rate", "real-time factor", "bits/band"}
+    assert "exact" in found["bits/band"].protocol and "by the text of another" in found["bits/band"].baselines
+
+
 def tt_open(pipe, tmp_path: Path, split: str):
     return open_for(pipe.model, tmp_path / "run", None, split=split)
 
