@@ -133,9 +133,10 @@ class ConvLSTM(Generative[Picture]):
 PRESETS = {
     "conv-lstm-64": Preset(
         config=ConvLSTMConfig(width=32, kernel=3, adam=Adam(lr=2e-3, schedule="cosine", warmup=0.05)),
-        steps=800,
+        steps=1800,
         batch=8,
-        expect="Not trained by us yet.",
+        expect="Moving Fashion-MNIST, seed 0, 1,800 steps, 11 minutes of one CPU core: MSE 159 a frame (copying the "
+        "last 379, black 309; 500 held-out clips), by blur; the paper's numbers take 200 epochs.",
     ),
     "conv-lstm-paper": Preset(
         config=ConvLSTMConfig(width=128, layers=4, adam=Adam(lr=5e-4)),

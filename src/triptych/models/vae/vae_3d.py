@@ -197,9 +197,11 @@ PRESETS = {
         "(nearest training solid .560); samples are lumps: 1-NNA .85 (floor .54).",
     ),
     "vae-3d-view": Preset(
-        config=VAE3DConfig(given=Images(1, 32, 32), latent=16),
-        steps=800,
-        batch=16,
+        config=VAE3DConfig(
+            given=Images(1, 32, 32), latent=4, seen=256, adam=Adam(lr=2e-3, schedule="cosine", warmup=0.02)
+        ),
+        steps=1500,
+        batch=8,
         data={"size": 32},
         expect="For the task picture-to-solid; not trained by us yet.",
     ),
