@@ -288,9 +288,11 @@ class VideoGPT(Coding[Picture]):
 PRESETS = {
     "videogpt-64": Preset(
         config=VideoGPTConfig(),
-        steps=600,
+        steps=850,
         batch=8,
-        expect="Not trained by us yet.",
+        expect="Moving Fashion-MNIST, seed 0, 850 steps a stage, 10 minutes of one CPU core: at most 5,842 bits "
+        "a frame given ten (500 held-out clips), 4.05 bits a code. MSE 255 a frame of one answer, 168 of the mean "
+        "of eight (copying the last 379): things with edges, of no particular clothes.",
     ),
     "videogpt-paper": Preset(
         config=VideoGPTConfig(
