@@ -9,6 +9,7 @@ from torch import nn
 from triptych.core import UNKNOWN, Autoregressive, Sampling, products
 from triptych.nn import recorded, transformer
 from triptych.nn.recorded import Repeated
+from triptych.testing import Examples
 from triptych.verbs.create import create
 
 CPU = torch.device("cpu")
@@ -25,6 +26,7 @@ PRESETS = [
     "vq-vae-tiny",
     "vq-vae-2-tiny",
     "llamagen-tiny-classes",
+    "videogpt-tiny-blocks",
 ]
 
 
@@ -67,8 +69,7 @@ def sharp(preset):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_steady_samplers_draw_the_same(preset, steady, monkeypatch):
     model = sharp(preset)
-    given = getattr(model.config, "given", None)
-    given = None if given is None else torch.arange(5) % given.classes
+    given = Examples(model.config.x, getattr(model.config, "given", None), 5).conditions
     expected = model.sample(5, given, seed=1)
     assert len(torch.unique(expected, dim=0)) > 1
     monkeypatch.setattr(transformer, "SPAN", 4)
