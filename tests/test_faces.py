@@ -293,6 +293,27 @@ def test_what_is_not_named_stays_as_it_is_read():
         task.ask(CAAE(PRESETS["caae-tiny"].config), picture=picture, set="hair")
 
 
+def test_a_folder_as_celeba_is_trained_on_and_edited_by_its_own_names(tmp_path, cli):
+    top, lines, parts = tmp_path / "celeba", ["8", "Eyeglasses Smiling"], []
+    (top / "img_align_celeba").mkdir(parents=True)
+    for k in range(8):
+        Image.fromarray(np.full((20, 16, 3), 20 * k, np.uint8)).save(top / "img_align_celeba" / f"{k:06d}.jpg")
+        lines.append(f"{k:06d}.jpg {(-1, 1)[k % 2]:2d} {(-1, 1)[k // 2 % 2]:2d}")
+        parts.append(f"{k:06d}.jpg {0 if k < 6 else 2}")
+    (top / "list_attr_celeba.txt").write_text("\n".join(lines))
+    (top / "list_eval_partition.txt").write_text("\n".join(parts))
+    small = ["--steps", "1", "--batch", "2", "--pictures", "0", "width=2", "judge=2", "blocks=1", "judge_halvings=2"]
+    done = cli("train", "attributes", "--data", top, "--size", "16", "--out", tmp_path / "run", *small)
+    assert done.code == 0, done
+    picture, out = top / "img_align_celeba" / "000007.jpg", tmp_path / "out.png"
+    done = cli("apply", tmp_path / "run", "--picture", picture, "--set", "Smiling=no,Eyeglasses=0.5", "--out", out)
+    assert done.code == 0 and read_photo(out).pixels.shape[:2] == (16, 16), done
+    done = cli("apply", tmp_path / "run", "--picture", picture, "--strip", "--out", tmp_path / "strip.png")
+    assert done.code == 0 and read_photo(tmp_path / "strip.png").width >= 3 * 16, done
+    done = cli("apply", tmp_path / "run", "--picture", picture, "--set", "Smile=yes", "--out", tmp_path / "no.png")
+    assert done.code == 2 and "did you mean Smiling" in done.err, done
+
+
 def test_what_is_measured_of_attributes(tmp_path, monkeypatch):
     monkeypatch.setattr(attributes, "SECONDS", 2.0)
     set_ = folder(tmp_path / "set", rows=120, age=lambda k: 10 + k % 40, held=24)
