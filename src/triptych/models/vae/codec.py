@@ -328,7 +328,9 @@ PRESETS = {
         ),
         steps=450,
         batch=16,
-        expect="Not trained by us yet.",
+        expect="syllables, seed 0, 300 steps in place of 450, 4.2 minutes of one CPU core: harmonics are lost. A "
+        "classifier trained apart hears the right tone in .29 of 300 samples, .44 at guidance 3 (through codes .48, of "
+        "recordings .95); 3.82 bits a code of held-out ones, exact, of 7.91.",
     ),
     "codec-tiny": Preset(
         config=CodecConfig(
