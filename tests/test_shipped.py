@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import triptych as tt
 from triptych.cli.app import app
 from triptych.core import HasLikelihood, UsageError
+from triptych.data.shapes import APART, read
 from triptych.io import commit
 from triptych.metrics import digits
 from triptych.verbs.posing import saved_task
@@ -111,6 +112,19 @@ def test_what_is_taken_off_a_figure_has_its_color_and_lies_on_white() -> None:
 def test_sneakers_grow_shafts() -> None:
     sneaker, boot = answer("boots-fashion", "L")
     assert boot[2:12].mean() > 3 * sneaker[2:12].mean() and boot[14:24, 8:].mean() > 100
+
+
+def test_captions_are_obeyed_those_of_pairs_never_seen_too() -> None:
+    """Read off the pictures by analysis; the second to the last caption's pairs are in no training picture."""
+    one = shipped()["shapes-by-caption"]
+    made = [np.asarray(tt.apply(one.name, text=text, **one.how).image().convert("RGB")) for text in one.lines]
+    seen = read(np.stack(made).transpose(0, 3, 1, 2))
+    shown = zip(seen.size, seen.color, seen.shape, seen.down, seen.across, strict=True)
+    said = [
+        (size, color, shape, down, across) for _, size, color, shape, _, _, down, across in map(str.split, one.lines)
+    ]
+    assert sum(a == b for a, b in zip(shown, said, strict=True)) >= 3
+    assert {("red", "circle"), ("blue", "square"), ("yellow", "diamond")} < set(APART)
 
 
 def test_a_folder_goes_before_a_name_and_a_slip_is_answered(tmp_path: Path, monkeypatch: Any) -> None:

@@ -87,10 +87,10 @@ def pack(name: str, about: dict, run: Path) -> int:
     task = config.get("task", {}).get("name")
     use = f"triptych sample {name} -n 16 --out samples.png"
     if task:
-        use = f"triptych apply {name} --picture picture.png --out {task}.png"
+        use = f"triptych apply {name} {one.asking} --out {task}.png"
     (target / "README.md").write_text(
         CARD.format(
-            **{k: v for k, v in about.items() if k not in ("commands", "measured", "example", "beside")},
+            **{k: v for k, v in about.items() if k not in ("commands", "measured", "example", "beside", "how")},
             measured=f"| measured | {about['measured']} |\n" if about.get("measured") else "",
             name=name,
             model=model.name,

@@ -65,9 +65,9 @@ def shoot(one: Shipped, n: int, seed: int) -> Shot:
     """Samples of a model; of one that was trained for a task, its example and the answer."""
     model = load(one.folder)
     if saved_task(one.folder) is not None:
-        before, after = asked(one, seed)
-        side = [fitting(picture) for picture in (before, after)]
-        return Shot(one, model, pictures.rows([side]), f"on the left what was given, on the right {one.does}")
+        pairs = asked(one, seed)
+        sides = [[fitting(picture, SIDE if len(pairs) == 1 else SIDE // 2) for picture in pair] for pair in pairs]
+        return Shot(one, model, pictures.rows(sides), f"on the left what was given, on the right {one.does}")
     x = model.sample(n, examples(model, n), seed=seed, how=to_look_at(model))
     space = model.config.x
     texts = medium_of(space).text(space, x[:4])
@@ -78,20 +78,22 @@ def shoot(one: Shipped, n: int, seed: int) -> Shot:
     return Shot(one, model, medium_of(space).sheet(space, x), f"{n} samples: {one.does}")
 
 
-def asked(one: Shipped, seed: int) -> tuple[Image.Image, Image.Image]:
-    """A task's example, as the task shows it, and its answer."""
-    pipe = pipeline(None, one.folder)
-    brought: dict[str, Any] = {pipe.brings: one.folder / one.example}
-    brought |= {"beside": one.folder / one.beside} if one.beside else {}
-    question = pipe.ask(**brought)
-    answer = pipe.answer(question, seed)
-    return pipe.task.before(question).image(), answer.image()
+def asked(one: Shipped, seed: int) -> list[tuple[Image.Image, Image.Image]]:
+    """A task's example, as the task shows it, and its answer; of a text, line by line."""
+    pipe, example = pipeline(None, one.folder), one.folder / one.example
+    brought: list[Any] = one.lines or [example]
+    more: dict[str, Any] = {**({"beside": one.folder / one.beside} if one.beside else {}), **one.how}
+    found = []
+    for each in brought:
+        question = pipe.ask(**{pipe.brings: each}, **more)
+        found.append((pipe.task.before(question).image(), pipe.answer(question, seed).image()))
+    return found
 
 
-def fitting(picture: Image.Image) -> Image.Image:
-    """Brought to a height of `SIDE`: small pictures by whole squares for each pixel."""
-    size = (round(picture.width * SIDE / picture.height), SIDE)
-    how = Image.Resampling.NEAREST if picture.height < SIDE else Image.Resampling.LANCZOS
+def fitting(picture: Image.Image, height: int) -> Image.Image:
+    """Brought to a height: small pictures by whole squares for each pixel."""
+    size = (round(picture.width * height / picture.height), height)
+    how = Image.Resampling.NEAREST if picture.height < height else Image.Resampling.LANCZOS
     return on_white(picture).resize(size, how)
 
 
@@ -121,4 +123,4 @@ def use(one: Shipped) -> str:
     task = saved_task(one.folder)
     if task is None:
         return f"triptych sample {one.name} -n 64 --out samples.png"
-    return f"triptych apply {one.name} --picture picture.png --out {task.name}.png"
+    return f"triptych apply {one.name} {one.asking} --out {task.name}.png"

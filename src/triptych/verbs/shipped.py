@@ -1,10 +1,11 @@
 """Trained models that come with the package, by name: small ones, to look at and to try things with."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parents[1] / "weights"
 RECIPES = FOLDER / "recipes.json"
@@ -32,10 +33,23 @@ class Shipped:
     """A file beside the weights to use it on, for a model of a task."""
     beside: str = ""
     """Another, where the task shows the model one beside it."""
+    how: dict[str, Any] = field(default_factory=dict)
+    """What the task is asked besides."""
 
     @property
     def folder(self) -> Path:
         return FOLDER / self.name
+
+    @property
+    def lines(self) -> list[str]:
+        """Of an example that is a text: what the model is asked, one after the other."""
+        return (self.folder / self.example).read_text("utf-8").splitlines() if self.example.endswith(".txt") else []
+
+    @property
+    def asking(self) -> str:
+        """The options of `apply` for such a thing as the example."""
+        given = f'--text "{self.lines[0]}"' if self.lines else "--picture picture.png"
+        return " ".join([given, *(f"--{name} {value}" for name, value in self.how.items())])
 
 
 @cache
