@@ -241,7 +241,8 @@ PRESETS = {
         batch=8,
         expect="festvox-ru, seed 0, stopped after 330 of 480 steps, 3.3 minutes of one CPU core: letters are found "
         "in their order, durations are right, harmonics blurred; MCD 30.7 dB of 12 held-out sentences (shuffled text "
-        "41.5, by way of Griffin-Lim 7.1).",
+        "41.5, by way of Griffin-Lim 7.1). After 480 steps, 4.2 minutes, a recognizer mishears .404 of letters of 30 "
+        "(of recordings .239).",
     ),
     "mas-tts-22k": Preset(
         config=MASTTSConfig(
