@@ -11,7 +11,7 @@ from test_features import Striped
 
 import triptych as tt
 from triptych import metrics
-from triptych.core import ItemNoise, Label, Labels, Picture, UsageError
+from triptych.core import FAITHFUL, ItemNoise, Label, Labels, Picture, UsageError
 from triptych.report import Quantity
 from triptych.tasks.inpainting import Inpainting
 from triptych.tasks.measuring import against_truth
@@ -149,8 +149,8 @@ def test_inpainting_is_measured_in_its_holes_and_what_is_known_counts_as_known()
         def __init__(self, data):
             self.data, self.config = data, type("Config", (), {"given": data.given})
 
-        def sample(self, n, given, *, seed, first):
-            assert isinstance(given, Picture)
+        def sample(self, n, given, *, seed, first, how):
+            assert isinstance(given, Picture) and how is FAITHFUL
             x = self.data.fetch(torch.arange(first, first + n), ItemNoise(0, range(first, first + n))).x
             return torch.where(given.grid[:, -1:] > 0, x, -x)
 
