@@ -173,17 +173,3 @@ def test_guided_samples_have_no_likelihood() -> None:
         model.log_prob(x, given, guidance=3.0)
     with pytest.raises(UsageError, match="draws=0"):
         model.log_prob(x, given, draws=0)
-
-
-def test_the_tokenizer_may_weigh_pixels_evenly() -> None:
-    """By the squares of their scales, with what it costs said in nats as ever."""
-    plain, even = make(CLASSES), make(replace(CLASSES, tokenizer_beta=1.0))
-    x = Examples(CLASSES.x).values[:8].double()
-    batch = Batch(x, Label(torch.zeros(8, dtype=torch.int64)), StepNoise(0, 8, slice(None)))
-    p = plain.pixels(plain.encode(x))
-    nats = -p.log_prob(x).flatten(1).sum(1).mean()
-    torch.testing.assert_close(plain.loss(batch, Clock(0, 0.0)).value, nats)
-    loss = even.loss(batch, Clock(0, 0.0))
-    torch.testing.assert_close(loss.logs["distortion"], nats)
-    want = (-p.log_prob(x) * (2 * p.log_scale).exp()).flatten(1).sum(1).mean()
-    torch.testing.assert_close(loss.value, want)
