@@ -21,7 +21,7 @@ bound on it. For one take `wavenet`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 
@@ -279,6 +279,20 @@ class Codec(Coding[Label | Text | None]):
         ]
 
 
+SMALL = CodecConfig(
+    x=Audio(1, 4096, rate=8000),
+    hop=64,
+    fft=256,
+    levels=(8, 6, 5),
+    width=128,
+    layers=4,
+    windows=(64, 256, 1024),
+    judge=8,
+    judge_layers=3,
+    alone=2,
+)
+"""For half a second of 8 kHz, and minutes of one CPU core."""
+
 PRESETS = {
     "codec-16k": Preset(
         config=CodecConfig(),
@@ -287,22 +301,7 @@ PRESETS = {
         expect="A second of 16 kHz as 64 codes of 1,000, on a GPU; not trained by us.",
     ),
     "codec-drums": Preset(
-        config=CodecConfig(
-            x=Audio(1, 4096, rate=8000),
-            given=Labels(5),
-            hop=64,
-            fft=256,
-            levels=(8, 6, 5),
-            width=128,
-            layers=4,
-            windows=(64, 256, 1024),
-            judge=8,
-            judge_layers=3,
-            prior_width=64,
-            prior_layers=2,
-            dropout=0.3,
-            alone=2,
-        ),
+        config=replace(SMALL, given=Labels(5), prior_width=64, prior_layers=2, dropout=0.3),
         steps=450,
         batch=16,
         expect="drums, seed 0: 6.5 minutes of one CPU core. A classifier trained apart takes .41 of 500 samples for "
@@ -310,22 +309,7 @@ PRESETS = {
         ".88); log mel FD 9.8 (floor .8). 5.42 bits a code of held-out hits, exact, of 7.91.",
     ),
     "codec-syllables": Preset(
-        config=CodecConfig(
-            x=Audio(1, 4096, rate=8000),
-            given=Labels(4),
-            hop=64,
-            fft=256,
-            levels=(8, 6, 5),
-            width=128,
-            layers=4,
-            windows=(64, 256, 1024),
-            judge=8,
-            judge_layers=3,
-            prior_width=96,
-            prior_layers=3,
-            dropout=0.1,
-            alone=2,
-        ),
+        config=replace(SMALL, given=Labels(4), prior_width=96, prior_layers=3, dropout=0.1),
         steps=450,
         batch=16,
         expect="syllables, seed 0, 300 steps in place of 450, 4.2 minutes of one CPU core: harmonics are lost. A "
