@@ -64,6 +64,12 @@ def train(
             "--repeatable/--not-repeatable", help="Kernels of a GPU that give the same bits every time (the default)."
         ),
     ] = None,
+    record: Annotated[
+        bool | None,
+        typer.Option(
+            "--record/--no-record", help="Passes of a GPU recorded as CUDA graphs (the default): the same bits, sooner."
+        ),
+    ] = None,
     compiled: Annotated[
         bool | None,
         typer.Option("--compile/--no-compile", help="Fewer operations a step on a GPU, after minutes of preparation."),
@@ -156,6 +162,7 @@ def train(
         "precision": precision,
         "channels_last": channels_last,
         "repeatable": repeatable,
+        "record": record,
         "compile": compiled,
         "accumulate": accumulate,
         "augment": augment.split(",") if augment else None,

@@ -1,11 +1,12 @@
-"""A sampler's step, recorded once and played again where there is a GPU.
+"""Work that is the same every time, recorded once and played again where there is a GPU: a sampler's step, say.
 
 To draw one value takes a network some hundred small kernels, each of a few millionths of a second, and a host longer
 than that to launch each of them. A CUDA graph is launched as a whole.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -42,15 +43,26 @@ class Repeated:
             self.graph.replay()
 
 
-def recorded(step: Callable[[], None], device: torch.device) -> torch.cuda.CUDAGraph | None:
-    """The step as a graph, which was not run yet; None, with a warning, if it cannot be one: it is slower then."""
+def recorded(
+    step: Callable[[], None],
+    device: torch.device,
+    *,
+    generators: Sequence[torch.Generator] = (),
+    pool: Any = None,
+    what: str = "the sampler's steps",
+) -> torch.cuda.CUDAGraph | None:
+    """The step as a graph, which was not run yet; None, with a warning, if it cannot be one: it is slower then.
+
+    `generators` are those that it draws from, beside the device's own: their state when it is played decides. `pool`
+    is memory that it shares with other graphs, none of which is played while another one is.
+    """
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.device(device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        for generator in generators:
+            graph.register_generator_state(generator)
+        with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             step()
     except RuntimeError as e:
-        log.warning(
-            "the sampler's step could not be recorded, and runs kernel by kernel: %s", str(e).partition("\n")[0]
-        )
+        log.warning("%s could not be recorded, and run kernel by kernel: %s", what, str(e).partition("\n")[0])
         return None
     return graph

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from triptych.core import Batch, Clock, Data, Generative, Loss, NonFiniteError, Player, Stage, StepNoise, mix, trusting
-from triptych.nn import ranks
+from triptych.nn import ranks, recorded
 from triptych.training.augmenting import augmenting
 from triptych.training.compiling import Compiled
 from triptych.training.extracting import extracted
 from triptych.training.kernels import Kernels
 from triptych.training.members import Members
+from triptych.training.recording import Recording
 from triptych.training.run import Run
 from triptych.training.turn import Once, Ruined, turn
 
@@ -69,6 +70,11 @@ class Playing:
         self.codes = extracted(model, data, stage.reads, stage.rounds(run.steps) * self.size / len(data), seed)
         whole = run.accumulate * ranks.world() == 1
         self.maker = next((p for p in stage.players if p.name == stage.maker), None) if whole else None
+        self.recordings: dict[str, Recording] = {}
+        if run.record and whole and not (compiled or self.maker) and recorded.records(model.device):
+            pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
+            for player in stage.players:
+                self.recordings[player.name] = Recording(model, player, self.members, run.repeatable, pool)
 
     @property
     def shares(self) -> bool:
@@ -97,11 +103,12 @@ class Playing:
         reseed(batch.seed, self.model.device)  # dropout, augmentation; all else draws from the batch
         autocast = torch.bfloat16 if self.run.precision == "bf16" else None
         look = trusting() if clock.step % LOOK else nullcontext()
+        recording = self.recordings.get(player.name) if clock.step % LOOK else None  # to look is to wait
         compiled = self.compiled.playing(player.name) if self.compiled else nullcontext()
-        optimizer, members = self.optimizers[player.name], self.members
+        options: Any = {"autocast": autocast, "members": self.members, "recording": recording}
         try:
             with compiled, look, augmenting(self.model, self.run.augment), self.kernels.turn():
-                return turn(self.model, player, optimizer, batch.parts, clock, autocast=autocast, members=members)
+                return turn(self.model, player, self.optimizers[player.name], batch.parts, clock, **options)
         except NonFiniteError as e:
             items = ", ".join(map(str, batch.rows[:8].tolist()))
             left = "" if isinstance(e, Ruined) else "no weight or buffer was changed by it. "

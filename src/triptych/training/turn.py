@@ -15,6 +15,7 @@ from triptych.training.buffers import Buffers
 from triptych.training.members import Members
 from triptych.training.normalizing import over_ranks
 from triptych.training.overlapping import Underway
+from triptych.training.recording import Recording
 
 
 class Ruined(NonFiniteError):
@@ -68,6 +69,7 @@ def turn(
     *,
     autocast: torch.dtype | None = None,
     members: Members | None = None,
+    recording: Recording | None = None,
 ) -> Loss:
     """One update of `player` on `batch`: freeze the others, loss, gradient, clip, step, project.
 
@@ -75,6 +77,7 @@ def turn(
     logs and how the model's buffers move (see `Buffers`). Under torch.distributed, `batch` is this rank's part, and all
     of that is the mean over ranks, too; batch normalization is over the ranks together. The returned loss carries no
     graph and has the gradient's norm in its logs. `members` are listed anew for a single turn.
+    A `recording` plays the work on a batch that is in one part.
 
     Raises NonFiniteError, and leaves every weight and buffer as it was, if the loss, a gradient or a buffer becomes NaN
     or infinite; Ruined if a weight does, by an update from a gradient that is finite.
@@ -90,7 +93,7 @@ def turn(
     members = members or Members(model, [player])
     buffers, owned = Buffers(members), members.owned[player.name]
     try:
-        loss, norm = gradient(model, player, parts, clock, members, buffers, autocast)
+        loss, norm = gradient(model, player, parts, clock, members, buffers, autocast, recording)
     except BaseException:
         buffers.restore()
         raise
@@ -123,19 +126,27 @@ def gradient(
     members: Members,
     buffers: Buffers,
     autocast: torch.dtype | None,
+    recording: Recording | None = None,
 ) -> tuple[Loss, Tensor]:
     """Works on the parts: the loss, and the norm of its gradient, which is in the player's weights then."""
     losses, owned = [], members.owned[player.name]
-    with only(player, model, members), over_ranks(), learning(model):
-        underway = Underway(owned)
+    underway = Underway(owned)
+
+    def work(part: Batch[Any], clock: Clock, last: bool = True) -> Loss:
+        with only(player, model, members), over_ranks(), learning(model):
+            with torch.autocast(part.x.device.type, dtype=autocast, enabled=autocast is not None):
+                loss = player.loss(part, clock)
+            with underway.watching() if last else nullcontext():
+                (loss.value / len(parts)).backward()  # type: ignore[no-untyped-call]
+        return Loss(loss.value.detach(), {k: v.detach() for k, v in loss.logs.items()})
+
+    if recording is not None and len(parts) * ranks.world() == 1:
+        losses.append(recording(parts[0], clock, buffers, work))
+    else:
         for i, part in enumerate(parts):
             if i:
                 buffers.begin_part()
-            with torch.autocast(part.x.device.type, dtype=autocast, enabled=autocast is not None):
-                loss = player.loss(part, clock)
-            with underway.watching() if i == len(parts) - 1 else nullcontext():
-                (loss.value / len(parts)).backward()  # type: ignore[no-untyped-call]
-            losses.append(Loss(loss.value.detach(), {k: v.detach() for k, v in loss.logs.items()}))
+            losses.append(work(part, clock, i == len(parts) - 1))
             if len(parts) * ranks.world() > 1:
                 buffers.end_part()
     loss = losses[0] if len(losses) == 1 else mean(losses)
