@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import triptych as tt
 from triptych.core import ItemNoise, Voxels
 from triptych.data.library import furniture
-from triptych.data.library.recipe import Archives, Folder
+from triptych.data.library.recipe import Archives, Folder, png
 from triptych.data.solids import KINDS, RULES, drawn
 from triptych.errors import DataError, UsageError
 from triptych.inference import imputation
@@ -135,7 +136,7 @@ def library(entries: list[tuple[str, str, str, bytes]]) -> bytes:
     lines, out = ["# made"], io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for k, (name, category, file, content) in enumerate(entries, 1):
-            lines += [f"name#{k}={name}", f"category#{k}={category}", f"model#{k}=/{file}"]
+            lines += [f"name#{k}={name}", f"category#{k}={category}", f"model#{k}=/{file}", f"icon#{k}=/{file}"]
             archive.writestr(file, content)
         archive.writestr(furniture.CATALOGUE, "\n".join(lines).encode("latin-1"))
     return out.getvalue()
@@ -169,3 +170,24 @@ def test_furniture_is_made_of_the_library(tmp_path, monkeypatch) -> None:
     with pytest.raises(DataError, match=r"bad\.obj in x/B\.sh3f cannot be read: it has no faces"):
         furniture.write(Archives({}), Folder(tmp_path / "b"))
     assert hashlib.sha256(b"").hexdigest() != furniture.PACKAGE.sha256 and Path(tmp_path).exists()
+
+
+def test_furniture_renders_stand_on_white(tmp_path, monkeypatch) -> None:
+    def icon(alpha: int) -> bytes:
+        return png(Image.new("RGBA", (12, 10), (200, 0, 0, alpha)))
+
+    content = library([(f"Chair {i}", "Kitchen", f"a/chair{i}.obj", icon(85 * min(i, 3))) for i in range(5)])
+    monkeypatch.setattr(Archives, "members", lambda self, package, wanted: iter([("x/Some-Lib.sh3f", content)]))
+    folder = Folder(tmp_path)
+    furniture.write_renders(Archives({}), folder)
+    assert sum(folder.counts.values()) == 4  # one is another's copy
+    made = {p.stem: Image.open(p) for p in tmp_path.rglob("chair/*.png")}
+    assert {name: im.getpixel((0, 0)) for name, im in made.items()} == {
+        "some-lib-chair0": (255, 255, 255),
+        "some-lib-chair1": (237, 170, 170),
+        "some-lib-chair2": (218, 85, 85),
+        "some-lib-chair3": (200, 0, 0),
+    }
+    content = library([("Bad", "Office", "a/bad.obj", b"no picture")])
+    with pytest.raises(DataError, match=r"a/bad\.obj in x/Some-Lib\.sh3f cannot be read"):
+        furniture.write_renders(Archives({}), Folder(tmp_path / "b"))

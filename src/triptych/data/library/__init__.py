@@ -25,22 +25,23 @@ from triptych.data.library.fetching import Fetched, about, fetch, place_of
 from triptych.data.library.recipe import Recipe
 
 LIBRARY: dict[str, Recipe] = {
-    module.RECIPE.name: module.RECIPE
-    for module in (
-        fashion,
-        photographs,
-        satellite,
-        faces,
-        heads,
-        emoji,
-        animated,
-        pedestrians,
-        dressed,
-        flare,
-        drums,
-        syllables,
-        furniture,
-        festvox,
+    recipe.name: recipe
+    for recipe in (
+        fashion.RECIPE,
+        photographs.RECIPE,
+        satellite.RECIPE,
+        faces.RECIPE,
+        heads.RECIPE,
+        emoji.RECIPE,
+        animated.RECIPE,
+        pedestrians.RECIPE,
+        dressed.RECIPE,
+        flare.RECIPE,
+        drums.RECIPE,
+        syllables.RECIPE,
+        furniture.RECIPE,
+        furniture.RENDERS,
+        festvox.RECIPE,
     )
 }
 

@@ -1,8 +1,9 @@
-"""Furniture and other things of houses: the meshes of Sweet Home 3D's libraries, as solids of 64 voxels a side.
+"""Furniture and other things of houses: the meshes of Sweet Home 3D's libraries, as solids of 64 voxels a side, or the
+pictures that the libraries show of them.
 
 The class of a thing is what its name says it is, "chair" of "Old kitchen chair", or else the room that it is listed in.
-Things whose files are called the same but for a number are on one side of the split; of solids that are the same, one
-is kept.
+Things whose files are called the same but for a number are on one side of the split; of solids, or of pictures, that
+are the same, one is kept.
 """
 
 import hashlib
@@ -10,11 +11,13 @@ import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from PIL import Image
 
 from triptych.core import DataError
 from triptych.data.files import Zip
 from triptych.data.library.packages import Package
-from triptych.data.library.recipe import Archives, Folder, Recipe
+from triptych.data.library.recipe import Archives, Folder, Recipe, png
+from triptych.media.images import BadImage, open_picture
 from triptych.media.meshes import Mesh, filled, read_mesh
 from triptych.media.voxels import binvox
 from triptych.media.work import BadFile
@@ -28,7 +31,7 @@ PACKAGE = Package(
 )
 SIDE = 64
 CATALOGUE = "PluginFurnitureCatalog.properties"
-ENTRY = re.compile(r"(name|model|category|modelRotation)#(\d+)=(.*)")
+ENTRY = re.compile(r"(name|icon|model|category|modelRotation)#(\d+)=(.*)")
 KINDS = {
     "cabinet": "cabinet wardrobe bookcase shelves shelf cupboard dresser nightstand bedside locker unit chest drawers "
     "sideboard buffet commode",
@@ -85,6 +88,13 @@ def held(stem: str) -> bool:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7]) < 2**56 * HELD
 
 
+def place_for(library: str, thing: Mapping[str, str]) -> str:
+    """Split, class and a name without its ending, that a thing is written by."""
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", thing["model"].rsplit("/", 1)[-1].removesuffix(".obj"))
+    where = re.sub(r"[^a-z0-9]+", "-", library.rsplit("/", 1)[-1].removesuffix(".sh3f").lower())
+    return f"{'test' if held(stem) else 'train'}/{kind_of(thing['name'], thing['category'])}/{where}-{stem}"
+
+
 def write(archives: Archives, folder: Folder) -> None:
     seen, rows = set[str](), []
     for library, content in archives.members(PACKAGE.name, lambda n: n.endswith(".sh3f")):
@@ -99,14 +109,34 @@ def write(archives: Archives, folder: Folder) -> None:
             if digest in seen:
                 continue
             seen.add(digest)
-            stem = re.sub(r"[^A-Za-z0-9_-]+", "-", file.rsplit("/", 1)[-1].removesuffix(".obj"))
-            place = re.sub(r"[^a-z0-9]+", "-", library.rsplit("/", 1)[-1].removesuffix(".sh3f").lower())
-            split, kind = "test" if held(stem) else "train", kind_of(thing["name"], thing["category"])
-            name = f"{split}/{kind}/{place}-{stem}.binvox"
+            name = f"{place_for(library, thing)}.binvox"
             folder.put(name, binvox(solid))
-            folder.counts[split] += 1
+            folder.counts[name.partition("/")[0]] += 1
             rows.append((name, thing["name"], thing["category"]))
     folder.table("things.csv", ("file", "name", "room"), sorted(rows))
+
+
+def write_renders(archives: Archives, folder: Folder) -> None:
+    """The picture of each thing, on white."""
+    seen = set[str]()
+    for library, content in archives.members(PACKAGE.name, lambda n: n.endswith(".sh3f")):
+        archive = Zip(content, library)
+        for thing in listed(archive):
+            file = thing["icon"].lstrip("/")
+            try:
+                with open_picture(archive.read(file)) as image:
+                    cut_out = image.convert("RGBA")
+            except (BadImage, KeyError) as e:
+                raise DataError(f"{file} in {library} cannot be read: {e}") from e
+            picture = Image.new("RGBA", cut_out.size, "white")
+            picture.alpha_composite(cut_out)
+            content = png(picture.convert("RGB"))
+            digest = hashlib.sha256(content).hexdigest()
+            if digest not in seen:
+                seen.add(digest)
+                name = place_for(library, thing)
+                folder.put(f"{name}.png", content)
+                folder.counts[name.partition("/")[0]] += 1
 
 
 RECIPE = Recipe(
@@ -121,5 +151,19 @@ RECIPE = Recipe(
     then=(
         "triptych data furniture --sheet furniture.png",
         "triptych train vae-3d --data furniture --out runs/furniture",
+    ),
+)
+RENDERS = Recipe(
+    name="furniture-renders",
+    about="820 rendered pictures of things of houses, in color, 128 x 128, in 13 classes; held out by name",
+    licence=RECIPE.licence,
+    credit=RECIPE.credit,
+    packages=(PACKAGE,),
+    write=write_renders,
+    counts={"train": 718, "test": 102},
+    version=1,
+    then=(
+        "triptych data furniture-renders --sheet renders.png",
+        "triptych train dcgan-small --data furniture-renders --size 32 --minutes 5",
     ),
 )
