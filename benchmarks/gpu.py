@@ -33,12 +33,12 @@ HERE = Path(__file__).resolve().parent
 
 PARTS: dict[str, float] = {
     "machine": 12,
-    "correct": 75,
-    "samplers": 75,
-    "steps": 100,
-    "pair": 35,
-    "compiled": 60,
-    "picture": 100,
+    "correct": 60,
+    "samplers": 60,
+    "steps": 115,
+    "pair": 30,
+    "compiled": 50,
+    "picture": 80,
 }
 """In their order, with the seconds of each; the last takes what is left."""
 SECONDS = 400.0

@@ -361,11 +361,12 @@ def test_gpu(gpu, tmp_path, monkeypatch):
     by_name = {row["what"]: row for row in rows}
     assert by_name["contract of vae-tiny"]["kept"]
     assert by_name["resuming GPT 6 x 384 in bf16, bit for bit"]["repeatable"]
+    assert by_name["recording DCGAN 64 px in bf16"]["same_bits"]
     assert by_name["samples of Gated PixelCNN 28 px"]["cached equals whole network"]
     assert 0 < by_name["precision of GPT 6 x 384"]["gradient, fp32"] < 1e-5
     assert by_name["WaveNet"]["recorded equals eager"] and by_name["GPT beside nanoGPT"]["ratio"] > 0
     sides = [row for row in rows if "ratio to the peer's step" in row]
-    assert len({row["what"] for row in sides}) == 5 and len(sides) == 5 * 4
+    assert len({row["what"] for row in sides}) == 5 and len(sides) == 5 * 5
     assert "R3GAN" in gpu.summary(tmp_path)
 
 

@@ -9,6 +9,7 @@ from unittest import mock
 import numpy as np
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from on_gpu import Bench, peak_memory, peers, read
@@ -180,6 +181,7 @@ def sides(bench: Bench, work: Work, n: int) -> list[Callable[[], Side]]:
     ]
     table = table[::3] if bench.small else table
     name, options = table[-1]
+    table.insert(-1, (f"{name}, not recorded", {**options, "record": False}))
     return [
         lambda: theirs(work, bench.device, n),
         *[lambda name=name, options=options: ours(work, bench.device, name, n, **options) for name, options in table],
@@ -225,8 +227,23 @@ def compare(bench: Bench, work: Work, until: float) -> None:
             if len(side.seconds) < rounds:
                 found.remove(side)
     tell(bench, work, found, block)
+    with bench.guard(f"{work.name}: kernels"):
+        kernels(bench, work, next(side for side in reversed(found) if not side.name.endswith("checked")))
     with bench.guard(f"{work.name}: fetching"):
         fetching(bench, work, n)
+
+
+def kernels(bench: Bench, work: Work, side: Side) -> None:
+    """Of the time of some steps, the share in which the device computes, and what on."""
+    if bench.device.type != "cuda":
+        return
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        seconds = bench.once(lambda: [side.step() for _ in range(4)])
+    rows = [(e.self_device_time_total / 1e6, e.count, e.key[:60]) for e in seen.key_averages()]
+    busy, most = sum(row[0] for row in rows), sorted(rows, reverse=True)[:12]
+    named = {f"{name} x {count // 4}": round(time / busy, 3) for time, count, name in most}
+    counted = sum(row[1] for row in rows) / 4
+    bench.keep(what=work.name, side=f"{side.name}: kernels", busy=busy / seconds, kernels=counted, shares=named)
 
 
 def tell(bench: Bench, work: Work, found: Sequence[Side], block: int) -> None:

@@ -96,16 +96,17 @@ class Codebook(nn.Module):
         z, code = z.flatten(0, -2).to(self.codes.dtype), code.flatten()
         counts = z.new_zeros(len(self.codes)).index_add_(0, code, torch.ones_like(code, dtype=z.dtype))
         sums = torch.zeros_like(self.sums).index_add_(0, code, z)
-        self.seen_counts = counts + torch.where(self.open, self.seen_counts, 0)  # of earlier parts, if there are any
-        self.seen_sums = sums + torch.where(self.open, self.seen_sums, 0)
+        self.seen_counts.copy_(counts + torch.where(self.open, self.seen_counts, 0))  # of earlier parts, if any
+        self.seen_sums.copy_(sums + torch.where(self.open, self.seen_sums, 0))
         earlier = torch.where(self.open, self.keys, torch.inf)
         self.draw(torch.cat([self.candidates, z]), torch.cat([earlier, keys]))
-        self.open = torch.ones_like(self.open)
+        self.open.fill_(True)
 
     def draw(self, z: Float[Tensor, "n width"], keys: Float[Tensor, " n"]) -> None:
         """The candidates: K vectors at random, which are those of the lowest keys, of however many parts they come."""
         order = keys.argsort(stable=True)[: len(self.codes)]
-        self.candidates, self.keys = z[order], keys[order]
+        self.candidates.copy_(z[order])
+        self.keys.copy_(keys[order])
 
     @torch.no_grad()
     def follow(self) -> dict[str, Tensor]:
@@ -115,21 +116,22 @@ class Codebook(nn.Module):
         """
         size = len(self.codes)
         if ranks.world() > 1:
-            self.seen_counts, self.seen_sums = ranks.total(self.seen_counts), ranks.total(self.seen_sums)
+            self.seen_counts.copy_(ranks.total(self.seen_counts))
+            self.seen_sums.copy_(ranks.total(self.seen_sums))
             self.draw(ranks.whole(self.candidates), ranks.whole(self.keys))
         there = self.keys.isfinite().sum().clamp(min=1)
         candidates = self.candidates[torch.arange(size, device=there.device) % there]
-        self.open = torch.zeros_like(self.open)
+        self.open.fill_(False)
         counts = self.counts.lerp(self.seen_counts, 1 - self.decay)
         sums = self.sums.lerp(self.seen_sums, 1 - self.decay)
         least = self.least()
         dead = counts < least
-        self.counts = torch.where(dead, least, counts)
-        self.sums = torch.where(dead[:, None], least * candidates, sums)
+        self.counts.copy_(torch.where(dead, least, counts))
+        self.sums.copy_(torch.where(dead[:, None], least * candidates, sums))
         # Laplace smoothing: no division by a count that has faded away
         total = self.counts.sum()
         smooth = (self.counts + EPSILON) / (total + size * EPSILON) * total
-        self.codes = self.sums / smooth[:, None]
+        self.codes.copy_(self.sums / smooth[:, None])
         return self.use()
 
     def least(self) -> float | Tensor:

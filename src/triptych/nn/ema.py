@@ -42,13 +42,25 @@ class EMA(nn.Module, Generic[M]):
         """Moves toward the weights of `module`; its buffers (batch statistics) are copied."""
         t = self.count()
         d = min(self.decay, (1 + t) / (10 + t))
-        torch._foreach_lerp_(list(self.module.parameters()), list(module.parameters()), 1 - d)
-        mine, theirs = list(self.module.buffers()), list(module.buffers())
-        if mine:
-            torch._foreach_copy_(mine, theirs)
+        (weights, buffers), (new, other) = held(self.module), held(module)
+        torch._foreach_lerp_(weights, new, 1 - d)
+        if buffers:
+            torch._foreach_copy_(buffers, other)
         self.updates += 1
         self.read = self.updates, self.updates._version, t + 1
 
     def unless_training(self, module: M) -> M:
         """`module` itself in training mode, its average in evaluation mode."""
         return module if self.training else self.module
+
+
+def held(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """The weights and the buffers of a network, each once. torch's own way spells out their names, for which a small
+    network on a GPU has to wait."""
+    weights, buffers, todo = list[Tensor | None](), list[Tensor | None](), [module]
+    while todo:
+        one = todo.pop()
+        weights.extend(one._parameters.values())
+        buffers.extend(one._buffers.values())
+        todo.extend(child for child in one._modules.values() if child is not None)
+    return [*dict.fromkeys(w for w in weights if w is not None)], [*dict.fromkeys(b for b in buffers if b is not None)]

@@ -98,10 +98,11 @@ class FSQ(nn.Module):
     def observe(self, code: Int[Tensor, "*n"]) -> None:
         """Counts the codes of a batch, or of a part of it, for `follow`."""
         one = code.flatten()  # not bincount: it would wait for a GPU to say how many there are
-        self.seen = self.seen.index_add(0, one, torch.ones_like(one, dtype=self.seen.dtype))
+        self.seen.index_add_(0, one, torch.ones_like(one, dtype=self.seen.dtype))
 
     @torch.no_grad()
     def follow(self) -> dict[str, Tensor]:
         """What `use` says of the batch."""
-        seen, self.seen = ranks.total(self.seen), torch.zeros_like(self.seen)
+        seen = ranks.total(self.seen.clone())
+        self.seen.zero_()
         return use(seen)

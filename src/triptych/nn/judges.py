@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from triptych.nn.mirrored import mirrored
+
 SLOPE = 0.1
 """Negative slope of LeakyReLU."""
 STRIDE, GROUP, MOST = 4, 4, 16
@@ -76,7 +78,7 @@ class PeriodJudge(nn.Module):
         self.score = weight_norm(nn.Conv2d(wide[-1], 1, (3, 1), 1, (1, 0)))
 
     def forward(self, x: Float[Tensor, "n c t"]) -> Judged:
-        whole = F.pad(x, (0, -x.shape[2] % self.period), mode="reflect")
+        whole = mirrored(x, 0, -x.shape[2] % self.period)
         x = whole.view(*x.shape[:2], -1, self.period)  # n c rows period
         seen = list[Tensor]()
         for layer in self.layers:

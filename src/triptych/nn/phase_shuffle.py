@@ -6,7 +6,8 @@ Donahue, McAuley and Puckette, 2019. Adversarial Audio Synthesis. https://arxiv.
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from triptych.nn.mirrored import mirrored
 
 
 class PhaseShuffle(nn.Module):
@@ -21,7 +22,7 @@ class PhaseShuffle(nn.Module):
         if not (self.training and self.most):
             return x
         n, channels, t = x.shape
-        padded = F.pad(x, (self.most, self.most), mode="reflect")
+        padded = mirrored(x, self.most, self.most)
         start = torch.randint(2 * self.most + 1, (n, 1, 1), device=x.device)
         at = start + torch.arange(t, device=x.device)
         return padded.gather(2, at.expand(n, channels, t))

@@ -30,6 +30,11 @@ class Kernels:
         self.device, self.repeatable, self.strict = device, repeatable, True
         self.precision: Literal["fp32", "tf32"] = "tf32" if precision == "tf32" else "fp32"
 
+    @property
+    def exact(self) -> bool:
+        """Whether the same turn gives the same bits."""
+        return self.device.type != "cuda" or (self.repeatable and self.strict)
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Raises Unrepeatable, once."""

@@ -74,7 +74,7 @@ class Playing:
         if run.record and whole and not (compiled or self.maker) and recorded.records(model.device):
             pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
             for player in stage.players:
-                self.recordings[player.name] = Recording(model, player, self.members, run.repeatable, pool)
+                self.recordings[player.name] = Recording(model, player, self.members, self.kernels, pool)
 
     @property
     def shares(self) -> bool:

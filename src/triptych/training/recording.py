@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from triptych.core import Batch, Clock, Loss, Player, StepNoise
 from triptych.nn import recorded
 from triptych.training.buffers import Buffers, copies
+from triptych.training.kernels import Kernels
 from triptych.training.members import Members
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,8 @@ class Watched(Clock):
 class Recording:
     """Forward and backward passes of one player in a stage, on batches that are alike in everything but numbers."""
 
-    def __init__(self, model: nn.Module, player: Player, members: Members, repeatable: bool, pool: Any) -> None:
-        self.model, self.name, self.repeatable, self.pool = model, player.name, repeatable, pool
+    def __init__(self, model: nn.Module, player: Player, members: Members, kernels: Kernels, pool: Any) -> None:
+        self.model, self.name, self.kernels, self.pool = model, player.name, kernels, pool
         self.owned, self.members = members.owned[player.name], members
         self.turns = self.checked = 0
         self.given_up = False
@@ -71,7 +72,7 @@ class Recording:
             return self.play(batch)
         return self.check(batch, clock, buffers, work)
 
-    def give_up(self, why: str, level: int = logging.WARNING) -> None:
+    def give_up(self, why: str, level: int = logging.INFO) -> None:
         """The turns of this player run kernel by kernel from now on."""
         log.log(level, "the turns of %s are not recorded, and run kernel by kernel: %s", self.name, why)
         self.given_up, self.graph = True, None
@@ -81,9 +82,9 @@ class Recording:
         watched, before = Watched(clock.step, clock.progress), state(self.model)
         loss = work(batch, watched)
         if watched.looked:
-            self.give_up("the loss goes by how far training is", logging.INFO)
+            self.give_up("the loss goes by how far training is")
         elif self.turns == WARM and (changed := difference(before, state(self.model))):
-            self.give_up(f"the loss leaves something in {changed}", logging.INFO)
+            self.give_up(f"the loss leaves something in {changed}")
         return loss
 
     def record(self, batch: Batch[Any], clock: Clock, work: Work) -> bool:
@@ -155,7 +156,7 @@ class Recording:
         ours = [*gradients, *moved, mine.value.reshape(1)]
         theirs = [*present([w.grad for w in self.owned]), *buffers.changeable(), loss.value.reshape(1)]
         if not self.equal(ours, theirs):
-            self.give_up("recorded, they are not what they are kernel by kernel")
+            self.give_up("recorded, they are not what they are kernel by kernel", logging.WARNING)
         self.checked += 1
         return loss
 
@@ -163,7 +164,7 @@ class Recording:
         """Whether all are the same bits; or about the same, of kernels that are not repeatable."""
         if [t.shape for t in ours] != [t.shape for t in theirs]:
             return False
-        if self.repeatable:
+        if self.kernels.exact:
             return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
         apart = torch.nn.utils.get_total_norm([a.float() - b.float() for a, b in zip(ours, theirs, strict=True)])
         return bool(apart <= NEAR * torch.nn.utils.get_total_norm([b.float() for b in theirs]))

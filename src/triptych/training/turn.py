@@ -169,7 +169,9 @@ def gradient(
 def size(tensors: Sequence[Tensor]) -> Tensor:
     """A number that is finite only if all of these are. It may be infinite without that, where they are huge: to know
     for sure takes twenty times as long."""
-    return torch.nn.utils.get_total_norm(tensors)
+    if not tensors:
+        return torch.zeros(())
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
 
 
 def culprit(model: nn.Module, player: Player, loss: Loss, norm: Tensor, buffers: Buffers) -> str | None:

@@ -115,13 +115,24 @@ class Up(nn.Module):
         return glu(self.layers(x), 1)
 
 
+class Means(nn.Module):
+    """The means of GRID x GRID parts of an image, which overlap where it cannot be divided so; then their gradient is
+    not the same bits every time on a GPU."""
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c grid grid"]:
+        height, width = x.shape[2:]
+        if height % GRID or width % GRID:
+            return nn.functional.adaptive_avg_pool2d(x, GRID)
+        return nn.functional.avg_pool2d(x, (height // GRID, width // GRID))
+
+
 class Excitation(nn.Module):
     """F: coarse features -> a gate in (0, 1) for each channel of finer ones."""
 
     def __init__(self, low: int, high: int) -> None:
         super().__init__()
         inner = nn.Conv2d(low, high, GRID)
-        self.layers = nn.Sequential(nn.AdaptiveAvgPool2d(GRID), inner, nn.SiLU(), nn.Conv2d(high, high, 1))
+        self.layers = nn.Sequential(Means(), inner, nn.SiLU(), nn.Conv2d(high, high, 1))
 
     def forward(self, low: Float[Tensor, "n c h w"], high: Float[Tensor, "n d h2 w2"]) -> Float[Tensor, "n d h2 w2"]:
         return high * self.layers(low).sigmoid()

@@ -375,8 +375,7 @@ class GAT(Generative[Label | None]):
 
     def seen(self, h: Levels, noises: Levels) -> Levels:
         """The levels as the discriminator sees them."""
-        kept = [1 - t for t in amounts(self.config)]
-        return h * torch.tensor(kept, device=h.device)[:, None, None, None, None] + noises
+        return torch.stack([(1 - t) * level for t, level in zip(amounts(self.config), h, strict=True)]) + noises
 
     def copies(self, h: Latents) -> Levels:
         """Of a real picture, every level is the whole."""

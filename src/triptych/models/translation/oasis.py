@@ -134,7 +134,8 @@ class OASIS(AnySize[Picture]):
         every = torch.cat([batch.x, made, torch.where(mask, batch.x, made)])
         real, fake, mixed = self.segmented(every, batch.given.map(lambda c: c.repeat(3, 1, 1, 1))).chunk(3)
         other = torch.full_like(t, self.classes)
-        right, found = balanced(real, t, self.classes), cross_entropy(full(fake), other)
+        right = balanced(real, t, self.classes)
+        found = cross_entropy(full(fake), other, reduction="none").mean()  # the mean of its own is not repeatable
         apart = mse_loss(full(mixed), full(torch.where(mask, real, fake)))
         logs = {"class(real)": right, "fake": found, "mix": apart}
         return Loss(right + found + self.config.mix * apart, logs)
