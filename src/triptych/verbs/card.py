@@ -107,6 +107,8 @@ def command(model: Generative[Any], data: Data, run: Run, path: Path) -> str:
     words += ["--steps", str(run.steps), "--batch", str(run.batch), "--seed", str(run.seed)]
     words += ["--precision", run.precision] if run.precision != "fp32" else []
     words += ["--channels-last"] if run.channels_last else []
+    words += [] if run.repeatable else ["--not-repeatable"]
+    words += [] if run.record else ["--no-record"]
     words += ["--compile"] if run.compile else []
     words += ["--accumulate", str(run.accumulate)] if run.accumulate != 1 else []
     words += ["--augment", ",".join(run.augment)] if run.augment else []

@@ -13,6 +13,7 @@ from triptych import training
 from triptych.core import Data, Generative, UsageError
 from triptych.data import check_fits, fitted
 from triptych.nn import ranks
+from triptych.nn.recorded import records
 from triptych.training import Run
 from triptych.verbs.create import initialize
 
@@ -20,6 +21,8 @@ SECONDS = 10.0
 """To measure for, about."""
 WARM, MOST = 2, 8
 """Rounds of a stage that are not timed, and how many it has."""
+RECORDED = 6
+"""More of either where turns are recorded and held against themselves first."""
 SHORT = 50
 """Runs of fewer rounds are begun without being measured."""
 
@@ -75,16 +78,18 @@ def cost(model: Generative[Any], data: Data, run: Run) -> Cost:
         torch.cuda.reset_peak_memory_stats()
     rounds = {stage.name: stage.rounds(run.steps) for stage in model.stages()}
     measured, name = dict[str, float](), ""
+    more = RECORDED if run.record and records(twin.device) else 0
+    warm, most = WARM + more, MOST + more
     started = began = time.monotonic()
-    for now in training.train(twin, fitted(data, model.config, training=True), replace(run, steps=MOST)):
+    for now in training.train(twin, fitted(data, model.config, training=True), replace(run, steps=most)):
         now.logs()  # waits for a GPU
-        if now.stage_step <= WARM:
+        if now.stage_step <= warm:
             began = time.monotonic()
         else:
             name = now.stage_name
-            measured[name] = (time.monotonic() - began) / (now.stage_step - WARM)
-        late = now.stage_step > WARM and time.monotonic() - started > SECONDS
-        if late or (now.stage_step >= MOST and now.stage_steps > MOST):
+            measured[name] = (time.monotonic() - began) / (now.stage_step - warm)
+        late = now.stage_step > warm and time.monotonic() - started > SECONDS
+        if late or (now.stage_step >= most and now.stage_steps > most):
             break
     for stage in rounds:  # those that were not come to are taken to be as the last
         measured.setdefault(stage, measured.get(name, 0.0))
