@@ -18,6 +18,8 @@ from triptych.core import FAITHFUL, UNKNOWN, Audio, Images, ItemNoise, Labels, S
 from triptych.models.autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from triptych.models.autoregressive.gpt import GPT, GPTConfig
 from triptych.models.autoregressive.image_gpt import ImageGPT, ImageGPTConfig
+from triptych.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
+from triptych.models.autoregressive.pixelcnn_pp import PixelCNNPP, PixelCNNPPConfig
 from triptych.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
 from triptych.models.autoregressive.wavenet import WaveNet, WaveNetConfig
 from triptych.native import building
@@ -53,6 +55,15 @@ MODELS = {
     "pixelsnail, colors": lambda: PixelSNAIL(
         PixelSNAILConfig(x=Images(3, 4, 5, levels=6), width=16, blocks=1, layers=1, keys=4, values=8, head=7)
     ),
+    "pixelcnn": lambda: PixelCNN(PixelCNNConfig(x=Images(1, 9, 11, levels=2), width=40, blocks=3, kernel=5, head=24)),
+    "pixelcnn, colors": lambda: PixelCNN(PixelCNNConfig(x=Images(3, 5, 4, levels=17), width=24, blocks=2, head=27)),
+    "pixelcnn-pp": lambda: PixelCNNPP(PixelCNNPPConfig(x=Images(1, 6, 7, levels=32), width=12, blocks=1, components=3)),
+    "pixelcnn-pp, two levels": lambda: PixelCNNPP(
+        PixelCNNPPConfig(x=Images(1, 5, 6, levels=2), width=9, blocks=2, components=2, halvings=0)
+    ),
+    "pixelcnn-pp, colors, classes": lambda: PixelCNNPP(
+        PixelCNNPPConfig(x=Images(3, 5, 4, levels=9), given=Labels(3), width=20, blocks=1, components=2, halvings=1)
+    ),
     "imagegpt": lambda: ImageGPT(ImageGPTConfig(x=Images(1, 6, 7, levels=2), width=24, layers=3, heads=3)),
     "imagegpt, classes": lambda: ImageGPT(
         ImageGPTConfig(x=Images(3, 3, 4, levels=5), given=Labels(3), width=72, layers=1, heads=2)
@@ -70,7 +81,9 @@ def sharp(name: str):
                 layer.weight.mul_(1.5)
         x = model.sample(16, given_of(model, 16), seed=9)
         logits = model.logits(x, condition(model, 16))
-        scale, last = 2 / logits.std(), getattr(model, "out", None) or model.transformer.norm
+        mixed = isinstance(model, PixelCNNPP)  # whose logits do not follow the last layer in proportion
+        net, scale = (model.active, 4 / logits.std()) if mixed else (model, 2 / logits.std())
+        last = getattr(net, "out", None) or net.transformer.norm
         if logits.shape[-1] == 1:  # about as many of one level as of the other
             last.bias.sub_(logits.mean())
         for weight in last.parameters():
@@ -127,7 +140,7 @@ def test_the_same_samples(name, built, monkeypatch) -> None:
     assert model.sample(0, given_of(model, 0), seed=3).shape == (0, *model.config.x.shape)
 
 
-@pytest.mark.parametrize("name", ["gated, colors", "gpt"])
+@pytest.mark.parametrize("name", ["gated, colors", "gpt", "pixelcnn-pp"])
 @pytest.mark.parametrize(
     "how",
     [Sampling(temperature=0.5), Sampling(temperature=0), Sampling(top_k=2), Sampling(top_p=0.7, temperature=2)],

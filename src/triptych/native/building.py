@@ -24,8 +24,17 @@ from triptych.caching import cache_folder
 log = logging.getLogger(__name__)
 
 NAME = "triptych_native"
-SOURCES = ("module.cpp", "kernels.cpp", "gated.cpp", "transformer.cpp", "wavenet.cpp", "pixelsnail.cpp")
-HEADERS = ("kernels.h", "call.h")
+SOURCES = (
+    "module.cpp",
+    "kernels.cpp",
+    "gated.cpp",
+    "transformer.cpp",
+    "wavenet.cpp",
+    "pixelsnail.cpp",
+    "pixelcnn.cpp",
+    "pixelcnn_pp.cpp",
+)
+HEADERS = ("kernels.h", "call.h", "mixture.h")
 FLAGS = ("-O3", "-march=native", "-g0")
 AGAIN = 24 * 3600
 """Seconds after which what could not be built is tried again."""

@@ -42,5 +42,7 @@ bool play_gated(Call& call);
 bool play_transformer(Call& call);
 bool play_wavenet(Call& call);
 bool play_pixelsnail(Call& call);
+bool play_pixelcnn(Call& call);
+bool play_pixelcnn_pp(Call& call);
 
 }  // namespace triptych

@@ -49,20 +49,20 @@ Matrix Matrix::of(const float* weight, int64_t outputs, int64_t inputs) {
 
 namespace {
 
-// P panels for R rows. With few rows there are several panels, so that one addition need not wait for the other. The order
-// of additions is the same for all: what comes out for a row does not depend on the rows beside it.
-template <int R, int P>
+// C vectors, two a panel, for R rows. With few rows there are several panels, so that one addition need not wait for the
+// other. The order of additions is the same for all: what comes out for a row does not depend on the rows beside it.
+template <int R, int C>
 inline void panels_of(int64_t inputs, const float* a, int64_t lda, const float* w, float* out, int64_t ldout,
                       const float* start, int64_t ldstart, int64_t width) {
-    Vector sum[R][2 * P];
+    Vector sum[R][C];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-        for (int c = 0; c < 2 * P; ++c) sum[r][c] = Vector{};
+        for (int c = 0; c < C; ++c) sum[r][c] = Vector{};
     const int64_t apart = inputs * PANEL;
     for (int64_t k = 0; k < inputs; ++k) {
 #pragma GCC unroll 8
-        for (int c = 0; c < 2 * P; ++c) {
+        for (int c = 0; c < C; ++c) {
             const Vector column = load(w + c / 2 * apart + k * PANEL + c % 2 * LANES);
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r) sum[r][c] += a[r * lda + k] * column;
@@ -70,15 +70,15 @@ inline void panels_of(int64_t inputs, const float* a, int64_t lda, const float* 
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-        if (width == P * PANEL) {
+        if (width == C * LANES) {
 #pragma GCC unroll 8
-            for (int c = 0; c < 2 * P; ++c)
+            for (int c = 0; c < C; ++c)
                 store(out + r * ldout + c * LANES,
                       start ? sum[r][c] + load(start + r * ldstart + c * LANES) : sum[r][c]);
         } else {
-            float part[P * PANEL];
+            float part[C * LANES];
 #pragma GCC unroll 8
-            for (int c = 0; c < 2 * P; ++c) store(part + c * LANES, sum[r][c]);
+            for (int c = 0; c < C; ++c) store(part + c * LANES, sum[r][c]);
             for (int64_t i = 0; i < width; ++i)
                 out[r * ldout + i] = start ? part[i] + start[r * ldstart + i] : part[i];
         }
@@ -99,17 +99,21 @@ void Matrix::product(int64_t rows, const float* a, int64_t lda, float* out, int6
             const float *x = a + m * lda, *s = start ? start + m * ldstart + c : nullptr;
             float* y = out + m * ldout + c;
             const int64_t due = rows * (block + 1) / blocks - m;
-#define CASE(R, P) panels_of<R, P>(inputs, x, lda, w, y, ldout, s, ldstart, width)
-            if (step == 4 * PANEL) CASE(1, 4);
-            else if (step == 2 * PANEL) due == 2 ? CASE(2, 2) : CASE(3, 2);
-            else if (due == 1) CASE(1, 1);
-            else if (due == 2) CASE(2, 1);
-            else if (due == 3) CASE(3, 1);
-            else if (due == 4) CASE(4, 1);
-            else if (due == 5) CASE(5, 1);
-            else if (due == 6) CASE(6, 1);
-            else if (due == 7) CASE(7, 1);
-            else CASE(8, 1);
+#define CASE(R, C) panels_of<R, C>(inputs, x, lda, w, y, ldout, s, ldstart, width)
+#define CASES(C)                   \
+    if (due == 1) CASE(1, C);      \
+    else if (due == 2) CASE(2, C); \
+    else if (due == 3) CASE(3, C); \
+    else if (due == 4) CASE(4, C); \
+    else if (due == 5) CASE(5, C); \
+    else if (due == 6) CASE(6, C); \
+    else if (due == 7) CASE(7, C); \
+    else CASE(8, C)
+            if (step == 4 * PANEL) CASE(1, 8);
+            else if (step == 2 * PANEL) due == 2 ? CASE(2, 4) : CASE(3, 4);
+            else if (width > LANES) { CASES(2); }
+            else { CASES(1); }
+#undef CASES
 #undef CASE
             m += due;
         }

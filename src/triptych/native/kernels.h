@@ -58,6 +58,29 @@ inline Vector exponential(Vector x) {
     return p * scale;
 }
 
+// log(x) of a positive number that is not denormal, to about 1e-7: the exponent, and a polynomial of what is left.
+inline Vector logarithm(Vector x) {
+    Integers bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    Integers power = (bits >> 23) - 127;
+    bits = (bits & 0x7fffff) | 0x3f800000;
+    Vector m;
+    std::memcpy(&m, &bits, sizeof m);
+    const auto large = m > 1.41421356f;
+    m = large ? m * 0.5f : m;
+    const Vector n = __builtin_convertvector(large ? power + 1 : power, Vector), f = m - 1.0f, z = f * f;
+    Vector p = splat(7.0376836292e-2f);
+    p = p * f - 1.1514610310e-1f;
+    p = p * f + 1.1676998740e-1f;
+    p = p * f - 1.2420140846e-1f;
+    p = p * f + 1.4249322787e-1f;
+    p = p * f - 1.6668057665e-1f;
+    p = p * f + 2.0000714765e-1f;
+    p = p * f - 2.4999993993e-1f;
+    p = p * f + 3.3333331174e-1f;
+    return f + (p * f * z - n * 2.12194440e-4f - 0.5f * z) + n * 0.693359375f;
+}
+
 // tanh(a) * sigmoid(b), by one division. Beyond the limits nothing changes in float32.
 inline Vector gated(Vector a, Vector b) {
     Vector e = exponential(clamp(a * 2.0f, -30.0f, 30.0f)), f = exponential(clamp(-b, -80.0f, 50.0f));
@@ -79,6 +102,23 @@ inline void each(int64_t size, float* out, const float* a, const float* b, F f) 
         std::memcpy(y, b + i, 4 * (size - i));
         store(z, f(load(x), load(y)));
         std::memcpy(out + i, z, 4 * (size - i));
+    }
+}
+
+inline Vector elu_of(Vector a, Vector) { return elu(a); }
+
+// elu(x) and elu(-x)
+inline void both_ways(int64_t size, const float* x, float* out) {
+    each(size, out, x, x, elu_of);
+    each(size, out + size, x, x, [](Vector a, Vector) { return elu(-a); });
+}
+
+// x += a * sigmoid(b), of n rows of x [size] and of [a, b] [2 * size].
+inline void add_gated(int64_t n, int64_t size, const float* ab, float* x) {
+    for (int64_t m = 0; m < n; ++m, ab += 2 * size, x += size) {
+        int64_t i = 0;
+        for (; i + LANES <= size; i += LANES) store(x + i, load(x + i) + load(ab + i) * sigmoid(load(ab + size + i)));
+        for (; i < size; ++i) x[i] += ab[i] * (1 / (1 + std::exp(-ab[size + i])));
     }
 }
 

@@ -106,6 +106,8 @@ PyMethodDef METHODS[] = {
     {"transformer", run<play_transformer>, METH_VARARGS, "Writes sequences by a causal transformer."},
     {"wavenet", run<play_wavenet>, METH_VARARGS, "Draws sound by WaveNet."},
     {"pixelsnail", run<play_pixelsnail>, METH_VARARGS, "Draws images by PixelSNAIL."},
+    {"pixelcnn", run<play_pixelcnn>, METH_VARARGS, "Draws images by PixelCNN."},
+    {"pixelcnn_pp", run<play_pixelcnn_pp>, METH_VARARGS, "Draws images by PixelCNN++."},
     {nullptr, nullptr, 0, nullptr},
 };
 

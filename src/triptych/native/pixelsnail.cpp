@@ -9,14 +9,6 @@ namespace triptych {
 
 namespace {
 
-Vector elu_of(Vector a, Vector) { return elu(a); }
-
-// elu(x) and elu(-x)
-void both_ways(int64_t size, const float* x, float* out) {
-    each(size, out, x, x, elu_of);
-    each(size, out + size, x, x, [](Vector a, Vector) { return elu(-a); });
-}
-
 // A matrix and its bias.
 struct Layer {
     Matrix matrix;
@@ -30,15 +22,6 @@ struct Layer {
 Layer linear(Call& call, int64_t inputs, int64_t outputs) {
     const float* weight = call.floats(inputs * outputs);
     return {Matrix::of(weight, outputs, inputs), call.floats(outputs)};
-}
-
-// out = x + a * sigmoid(b) of [a, b]
-void add_gated(int64_t n, int64_t size, const float* ab, float* x) {
-    for (int64_t m = 0; m < n; ++m, ab += 2 * size, x += size) {
-        int64_t i = 0;
-        for (; i + LANES <= size; i += LANES) store(x + i, load(x + i) + load(ab + i) * sigmoid(load(ab + size + i)));
-        for (; i < size; ++i) x[i] += ab[i] * (1 / (1 + std::exp(-ab[size + i])));
-    }
 }
 
 // A gated residual layer of 1 x 1 convolutions, changing x [n, size]; `extra` may join halfway.
