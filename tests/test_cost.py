@@ -89,7 +89,7 @@ def test_a_run_of_minutes_keeps_its_steps_when_it_goes_on(tmp_path: Path) -> Non
         (Images(1, 28, 28, levels=2), None, 10, "pixelcnn-small"),
         (Images(3, 32, 32), Labels(10), 1, "dcgan-small"),
         (Points(2), None, 10, "r3gan-25-gaussians"),
-        (Tokens(65, 64), None, 60, "gpt-bpe"),
+        (Tokens(65, 64), None, 60, "nanochat-bpe"),
     ],
 )
 def test_the_choice_follows_the_table(x: Any, given: Any, minutes: float, preset: str) -> None:
