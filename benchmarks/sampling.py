@@ -69,7 +69,7 @@ MODELS: dict[str, Callable[[], Any]] = {
 transformer whose last norm scales."""
 
 
-PYTHON = {"pixelrnn-row", "pixelrnn-diagonal", "eonade", "nade", "made", "lstm"}
+PYTHON = {"pixelrnn-row", "pixelrnn-diagonal", "eonade"}
 """Those that have no sampler in C++."""
 
 

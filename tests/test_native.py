@@ -18,6 +18,9 @@ from triptych.core import FAITHFUL, UNKNOWN, Audio, Images, ItemNoise, Labels, S
 from triptych.models.autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from triptych.models.autoregressive.gpt import GPT, GPTConfig
 from triptych.models.autoregressive.image_gpt import ImageGPT, ImageGPTConfig
+from triptych.models.autoregressive.lstm import LSTM, LSTMConfig
+from triptych.models.autoregressive.made import MADE, MADEConfig
+from triptych.models.autoregressive.nade import NADE, NADEConfig
 from triptych.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
 from triptych.models.autoregressive.pixelcnn_pp import PixelCNNPP, PixelCNNPPConfig
 from triptych.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
@@ -43,6 +46,10 @@ MODELS = {
         GatedPixelCNNConfig(x=Images(2, 4, 5, levels=3), given=Labels(3), width=12, layers=3, head=8)
     ),
     "gpt": lambda: GPT(GPTConfig(x=Tokens(11, 83), width=40, layers=2, heads=2)),
+    "lstm": lambda: LSTM(LSTMConfig(x=Tokens(11, 40), embedding=9, width=20, layers=3)),
+    "nade": lambda: NADE(NADEConfig(x=Images(3, 4, 5, levels=2), hidden=37)),
+    "made": lambda: MADE(MADEConfig(x=Images(1, 7, 6, levels=2), hidden=(40, 75), direct=True)),
+    "made, colors": lambda: MADE(MADEConfig(x=Images(3, 3, 4, levels=2), hidden=(50,), masks=2)),
     "wavenet": lambda: WaveNet(
         WaveNetConfig(x=Audio(1, 40, rate=8000, levels=16), width=12, skip=20, layers=3, cycles=2)
     ),
@@ -83,10 +90,15 @@ def sharp(name: str):
         logits = model.logits(x, condition(model, 16))
         mixed = isinstance(model, PixelCNNPP)  # whose logits do not follow the last layer in proportion
         net, scale = (model.active, 4 / logits.std()) if mixed else (model, 2 / logits.std())
-        last = getattr(net, "out", None) or net.transformer.norm
+        if isinstance(net, NADE):
+            last = [net.V, net.b]
+        else:
+            out = getattr(net, "out", None) or net.transformer.norm
+            direct = getattr(net, "direct", None) if isinstance(net, MADE) else None
+            last = [*([] if direct is None else direct.parameters()), *out.parameters()]
         if logits.shape[-1] == 1:  # about as many of one level as of the other
-            last.bias.sub_(logits.mean())
-        for weight in last.parameters():
+            last[-1].sub_(logits.mean())
+        for weight in last:
             weight.mul_(scale)
     return model
 

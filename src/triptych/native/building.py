@@ -33,6 +33,8 @@ SOURCES = (
     "pixelsnail.cpp",
     "pixelcnn.cpp",
     "pixelcnn_pp.cpp",
+    "lstm.cpp",
+    "dense.cpp",
 )
 HEADERS = ("kernels.h", "call.h", "mixture.h")
 FLAGS = ("-O3", "-march=native", "-g0")

@@ -44,5 +44,8 @@ bool play_wavenet(Call& call);
 bool play_pixelsnail(Call& call);
 bool play_pixelcnn(Call& call);
 bool play_pixelcnn_pp(Call& call);
+bool play_lstm(Call& call);
+bool play_nade(Call& call);
+bool play_made(Call& call);
 
 }  // namespace triptych

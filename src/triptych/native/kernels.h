@@ -130,6 +130,18 @@ inline float total(Vector v) {
     return sum;
 }
 
+// The sum of products of `size` numbers.
+inline float dot(int64_t size, const float* a, const float* b) {
+    Vector sum[4] = {};
+    int64_t i = 0;
+    for (; i + 4 * LANES <= size; i += 4 * LANES)
+        for (int k = 0; k < 4; ++k) sum[k] += load(a + i + k * LANES) * load(b + i + k * LANES);
+    for (; i + LANES <= size; i += LANES) sum[0] += load(a + i) * load(b + i);
+    float all = total((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    for (; i < size; ++i) all += a[i] * b[i];
+    return all;
+}
+
 // A matrix [inputs, outputs] in panels of columns, each with its rows one after the other, padded by zeros.
 class Matrix {
    public:

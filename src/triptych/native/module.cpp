@@ -108,6 +108,9 @@ PyMethodDef METHODS[] = {
     {"pixelsnail", run<play_pixelsnail>, METH_VARARGS, "Draws images by PixelSNAIL."},
     {"pixelcnn", run<play_pixelcnn>, METH_VARARGS, "Draws images by PixelCNN."},
     {"pixelcnn_pp", run<play_pixelcnn_pp>, METH_VARARGS, "Draws images by PixelCNN++."},
+    {"lstm", run<play_lstm>, METH_VARARGS, "Writes sequences by an LSTM."},
+    {"nade", run<play_nade>, METH_VARARGS, "Draws images by NADE."},
+    {"made", run<play_made>, METH_VARARGS, "Draws images by MADE."},
     {nullptr, nullptr, 0, nullptr},
 };
 
