@@ -21,6 +21,8 @@ from triptych.models.gan.r3gan import R3GAN, R3GANConfig
 from triptych.models.vae.vdvae import VDVAE, VDVAEConfig
 from triptych.training import Run, train
 
+WARM = 8
+"""Steps before any is timed: kernels are tried out in the first, turns recorded and played both ways in the next."""
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
@@ -212,7 +214,7 @@ def compare(bench: Bench, work: Work, until: float) -> None:
             except RuntimeError:  # it does not count gradients of gradients; the step did not end, so begin anew
                 side = make()
             side.flop = flop
-            for _ in range(1 if bench.small else 3):  # kernels are tried out here
+            for _ in range(1 if bench.small else WARM):
                 side.step()
             side.memory = peak_memory(bench.device)  # of all sides so far: see the differences
             found.append(side)
@@ -243,7 +245,7 @@ def kernels(bench: Bench, work: Work, side: Side) -> None:
     busy, most = sum(row[0] for row in rows), sorted(rows, reverse=True)[:12]
     named = {f"{name} x {count // 4}": round(time / busy, 3) for time, count, name in most}
     counted = sum(row[1] for row in rows) / 4
-    bench.keep(what=work.name, side=f"{side.name}: kernels", busy=busy / seconds, kernels=counted, shares=named)
+    bench.keep(what=work.name, side=f"{side.name}: kernels", busy=busy / seconds, kernels=counted, shares=named, ms=seconds / 4e-3)
 
 
 def tell(bench: Bench, work: Work, found: Sequence[Side], block: int) -> None:

@@ -91,6 +91,8 @@ class LlamaGenConfig:
     tokenizer_beta: Fraction = 0.0
     """How the tokenizer's training weighs pixels: 0, by likelihood, of which an exact ground can take the most; 1, as
     by squared errors (`losses.pixels.evened`). What it learns is a likelihood, p(x | z), either way."""
+    code_times: Count = 1
+    """How many times as many rounds the transformer's stage has as the tokenizer's."""
     width: Count = 128
     """Width of the transformer: of a code's embedding. A multiple of four times the heads, of solids of six times."""
     layers: Count = 4
@@ -238,7 +240,8 @@ class LlamaGen(Coding[Label | Text | None]):
             project=tokenizer.fsq.follow,
         )
         second = Player(name="codes", owns=owned, loss=self.code_loss, optimizer=c.adam, clip=1.0)
-        return [Stage(name="tokenizer", players=[first]), Stage(name="codes", players=[second], reads=self.encode)]
+        later = Stage(name="codes", players=[second], reads=self.encode, times=c.code_times)
+        return [Stage(name="tokenizer", players=[first]), later]
 
 
 PRESETS = {
