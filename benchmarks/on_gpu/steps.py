@@ -245,7 +245,14 @@ def kernels(bench: Bench, work: Work, side: Side) -> None:
     busy, most = sum(row[0] for row in rows), sorted(rows, reverse=True)[:12]
     named = {f"{name} x {count // 4}": round(time / busy, 3) for time, count, name in most}
     counted = sum(row[1] for row in rows) / 4
-    bench.keep(what=work.name, side=f"{side.name}: kernels", busy=busy / seconds, kernels=counted, shares=named, ms=seconds / 4e-3)
+    bench.keep(
+        what=work.name,
+        side=f"{side.name}: kernels",
+        busy=busy / seconds,
+        kernels=counted,
+        shares=named,
+        ms=seconds / 4e-3,
+    )
 
 
 def tell(bench: Bench, work: Work, found: Sequence[Side], block: int) -> None:
