@@ -30,9 +30,9 @@ class Run:
     """Only kernels that give the same bits every time, so that a resumed run equals one that was never interrupted. On
     a GPU others may be faster; a CPU has no others."""
     record: bool = True
-    """On a GPU, in one process and with batches in one part: forward and backward passes that are the same work in every
-    round are recorded as CUDA graphs and played again, which spares the host most of its part and changes no bit. What
-    cannot be recorded runs as it is."""
+    """On a GPU, in one process and with batches in one part: forward and backward passes that are the same work in
+    every round are recorded as CUDA graphs and played again, which spares the host most of its part and changes no bit.
+    What cannot be recorded runs as it is."""
     compile: bool = False
     """Compiles the networks (torch.compile), which takes from seconds to minutes when training begins or goes on, so
     that the steps after it need fewer operations of a GPU, equal up to rounding. Not for losses that differentiate a
