@@ -152,7 +152,7 @@ def test_the_same_samples(name, built, monkeypatch) -> None:
     assert model.sample(0, given_of(model, 0), seed=3).shape == (0, *model.config.x.shape)
 
 
-@pytest.mark.parametrize("name", ["gated, colors", "gpt", "pixelcnn-pp"])
+@pytest.mark.parametrize("name", ["gated, colors", "gpt", "pixelcnn-pp", "imagegpt"])
 @pytest.mark.parametrize(
     "how",
     [Sampling(temperature=0.5), Sampling(temperature=0), Sampling(top_k=2), Sampling(top_p=0.7, temperature=2)],
@@ -162,10 +162,11 @@ def test_the_same_samples_with_options(name, how, built, monkeypatch) -> None:
     check_same(sharp(name), 6, how, monkeypatch)
 
 
-def test_what_is_known_stays(built, monkeypatch) -> None:
-    model = sharp("gated, colors")
+@pytest.mark.parametrize("name", ["gated, colors", "imagegpt"])
+def test_what_is_known_stays(name, built, monkeypatch) -> None:
+    model = sharp(name)
     x = model.config.x
-    known = torch.where(torch.rand(5, *x.shape) < 0.5, torch.randint(17, (5, *x.shape)), UNKNOWN)
+    known = torch.where(torch.rand(5, *x.shape) < 0.5, torch.randint(x.levels, (5, *x.shape)), UNKNOWN)
     fast = check_same(model, 5, Sampling(known=known), monkeypatch)
     assert torch.equal(x.index(fast)[known >= 0], known[known >= 0])
 

@@ -16,6 +16,7 @@ struct Block {
 
 struct Net {
     int64_t n, length, first, width, heads, hidden, scores, levels;
+    int64_t row;     // places of a row of an image; 0: it is none
     int64_t placed;  // 0: nothing is added by place; 1: the same for all items; 2: for each its own
     bool biased;
     std::vector<Block> blocks;
@@ -46,13 +47,52 @@ void rotate(int64_t heads, int64_t size, const float* x, const float* cos, const
         }
 }
 
-void write(const Net& net, int64_t first, int64_t last, const std::function<bool()>& stopped) {
+// What an image of two levels is guessed by: the mean score that the network gave, so far, where a pixel's left, upper
+// left, upper and upper right neighbors were alike. Guesses that are wrong cost time, and change nothing.
+class Guesses {
+   public:
+    explicit Guesses(const Net& net) : net(net) {}
+
+    int64_t level(const int64_t* levels, int64_t place, float u, std::vector<float>& room) const {
+        const Mean& mean = means[context(levels, place)];
+        float score = mean.count ? mean.sum / mean.count : 0;
+        return net.choice.pick(&score, 1, u, room);
+    }
+
+    void learn(const int64_t* levels, int64_t place, float score) {
+        Mean& mean = means[context(levels, place)];
+        mean.sum += score, ++mean.count;
+    }
+
+   private:
+    struct Mean {
+        float sum = 0, count = 0;
+    };
+
+    int64_t context(const int64_t* levels, int64_t place) const {
+        int64_t bits = 0;
+        for (int64_t back : {int64_t(1), net.row - 1, net.row, net.row + 1})
+            bits = 2 * bits + (place >= back && levels[place - back] > 0);
+        return bits;
+    }
+
+    const Net& net;
+    Mean means[16];
+};
+
+constexpr int64_t AHEAD = 8;  // places that are looked at together, where those before them are guessed
+
+// Writes some items, a place of each at a time; or with guesses one item, several places at a time: the network is asked
+// about all of them at once, and what it says counts up to the first place that was guessed wrong.
+void write(const Net& net, int64_t first, int64_t last, Guesses* guesses, const std::function<bool()>& stopped) {
     const int64_t n = last - first, width = net.width, heads = net.heads, size = width / heads, length = net.length;
-    const int64_t hidden = net.hidden;
-    std::vector<float> x(net.input + first * width, net.input + last * width), normed = zeros(n * width);
-    std::vector<float> parts = zeros(n * 3 * width), told = normed, both = zeros(n * 2 * hidden);
-    std::vector<float> passed = zeros(n * hidden), scores = zeros(n * net.scores), query = zeros(width);
-    std::vector<float> key = query, alike = zeros(length + LANES), room;
+    const int64_t hidden = net.hidden, most = guesses ? AHEAD : n;
+    std::vector<float> x = zeros(most * width), normed = x, query = x, told = x, key = zeros(width), room;
+    std::vector<float> parts = zeros(most * 3 * width), both = zeros(most * 2 * hidden), passed = zeros(most * hidden);
+    std::vector<float> scores = zeros(most * net.scores), alike = zeros(length + LANES);
+    std::vector<int64_t> levels;  // of the one item, with guesses
+    std::copy_n(net.input + first * width, n * width, x.data());
+    if (guesses) levels.assign(net.level + first * length, net.level + last * length);
     // Keys and values of each block, item and head
     const int64_t room_each = (length + LANES - 1) / LANES * LANES * size, all = net.blocks.size() * n * heads;
     const std::unique_ptr<float[]> keys(new float[all * room_each]), values(new float[all * room_each]);
@@ -64,43 +104,65 @@ void write(const Net& net, int64_t first, int64_t last, const std::function<bool
                 std::copy_n(net.blocks[k].values + (h * length + i) * size, size, &values[at + i * size]);
             }
     const float factor = 1 / std::sqrt(static_cast<float>(size));
-    for (int64_t i = net.first; i < length && !stopped(); ++i) {
-        const float *cos = net.turns + i * size, *sin = net.turns + (length + i) * size;
+    auto read = [&](int64_t level, int64_t item, int64_t place, float* out) {
+        const float *row = net.table + level * width, *at = net.position + place * width;
+        if (net.placed == 2) at += item * length * width;
+        for (int64_t k = 0; k < width; ++k) out[k] = row[k] * net.scale[0] + (net.placed ? at[k] : 0.0f);
+    };
+    for (int64_t i = net.first; i < length && !stopped();) {
+        const int64_t ahead = guesses ? std::min(AHEAD, length - i) : 1, rows = n * ahead;  // of each item
+        for (int64_t r = 1; r < ahead; ++r) {
+            const int64_t place = i + r - 1, known = net.level[first * length + place];
+            levels[place] = known < 0 ? guesses->level(levels.data(), place, net.u[first * length + place], room) : known;
+            read(levels[place], first, place + 1, &x[r * width]);
+        }
         int64_t at = 0;
         for (const Block& block : net.blocks) {
-            for (int64_t m = 0; m < n; ++m) normalize(width, &x[m * width], block.norm1, &normed[m * width]);
-            block.take.product(n, normed.data(), width, parts.data(), 3 * width, nullptr, 0);
-            for (int64_t m = 0; m < n; ++m) {
-                const float* part = &parts[m * 3 * width];
-                rotate(heads, size, part, cos, sin, factor, query.data());
-                rotate(heads, size, part + width, cos, sin, 1, key.data());
-                for (int64_t h = 0; h < heads; ++h, at += room_each) {
-                    remember(i, size, &key[h * size], &keys[at]);
-                    std::copy_n(part + 2 * width + h * size, size, &values[at + i * size]);
-                    recall(i + 1, size, size, &query[h * size], &keys[at], &values[at], alike.data(),
-                           &told[m * width + h * size]);
+            for (int64_t m = 0; m < rows; ++m) normalize(width, &x[m * width], block.norm1, &normed[m * width]);
+            block.take.product(rows, normed.data(), width, parts.data(), 3 * width, nullptr, 0);
+            for (int64_t m = 0; m < n; ++m, at += heads * room_each) {
+                for (int64_t r = 0; r < ahead; ++r) {
+                    const int64_t place = i + r;
+                    const float *part = &parts[(m * ahead + r) * 3 * width];
+                    const float *cos = net.turns + place * size, *sin = net.turns + (length + place) * size;
+                    rotate(heads, size, part, cos, sin, factor, &query[(m * ahead + r) * width]);
+                    rotate(heads, size, part + width, cos, sin, 1, key.data());
+                    for (int64_t h = 0; h < heads; ++h) {
+                        remember(place, size, &key[h * size], &keys[at + h * room_each]);
+                        std::copy_n(part + 2 * width + h * size, size, &values[at + h * room_each + place * size]);
+                    }
                 }
+                for (int64_t h = 0; h < heads; ++h)
+                    for (int64_t r = 0; r < ahead; ++r) {
+                        const int64_t own = (m * ahead + r) * width + h * size;
+                        recall(i + r + 1, size, size, &query[own], &keys[at + h * room_each], &values[at + h * room_each],
+                               alike.data(), &told[own]);
+                    }
             }
-            block.give.product(n, told.data(), width, x.data(), width, x.data(), width);
-            for (int64_t m = 0; m < n; ++m) normalize(width, &x[m * width], block.norm2, &normed[m * width]);
-            block.widen.product(n, normed.data(), width, both.data(), 2 * hidden, nullptr, 0);
-            for (int64_t m = 0; m < n; ++m)
+            block.give.product(rows, told.data(), width, x.data(), width, x.data(), width);
+            for (int64_t m = 0; m < rows; ++m) normalize(width, &x[m * width], block.norm2, &normed[m * width]);
+            block.widen.product(rows, normed.data(), width, both.data(), 2 * hidden, nullptr, 0);
+            for (int64_t m = 0; m < rows; ++m)
                 each(hidden, &passed[m * hidden], &both[m * 2 * hidden], &both[m * 2 * hidden + hidden],
                      [](Vector gate, Vector value) { return gate * sigmoid(gate) * value; });
-            block.narrow.product(n, passed.data(), hidden, x.data(), width, x.data(), width);
+            block.narrow.product(rows, passed.data(), hidden, x.data(), width, x.data(), width);
         }
-        for (int64_t m = 0; m < n; ++m) normalize(width, &x[m * width], net.norm, &normed[m * width]);
-        net.head.product(n, normed.data(), width, scores.data(), net.scores, net.biased ? net.bias : nullptr, 0);
-        for (int64_t m = 0; m < n; ++m) {
-            int64_t& level = net.level[(first + m) * length + i];
-            if (level < 0)
-                level = net.choice.pick(&scores[m * net.scores], net.scores, net.u[(first + m) * length + i], room);
-            if (i + 1 == length) continue;
-            const float *row = net.table + level * width, *place = net.position + (i + 1) * width;
-            if (net.placed == 2) place += (first + m) * length * width;
-            for (int64_t k = 0; k < width; ++k)
-                x[m * width + k] = row[k] * net.scale[0] + (net.placed ? place[k] : 0.0f);
-        }
+        for (int64_t m = 0; m < rows; ++m) normalize(width, &x[m * width], net.norm, &normed[m * width]);
+        net.head.product(rows, normed.data(), width, scores.data(), net.scores, net.biased ? net.bias : nullptr, 0);
+        int64_t sure = 1;  // places that are written now
+        for (int64_t m = 0; m < n; ++m)
+            for (int64_t r = 0; r < sure; ++r) {
+                const int64_t place = i + r, where = (first + m) * length + place;
+                float* score = &scores[(m * ahead + r) * net.scores];
+                if (guesses) guesses->learn(levels.data(), place, *score);
+                if (net.level[where] < 0) net.level[where] = net.choice.pick(score, net.scores, net.u[where], room);
+                if (guesses) {
+                    if (r + 1 < ahead && levels[place] == net.level[where]) ++sure;
+                    levels[place] = net.level[where];
+                }
+                if (r + 1 == sure && place + 1 < length) read(net.level[where], first + m, place + 1, &x[m * width]);
+            }
+        i += sure;
     }
 }
 
@@ -112,7 +174,7 @@ bool play_transformer(Call& call) {
                             &net.levels})
         *number = call.number();
     const int64_t depth = call.number(), width = net.width, n = net.n, length = net.length;
-    net.placed = call.number(), net.biased = call.number();
+    net.placed = call.number(), net.biased = call.number(), net.row = call.number();
     net.u = call.floats(n * length);
     net.input = call.floats(n * width);
     net.table = call.floats(net.levels * width);
@@ -138,7 +200,9 @@ bool play_transformer(Call& call) {
     net.choice = call.choice;
     call.end();
     return play(n, call.threads, [&](int64_t first, int64_t last, const std::function<bool()>& stopped) {
-        write(net, first, last, stopped);
+        if (net.scores > 1 || !net.row) return write(net, first, last, nullptr, stopped);
+        Guesses guesses(net);
+        for (int64_t m = first; m < last; ++m) write(net, m, m + 1, &guesses, stopped);
     });
 }
 

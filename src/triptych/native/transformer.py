@@ -26,7 +26,7 @@ def write_natively(
     placed = 0 if position is None else 1 if position.dim() == 2 or len(position) == 1 else 2
     networks = [block.network for block in transformer.blocks]
     numbers = [*token.shape, h.shape[1] - 1, width, transformer.heads, networks[0].give.in_features]
-    numbers += [*score.weight.shape[:1], len(read.table), len(networks), placed, int(score.bias is not None)]
+    numbers += [*score.weight.shape[:1], len(read.table), len(networks), placed, int(score.bias is not None), read.row]
     nothing = h.new_empty(0)
     arrays = [u, h[:, -1], read.table, h.new_tensor([read.scale]), nothing if position is None else position]
     arrays += [transformer.turns[:, : token.shape[1]]]

@@ -293,6 +293,9 @@ class Read:
     scale: float = 1.0
     position: Float[Tensor, "*n length width"] | None = None
     """The same for all items, or for each its own."""
+    row: int = 0
+    """Of an image: how many values a row has. In C++ those of two levels are guessed by their neighbors, so that the
+    network looks at several places at once; what it picks is the same."""
 
     def __call__(self, token: Int[Tensor, "n t"], place: Int[Tensor, " t"]) -> Float[Tensor, "n t width"]:
         """`place` is the number of the place that each value comes before."""

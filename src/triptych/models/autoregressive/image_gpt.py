@@ -127,7 +127,8 @@ class ImageGPT(Autoregressive[Label | None]):
         u = noise.uniform(*x.shape).movedim(1, -1).flatten(1)
         token = how.start(x, noise).movedim(1, -1).flatten(1)
         first = int((token[:, :-1] != UNKNOWN).all(0).cumprod(0).sum())
-        score, read = Score(self.out.weight, self.out.bias), Read(self.level.weight, position=self.position(0, x.dims))
+        score, row = Score(self.out.weight, self.out.bias), x.width * x.channels
+        read = Read(self.level.weight, position=self.position(0, x.dims), row=row)
         token = write(self.transformer, self.begin(token[:, :first], given), token, u, how, score, read)
         return x.from_index(token.view(noise.n, x.height, x.width, x.channels).movedim(-1, 1).contiguous())
 
