@@ -420,9 +420,11 @@ PRESETS = {
             width=16, blocks=1, dropout=0.0, ema=0.99, adam=Adam(lr=3e-3, schedule="cosine", warmup=0.02)
         ),
         fits=unchanged,
-        steps=1300,
+        steps=1400,
         batch=16,
-        expect="Pictures of any size: 5 minutes of one CPU core at 32 px in color; not looked at.",
+        expect="Emoji (`--data emoji --size 32 --condition none`), seed 0, 1,377 steps: 5 minutes "
+        "of one CPU core (with --channels-last). 2.66 bits/dim on 358 held-out emoji (exact); FD-random-conv 10.5, "
+        "floor 1.21: streaks of fitting colors, hardly a thing.",
     ),
     "pixelcnn-pp-medium": Preset(
         config=PixelCNNPPConfig(width=64, blocks=2, dropout=0.1, adam=Adam(lr=1e-3, schedule="cosine", warmup=0.02)),

@@ -212,7 +212,9 @@ PRESETS = {
         fits=unchanged,
         steps=2800,
         batch=16,
-        expect="Pictures of any size with classes: the settings of biggan-mnist without attention; not looked at.",
+        expect="The settings of biggan-mnist without attention. Emoji by category (`--data emoji --size 32 "
+        "--condition category`), seed 0, 2,020 steps: 3.4 minutes of one CPU core (with --channels-last). "
+        "FD-random-conv 2.12, floor 1.21 (358 held-out emoji): ragged things of many colors.",
     ),
     "biggan-medium": Preset(
         config=BigGANConfig(x=Images(3, 64, 64), given=Labels(10), width=48, attention=None, ema=0.999),

@@ -397,5 +397,10 @@ PRESETS = {
         config=R3GANConfig(x=Points(2), given=Labels(2), latent=2, width=8), steps=10, batch=8, expect="For tests."
     ),
 }
-PRESETS["r3gan-small"] = sized(PRESETS["r3gan-mnist"])
+PRESETS["r3gan-small"] = replace(
+    sized(PRESETS["r3gan-mnist"]),
+    expect="Emoji (`--data emoji --size 32 --condition none`), seed 0, 4,101 steps: 3.7 minutes "
+    "of one CPU core (with --channels-last). FD-random-conv 2.73, floor 1.21 (358 held-out emoji): smooth "
+    "things of few colors.",
+)
 PRESETS["r3gan-paper"] = sized(PRESETS["r3gan-ffhq-64"])
