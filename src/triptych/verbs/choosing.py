@@ -59,7 +59,7 @@ OTHERS: tuple[Measured, ...] = (
     Measured("color", "label", "biggan-small", 4, f"{EMOJI}2.12, floor 1.21; ragged things"),
 )
 """What is shown of the models that fit, and never chosen: the table has something better for the time, or something
-that is good for any number of pictures."""
+that was not seen to repeat few pictures."""
 KINDS: Mapping[str, str] = {"tokens": "text", "audio": "sound", "points": "points"}
 
 
