@@ -12,6 +12,7 @@ import triptych as tt
 from triptych import models
 from triptych.cli.app import app
 from triptych.core import Images, Labels, Points, Tokens, UsageError
+from triptych.testing import Examples
 from triptych.training import Run
 from triptych.verbs.announce import costing
 from triptych.verbs.choosing import OTHERS, TABLE, Fit, choose_for, fits, kind_of, usual_side
@@ -49,6 +50,14 @@ def test_stages_that_are_not_reached_are_taken_to_be_as_the_last() -> None:
     _, data = small()
     model = tt.create("vq-vae-tiny", x=data.x, prior_heads=2)
     assert set(cost(model, data, Run(steps=100, batch=4)).seconds) == {stage.name for stage in model.stages()}
+
+
+def test_stages_of_several_lengths_are_each_measured() -> None:
+    """The codec's first stage is `alone` times as long as those after it."""
+    model = tt.create("codec-tiny", alone=2)
+    found = cost(model, Examples(model.config.x, None), Run(steps=100, batch=4))
+    assert found.rounds == {"auto-encoder": 200, "adversarial": 100, "codes": 100}
+    assert len(set(found.seconds.values())) == 3
 
 
 def test_minutes_become_a_number_of_steps() -> None:

@@ -18,9 +18,11 @@ from triptych.training import Run
 from triptych.verbs.create import initialize
 
 SECONDS = 10.0
-"""To measure for, about."""
+"""To measure a stage for, about."""
 WARM, MOST = 2, 8
 """Rounds of a stage that are not timed, and how many it has."""
+FAR = 4
+"""How many times as many rounds a stage may have itself, for those after it to be measured, too."""
 RECORDED = 6
 """More of either where turns are recorded and held against themselves first."""
 SHORT = 50
@@ -85,11 +87,11 @@ def cost(model: Generative[Any], data: Data, run: Run) -> Cost:
         now.logs()  # waits for a GPU
         if now.stage_step <= warm:
             began = time.monotonic()
-        else:
+        elif now.stage_step <= most:
             name = now.stage_name
             measured[name] = (time.monotonic() - began) / (now.stage_step - warm)
-        late = now.stage_step > warm and time.monotonic() - started > SECONDS
-        if late or (now.stage_step >= most and now.stage_steps > most):
+        late = now.stage_step > warm and time.monotonic() - started > SECONDS * len(rounds)
+        if late or (now.stage_step >= most and now.stage_steps > FAR * most):
             break
     for stage in rounds:  # those that were not come to are taken to be as the last
         measured.setdefault(stage, measured.get(name, 0.0))
