@@ -135,6 +135,21 @@ def test_guided_samples_have_no_likelihood() -> None:
         Sampling(guidance=-1)
 
 
+def test_of_several_the_likeliest_is_kept() -> None:
+    model, n = make(CLASSES), 24
+    given = Label(torch.arange(n) % 2)
+    noise = ItemNoise(3, range(n), dtype=torch.float64)
+    codes = torch.stack([model.draw_codes(noise, given) for _ in range(4)])
+    means = torch.stack([model.pixels(code).mean for code in codes])
+    nats = torch.stack([model.log_prob_codes(model.encode(x), given).nats for x in means])
+    found = model.steered(ItemNoise(3, range(n), dtype=torch.float64), given, Sampling(best_of=4)).mean
+    assert torch.equal(found, means[nats.argmax(0), torch.arange(n)]) and (found != means[0]).any()
+    with pytest.raises(UsageError, match="dcgan has no codes to choose the likeliest of"):
+        tt.create("dcgan-tiny").sample(1, how=Sampling(best_of=2))
+    with pytest.raises(UsageError, match="best_of=0: it must be 1 or more"):
+        Sampling(best_of=0)
+
+
 def test_the_command_line_guides(tmp_path: Path, cli: Any) -> None:
     """By either name."""
     torch.manual_seed(0)
@@ -153,6 +168,7 @@ def test_the_command_line_guides(tmp_path: Path, cli: Any) -> None:
     plain, guided = drawn(), drawn("--guidance", 5)
     assert (guided == drawn("--cfg-scale", 5)).all() and (drawn("--guidance", 1) == plain).all()
     assert (guided != plain).any()
+    assert (drawn("--best-of", 1) == plain).all() and (drawn("--best-of", 3) != plain).any()
 
 
 def test_words_of_captions_are_a_condition() -> None:

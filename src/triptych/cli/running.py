@@ -276,6 +276,9 @@ def sample(
             "--guidance", "--cfg-scale", help="Models of codes: how far to follow the condition; 1: as it was learned."
         ),
     ] = 1.0,
+    best_of: Annotated[
+        int, typer.Option(help="Models of codes: draw so many for each, and keep the likeliest given its condition.")
+    ] = 1,
     truncation: Annotated[
         float | None,
         typer.Option(help="BigGAN, FastGAN: latent numbers further than this from 0 are drawn again; inf: none are."),
@@ -306,6 +309,7 @@ def sample(
         top_k=top_k,
         top_p=top_p,
         guidance=guidance,
+        best_of=best_of,
         truncation=truncation,
         text=text,
         observation=observation,
@@ -322,6 +326,7 @@ def sample(
         "top_k": top_k,
         "top_p": top_p,
         "guidance": guidance if guidance != 1 else None,
+        "best of": best_of if best_of != 1 else None,
         "truncation": truncation,
         "observation": observation,
     }

@@ -75,6 +75,8 @@ class Generative(nn.Module, ABC, Generic[G]):
         if how.guidance != 1 and not (isinstance(self, Coding) and given is not None):
             why = "was not trained to do without its condition" if given is not None else "has no condition to follow"
             raise UsageError(f"{self.name} {why}; leave out guidance={how.guidance:g}")
+        if how.best_of != 1 and not isinstance(self, Coding):
+            raise UsageError(f"{self.name} has no codes to choose the likeliest of; leave out best_of={how.best_of}")
         if how.truncation is not None and not isinstance(self, Truncatable):
             raise UsageError(f"{self.name} has no latent that could be truncated")
         if how.observation != "drawn" and not isinstance(self, Decoding):
@@ -309,6 +311,14 @@ class Coding(Decoding[G]):
         """One code for each item of `noise`."""
 
     @abstractmethod
+    def encode(self, x: Shaped[Tensor, "n ..."], given: G | None = None) -> Int[Tensor, "n places"]:
+        """The code of each x."""
+
+    @abstractmethod
+    def log_prob_codes(self, code: Int[Tensor, "n places"], given: G) -> Likelihood:
+        """log p(code | given), or a bound on it."""
+
+    @abstractmethod
     def pixels(self, code: Int[Tensor, "*n places"]) -> Observation:
         """p(x | code)"""
 
@@ -316,7 +326,13 @@ class Coding(Decoding[G]):
         return self.steered(noise, given, FAITHFUL)
 
     def steered(self, noise: Noise, given: G, how: Sampling) -> Observation:
-        return self.pixels(self.draw_codes(noise, given, how))
+        if how.best_of == 1:
+            return self.pixels(self.draw_codes(noise, given, how))
+        codes = [self.draw_codes(noise, given, how) for _ in range(how.best_of)]
+        # as one sees it: what codes of their own say that do not fit together is lost, or turns into something else
+        seen = [self.encode(self.pixels(code).mean) for code in codes]
+        best = torch.stack([self.log_prob_codes(code, given).nats for code in seen]).argmax(0)
+        return self.pixels(torch.stack(codes)[best, torch.arange(len(best), device=best.device)])
 
     def check_plain(self, guidance: float) -> None:
         """Raises UsageError for a likelihood of guided samples."""

@@ -36,7 +36,7 @@ def inverse_cdf(logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Te
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """Options of sampling; but for the last three, they are for autoregressive models and those of codes.
+    """Options of sampling; but for the last four, they are for autoregressive models and those of codes.
 
     By default, samples follow the model.
 
@@ -59,6 +59,9 @@ class Sampling:
     guidance: float = 1.0
     """How far to follow the condition, in models that were also trained without (`Coding`): u + guidance (c - u) of the
     scores c given it and u without. 1 is plain, and what the model learned; 0 ignores the condition."""
+    best_of: int = 1
+    """So many are drawn for each sample of a model of codes (`Coding`), and the one is kept that, read again by the
+    encoder, has the likeliest code given the condition: truer to it, of less variety."""
     truncation: float | None = None
     """Latent numbers that lie further than this from 0 are drawn again, in models that allow for it (`Truncatable`)."""
     observation: Literal["drawn", "mean"] = "drawn"
@@ -74,6 +77,8 @@ class Sampling:
             raise UsageError(f"top_p={self.top_p}: it must be above 0 and at most 1")
         if not 0 <= self.guidance < float("inf"):
             raise UsageError(f"guidance={self.guidance}: it must be 0 or more; 1 is plain sampling")
+        if self.best_of < 1:
+            raise UsageError(f"best_of={self.best_of}: it must be 1 or more; 1 keeps the only one drawn")
         if self.truncation is not None and not self.truncation > 0:
             raise UsageError(f"truncation={self.truncation}: it must be above 0; inf keeps all")
         if self.observation not in ("drawn", "mean"):

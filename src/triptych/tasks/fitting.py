@@ -80,6 +80,7 @@ def fit(
     truth, tokens = taken(test, torch.arange(n) * len(test) // n)
     x = asked(model, tokens, seed, how)
     said = f"one picture of each caption, {'plain' if how.guidance == 1 else f'guidance {how.guidance:g}'}"
+    said += f", the likeliest of {how.best_of}" if how.best_of != 1 else ""
     return [
         *precision(x, truth, tokens, test, said, seed),
         *attributes(x, truth, captions_of(test.given, tokens), said),

@@ -106,6 +106,7 @@ class TextToImage:
         *,
         text: Path | str,
         guidance: float = 1.0,
+        best_of: int = 1,
         temperature: float = 1.0,
         top_k: int | None = None,
         truncation: float | None = None,
@@ -115,6 +116,7 @@ class TextToImage:
     ) -> Question:
         """text: the caption, or the name of a file with one.
         guidance: how far a model of codes is to follow it: 1 as it learned, 3 closer, of less variety.
+        best_of: of so many pictures drawn, the one whose codes a model of codes finds likeliest given the caption.
         temperature: below 1, of models of codes, likelier pictures and less variety.
         top_k: only so many of the likeliest codes may come.
         truncation: of a GAN, how far from its mean a latent may lie.
@@ -132,6 +134,7 @@ class TextToImage:
             temperature=temperature,
             top_k=top_k,
             guidance=guidance,
+            best_of=best_of,
             truncation=truncation,
             observation="mean" if isinstance(model, Decoding) else "drawn",
         )
@@ -143,6 +146,7 @@ class TextToImage:
         elif mask is not None:
             raise UsageError("a mask goes with a picture that is to be completed: name it with picture=")
         said = {"caption": " ".join(writing.text.split())} | ({"guidance": f"{guidance:g}"} if guidance != 1 else {})
+        said |= {"best of": str(best_of)} if best_of != 1 else {}
         given = given.condition(tokens[None])
         return Question(writing, given, mask=hole, how=how, said=said, under=photo)
 

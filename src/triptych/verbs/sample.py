@@ -148,6 +148,7 @@ def steering(
     top_k: int | None = None,
     top_p: float | None = None,
     guidance: float = 1.0,
+    best_of: int = 1,
     truncation: float | None = None,
     text: str = "",
     observation: Literal["drawn", "mean"] = "drawn",
@@ -163,8 +164,8 @@ def steering(
         if x.symbols is None:
             raise UsageError(f"{model.name} models {x}: a sample of it does not begin with text; leave out --prefix")
         known = prefix(x, x.encode(text)[None])
-    chosen = (temperature, top_k, top_p, known, guidance, truncation, observation)
-    if chosen == (1.0, None, None, None, 1.0, None, "drawn"):
+    chosen = (temperature, top_k, top_p, known, guidance, best_of, truncation, observation)
+    if chosen == (1.0, None, None, None, 1.0, 1, None, "drawn"):
         return FAITHFUL
     return Sampling(
         temperature=temperature,
@@ -172,6 +173,7 @@ def steering(
         top_p=top_p,
         known=known,
         guidance=guidance,
+        best_of=best_of,
         truncation=truncation,
         observation=observation,
     )
