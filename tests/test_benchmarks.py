@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import logging
 import sys
 import time
 import zipfile
@@ -353,10 +354,12 @@ def test_gpu(gpu, tmp_path, monkeypatch):
     traced = partial(torch.compile, backend="aot_eager")
     monkeypatch.setattr(torch, "compile", traced)
     parts = [part for part in gpu.PARTS if part not in ("pair", "picture")]
+    level = logging.getLogger("triptych").level
     gpu.begin(tmp_path, 1.0, parts)
     gpu.work(parts, tmp_path, "cpu", True, time.monotonic() + 600, None)
     found = json.loads((tmp_path / "gpu.json").read_text())["parts"]
     rows = [row for part in parts for row in found[part]["rows"]]
+    assert logging.getLogger("triptych").level == level
     assert all(found[part]["done"] for part in parts) and not [row for row in rows if "failed" in row]
     by_name = {row["what"]: row for row in rows}
     assert by_name["contract of vae-tiny"]["kept"]

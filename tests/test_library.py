@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -343,7 +344,7 @@ def test_two_at_once_leave_one_whole_set(registry: Registry, tmp_path: Path, las
 
 def test_a_missing_client_says_what_to_do(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "has", lambda module: False)
     for client, program in (("npm", "npm"), ("apt", "apt-get"), ("pip", "pip")):
         package = replace(TOY, client=client)
         with pytest.raises(TriptychError, match=f"needs {program}, which is not on this machine") as error:
@@ -421,7 +422,8 @@ def test_what_is_said_next_is_of_verbs_and_models_that_are_there() -> None:
 
 
 def test_pip_takes_wheels_only_and_apt_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source distribution runs its own code to say what it is."""
+    """A source distribution runs its own code to say what it is. That distutils was imported before is no matter."""
+    monkeypatch.setitem(sys.modules, "distutils", ModuleType("distutils"))
     monkeypatch.setattr(packages.shutil, "which", lambda name: f"/bin/{name}")
     pip = packages.command_for(replace(TOY, client="pip"), "")
     assert {"--only-binary=:all:", "--no-deps"} < set(pip) and pip[-1] == "toys==1.0.0"

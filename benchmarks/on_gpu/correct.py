@@ -2,7 +2,8 @@
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -152,16 +153,14 @@ def recording(bench: Bench) -> None:
         for how in ("fp32", "bf16"):
             with bench.guard(f"recording {name} in {how}"):
                 weights, log = [], Said()
-                logging.getLogger("triptych").addHandler(log)
-                logging.getLogger("triptych").setLevel(logging.INFO)
                 for record in (False, True):
                     torch.manual_seed(0)
                     model = make().to(bench.device)
                     run = Run(steps=8, batch=8, precision=how, record=record, channels_last=True)  # type: ignore[arg-type]
-                    for _ in train(model, data_for(model), run):
-                        pass
+                    with log.listening():
+                        for _ in train(model, data_for(model), run):
+                            pass
                     weights.append(copied(model))
-                logging.getLogger("triptych").removeHandler(log)
                 same = difference(*weights) is None
                 bench.keep(what=f"recording {name} in {how}", same_bits=same, said=log.lines)
 
@@ -172,6 +171,18 @@ class Said(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        logger = logging.getLogger("triptych")
+        level = logger.level
+        logger.addHandler(self)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.removeHandler(self)
+            logger.setLevel(level)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())

@@ -5,7 +5,6 @@ and there its sha256 is compared with the one that the recipe names. Where the c
 """
 
 import errno
-import importlib.util
 import logging
 import os
 import shutil
@@ -14,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Literal
 
@@ -93,13 +93,18 @@ def cannot_write(folder: Path, error: OSError) -> TriptychError:
     return TriptychError(f"{shown(folder)} cannot be written ({error}); TRIPTYCH_CACHE names another folder")
 
 
+def has(module: str) -> bool:
+    """Whether a module can be imported: not asked of all finders, as setuptools' warns where distutils was imported."""
+    return PathFinder.find_spec(module) is not None
+
+
 def command_for(package: Package, by_hand: str) -> list[str]:
     """What downloads `package` into the folder where it is run. Raises TriptychError if the client is missing."""
     if package.client == "pip":
         # wheels only: to ask a source distribution for its metadata runs its code
         options = ["download", "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input"]
         options += ["--disable-pip-version-check", "--retries", "1", "--quiet", "--dest", "."]
-        if importlib.util.find_spec("pip") is not None:
+        if has("pip"):
             return [sys.executable, "-m", "pip", *options, f"{package.name}=={package.version}"]
         if found := shutil.which("pip3") or shutil.which("pip"):
             return [found, *options, f"{package.name}=={package.version}"]
