@@ -203,8 +203,8 @@ PRESETS = {
         steps=1500,
         batch=8,
         data={"size": 32},
-        expect="picture-to-solid of furniture, seed 0, 520 steps, 90 CPU seconds: IoU .124 with held-out solids (the "
-        "training solid whose picture is nearest: .477; vae-3d by class: .098): far from enough.",
+        expect="picture-to-solid of furniture, seed 0, IoU with held-out solids: .124 after 520 steps, 90 CPU seconds; "
+        ".432 after 2,849 steps of 32, 1.7 minutes of a GPU (the training solid whose picture is nearest: .477).",
     ),
     "vae-3d-tiny-view": Preset(
         config=VAE3DConfig(x=Voxels(1, 8, 8, 8), given=Images(1, 8, 8), latent=2, width=4, seen=8),
