@@ -239,8 +239,8 @@ PRESETS = {
         config=MASTTSConfig(x=Audio(1, 256_000, rate=16000)),
         steps=1600,
         batch=8,
-        expect="festvox-ru, seed 0, 13 minutes of one CPU core: a recognizer mishears .248 of the letters of 59 held-out "
-        "sentences (of recordings .236, of another sentence .935); MCD 26.2 dB (shuffled text 42.3, by way of "
+        expect="festvox-ru, seed 0, 13 minutes of one CPU core: a recognizer mishears .248 of the letters of 59 "
+        "held-out sentences (of recordings .236, of another sentence .935); MCD 26.2 dB (shuffled text 42.3, by way of "
         "Griffin-Lim 7.6). After 480 steps, 4.2 minutes, .404 of 30.",
     ),
     "mas-tts-22k": Preset(
