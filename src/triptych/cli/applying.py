@@ -31,8 +31,8 @@ def apply(
 ) -> None:
     """Use a trained model on a file of yours, or on a folder of them: --picture FILE, and what its task takes.
 
-    text-to-image: --text, words, or a file of captions, one a line, or - for standard input; --guidance; and --picture
-    with --mask, to complete one.
+    text-to-image: --text, words, or a file of captions, one a line, or - for standard input; --guidance, --best-of; and
+    --picture with --mask, to complete one.
     super-resolution, translation, clothing: --picture. inpainting: --picture, and --mask (white is filled),
     --invert-mask or --hide. map-to-photo: --picture, the map, and --beside where the model is shown more.
     edges: --picture, --drawing. unpaired-translation: --picture, and --direction of models of both ways.
