@@ -37,6 +37,7 @@ def apply(
     --invert-mask or --hide. map-to-photo: --picture, the map, and --beside where the model is shown more.
     edges: --picture, --drawing. unpaired-translation: --picture, and --direction of models of both ways.
     aging: --picture, and --age or --strip; --eyes. attributes: --picture, and --set or --strip; --eyes.
+
     video-prediction: --video, a file or a folder of frames, and --ahead, so many frames; --guidance of models of codes.
     picture-to-solid: --picture, of one thing on a dark ground (--outline where only its outline is right).
 
