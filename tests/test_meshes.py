@@ -178,6 +178,9 @@ def test_samples_are_written_as_surfaces_and_turn(tmp_path) -> None:
 
     with Image.open(io.BytesIO(medium.together(space, x, ".gif"))) as moving:
         assert moving.n_frames == voxels.VIEWS
+    nothing = medium.together(space, torch.full_like(x, -1), ".gif")  # from all sides the same
+    with Image.open(io.BytesIO(nothing)) as moving:
+        assert moving.n_frames == voxels.VIEWS
     seen = voxels.seen(x[0, 0])
     assert seen.shape == (1, voxels.SIDE, voxels.SIDE) and (seen == -1).any() and (seen > 0.2).any()
     assert meshes.in_a_row([one, one]).vertices[:, 0].max() > 2 * one.vertices[:, 0].max()

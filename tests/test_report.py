@@ -231,6 +231,8 @@ def test_gif_holds_every_frame(tmp_path: Path) -> None:
             image.seek(i)
             assert np.array_equal(np.asarray(image.convert("L")), np.asarray(frame))
             assert image.info["duration"] == (800 if i == 3 else 100)
+    with Image.open(report.gif(frames[:1] * 3, tmp_path / "still.gif")) as image:
+        assert image.n_frames == 3, "pictures of training that did not change"  # type: ignore[attr-defined]
     for bad in ([], [frames[0], report.grid(digits())]):
         with pytest.raises(UsageError):
             report.gif(bad, tmp_path / "b.gif")

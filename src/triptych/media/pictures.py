@@ -16,6 +16,7 @@ from torch import Tensor
 from triptych.core import UsageError
 from triptych.io.commit import write_atomic
 from triptych.io.outputs import MADE_BY
+from triptych.media import animation
 
 Array = Tensor | NDArray[np.generic]
 Bytes = NDArray[np.uint8]
@@ -280,7 +281,5 @@ def gif(frames: Sequence[Image.Image], path: str | Path, milliseconds: int = 150
     """
     if not frames or len({frame.size for frame in frames}) > 1:
         raise UsageError(f"gif: needs frames of one size, got {sorted({frame.size for frame in frames})}")
-    buffer = io.BytesIO()
     times = [milliseconds] * (len(frames) - 1) + [8 * milliseconds]
-    frames[0].save(buffer, "GIF", save_all=True, append_images=list(frames[1:]), duration=times, loop=0)
-    return write_atomic(path, buffer.getvalue())
+    return write_atomic(path, animation.gif(frames, times))

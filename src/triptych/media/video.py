@@ -21,7 +21,7 @@ from torch import Tensor
 from triptych.core import UsageError, Video
 from triptych.core.reading import read_file
 from triptych.io.commit import write_atomic
-from triptych.media import pictures
+from triptych.media import animation, pictures
 from triptych.media.images import SUFFIXES as PICTURES
 from triptych.media.images import grey_or_rgb, open_picture
 from triptych.media.medium import Medium, quiet, surveyed
@@ -287,11 +287,7 @@ def frames_of(x: Tensor) -> list[Image.Image]:
 
 def moving(frames: list[Image.Image], ending: str) -> bytes:
     """An endless animation."""
-    out = io.BytesIO()
-    kind = {".gif": "GIF", ".webp": "WEBP", ".apng": "PNG"}[ending]
-    lossless = {"lossless": True} if kind == "WEBP" else {}
-    frames[0].save(out, kind, save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, **lossless)
-    return out.getvalue()
+    return animation.WRITERS[ending](frames, [MILLISECONDS] * len(frames))
 
 
 def film(frames: list[Image.Image]) -> bytes:

@@ -6,7 +6,6 @@ and false, 0 and 1, 0 to 255, or floating point from 0 to 1. Meshes are those of
 side if nothing else is asked, each as large as fits.
 """
 
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -19,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from triptych.core import UsageError, Voxels
-from triptych.media import meshes, pictures
+from triptych.media import animation, meshes, pictures
 from triptych.media.arrays import load
 from triptych.media.medium import Medium, quiet, surveyed
 from triptych.media.work import BadFile
@@ -239,6 +238,4 @@ def turntable(x: Tensor) -> bytes:
     for k in range(VIEWS):
         views = [seen(one[0], TURN + 2 * np.pi * k / VIEWS) for one in x.cpu()]
         frames.append(pictures.grid(torch.stack(views)))
-    out = io.BytesIO()
-    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0)
-    return out.getvalue()
+    return animation.gif(frames, [MILLISECONDS] * VIEWS)
