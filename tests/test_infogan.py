@@ -102,9 +102,9 @@ def small(**changes):
 
 def test_lambda_is_nothing_before_the_ramp_half_in_its_middle_and_whole_after_it_and_in_the_paper():
     model, paper = small(ramp=(0.2, 0.6)), small()
-    assert [model.share(p) for p in (0.0, 0.2, 0.4, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
-    assert [paper.share(p) for p in (0.0, 0.5, 1.0)] == [1, 1, 1]
-    assert small(ramp=(0.5, 0.5)).share(0.49) == 0 and small(ramp=(0.5, 0.5)).share(0.5) == 1
+    assert [model.share(Clock(0, p)) for p in (0.0, 0.2, 0.4, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    assert [paper.share(Clock(0, p)) for p in (0.0, 0.5, 1.0)] == [1, 1, 1]
+    assert small(ramp=(0.5, 0.5)).share(Clock(0, 0.49)) == 0 and small(ramp=(0.5, 0.5)).share(Clock(0, 0.5)) == 1
     with pytest.raises(ValueError, match="ends before it begins"):
         InfoGANConfig(ramp=(0.6, 0.2))
 

@@ -21,6 +21,15 @@ class Clock:
     step: int
     progress: float
 
+    def number(self, f: "Callable[[Clock], float]") -> float | Tensor:
+        """What f says of this clock, for a loss to compute with: a weight that rises over training, say. A loss that
+        asks in this way is the same work in every round, and may be recorded (see `training.recording`).
+
+        Example:
+            penalty = clock.number(lambda now: 1 - now.progress) * gradients.square().mean()
+        """
+        return f(self)
+
 
 @dataclass(frozen=True)
 class Loss:

@@ -16,11 +16,11 @@ from triptych.nn import ranks
 from triptych.nn.equalized import MinibatchDeviation
 from triptych.training.augmenting import judges_of
 from triptych.training.compiling import Compiled
+from triptych.training.finite import Again, Ruined
 from triptych.training.kernels import Unrepeatable
 from triptych.training.playing import Playing
 from triptych.training.restoring import restore
 from triptych.training.run import Run
-from triptych.training.turn import Ruined
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def train(
         lay_out(model)
     compiled = Compiled(model) if run.compile else None
     at = resume["position"] if resume else {"step": 0, "stage": 0, "stage_step": 0, "drawn": 0}
-    step, drawn, retry, skipped = at["step"], at["drawn"], at.get("retry", 0), 0
+    step, drawn, retry, patience = at["step"], at["drawn"], at.get("retry", 0), Patience(skip)
     seed = mix(run.seed, retry) if retry else run.seed
     for s, stage in enumerate(model.stages()):
         if s < at["stage"]:
@@ -141,33 +141,61 @@ def train(
             for name, optimizer in playing.optimizers.items():
                 restore(optimizer, resume["optimizers"].get(name))
         for k in range(first, steps):
-            losses, clock, shared = {}, Clock(k, k / steps), None
-            for player in stage.players:
-                if k % player.every:
-                    continue
-                for _ in range(player.turns):
-                    batch = shared or playing.draw(drawn)
-                    if playing.shares:
-                        shared = batch
-                    try:
-                        try:
-                            moved = playing.move(player, clock, batch)
-                        except Unrepeatable:
-                            batch = playing.draw(drawn)  # its noise is used up
-                            shared = batch if shared else None
-                            moved = playing.move(player, clock, batch)
-                    except NonFiniteError as e:
-                        skipped += 1
-                        if not skip or skipped == SKIPS or isinstance(e, Ruined):
-                            raise
-                        shared = None  # buffers were put back, which what was made needs
-                        log.warning("left out: %s", e)
-                    else:
-                        losses[player.name], skipped = moved, 0
-                    drawn += not stage.maker
-            drawn += bool(stage.maker)
+            clock = Clock(k, k / steps)
+            losses, drawn = play(playing, clock, drawn, patience)
             step += 1
             yield Round(step, s, stage.name, k + 1, steps, drawn, losses, playing.optimizers, retry)
+
+
+class Patience:
+    """With turns that are not finite: whether they are left out, and how many were, one after the other."""
+
+    def __init__(self, skip: bool) -> None:
+        self.skip, self.skipped = skip, 0
+
+    def bear(self, e: NonFiniteError) -> None:
+        """Raises the error where it is not to be borne."""
+        self.skipped += 1
+        if not self.skip or self.skipped == SKIPS or isinstance(e, Ruined):
+            raise e from None
+        log.warning("left out: %s", e)
+
+
+def play(playing: Playing, clock: Clock, drawn: int, patience: Patience) -> tuple[dict[str, Loss], int]:
+    """A round: the last loss of each player, and how many batches are drawn after it."""
+    players = playing.players(clock)
+    done: list[Loss | None] = []  # of each turn; None: left out
+    shared, again = None, False
+    playing.begin()
+    while len(done) < len(players) or playing.outstanding:
+        try:
+            if len(done) == len(players):
+                playing.settle()
+            else:
+                number = drawn if playing.shares else drawn + len(done)
+                batch = shared or playing.draw(number)
+                try:
+                    moved = playing.move(players[len(done)], clock, batch)
+                except Unrepeatable:
+                    batch = playing.draw(number)  # its noise is used up
+                    moved = playing.move(players[len(done)], clock, batch)
+                done.append(moved)
+                shared = batch if playing.shares else None
+        except NonFiniteError as e:
+            turn = len(done) if not isinstance(e, Ruined) or e.turn is None else e.turn
+            patience.bear(playing.placed(e, clock, drawn if playing.shares else drawn + turn))
+            done.append(None)
+            shared = None  # buffers were put back, which what was made needs
+        except Again as e:
+            del done[e.turn :]
+            again = True
+        else:
+            if not playing.outstanding:
+                patience.skipped = 0
+    if again and None not in done:
+        playing.late = None  # all is finite, but for squares of it: do not ask again
+    losses = {player.name: loss for player, loss in zip(players, done, strict=True) if loss is not None}
+    return losses, drawn + (1 if playing.shares else len(players))
 
 
 def same_start(model: nn.Module) -> None:

@@ -14,11 +14,12 @@ from triptych.nn import ranks, recorded
 from triptych.training.augmenting import augmenting
 from triptych.training.compiling import Compiled
 from triptych.training.extracting import extracted
+from triptych.training.finite import Late, Ruined
 from triptych.training.kernels import Kernels
 from triptych.training.members import Members
 from triptych.training.recording import Recording
 from triptych.training.run import Run
-from triptych.training.turn import Once, Ruined, turn
+from triptych.training.turn import Once, turn
 
 LOOK = 100
 """Rounds from one to the next in which values of the data are looked at: whether they are in the model's space."""
@@ -42,8 +43,6 @@ def rows(n: int, batch: int, seed: int, drawn: int) -> Tensor:
 class Drawn:
     """A batch of a run: this rank's part of it, in the parts that it is worked on in."""
 
-    rows: Tensor
-    """Which examples, of this rank."""
     seed: int
     """Of what a turn on it draws by itself."""
     parts: list[Batch[Any]]
@@ -70,6 +69,9 @@ class Playing:
         self.codes = extracted(model, data, stage.reads, stage.rounds(run.steps) * self.size / len(data), seed)
         whole = run.accumulate * ranks.world() == 1
         self.maker = next((p for p in stage.players if p.name == stage.maker), None) if whole else None
+        self.fetched: tuple[int, Drawn] | None = None
+        self.following = 0
+        self.late = None if self.maker or not waits(model.device) else Late(model, self.fetch_ahead)
         self.recordings: dict[str, Recording] = {}
         if run.record and whole and not (compiled or self.maker) and recorded.records(model.device):
             pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
@@ -81,10 +83,45 @@ class Playing:
         """Whether all players of a round move on one batch, and on what is made of it once."""
         return self.maker is not None
 
+    def players(self, clock: Clock) -> list[Player]:
+        """Whose turns make a round, in their order."""
+        return [p for p in self.stage.players if clock.step % p.every == 0 for _ in range(p.turns)]
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether there are turns that were not looked at."""
+        return self.late is not None and bool(self.late.turns)
+
+    def begin(self) -> None:
+        """Begins a round."""
+        if self.late is not None:
+            self.late.begin()
+
+    def settle(self) -> None:
+        """Looks at the turns that were not looked at: see `Late`."""
+        if self.late is not None:
+            self.late.settle()
+
     def draw(self, drawn: int) -> Drawn:
-        """Draws batch number `drawn`."""
+        """Batch number `drawn`, which may have been fetched before."""
+        number, batch = self.fetched or (None, None)
+        self.fetched, self.following = None, drawn + 1
+        return batch if batch is not None and number == drawn else self.fetch(drawn)
+
+    def fetch_ahead(self) -> None:
+        """Fetches the batch after the last one: before the host waits for a GPU, which is then not kept waiting."""
+        try:
+            self.fetched = self.following, self.fetch(self.following)
+        except Exception:  # it fails again when its time has come, if it does
+            self.fetched = None
+
+    def rows(self, drawn: int) -> Tensor:
+        """Which examples batch number `drawn` has, of all ranks."""
+        return rows(len(self.data), self.size, self.seed, drawn)
+
+    def fetch(self, drawn: int) -> Drawn:
         rank, world, size, seed, run = ranks.rank(), ranks.world(), self.size, self.seed, self.run
-        batch_rows, each = rows(len(self.data), size, seed, drawn), size // world // run.accumulate
+        batch_rows, each = self.rows(drawn), size // world // run.accumulate
         parts = []
         for first in range(rank * size // world, (rank + 1) * size // world, each):
             part = slice(first, first + each)
@@ -95,27 +132,34 @@ class Playing:
             if self.maker:
                 batch = replace(batch, made=Once(self.maker))
             parts.append(batch)
-        return Drawn(batch_rows[rank * size // world :], mix(seed, drawn, 1 + rank), parts)
+        return Drawn(mix(seed, drawn, 1 + rank), parts)
 
     def move(self, player: Player, clock: Clock, batch: Drawn) -> Loss:
-        """A turn of the player on a batch. Raises Unrepeatable as `Kernels.turn` does, and NonFiniteError as `turn`
-        does, with the items of the batch."""
+        """A turn of the player on a batch. Raises Unrepeatable as `Kernels.turn` does, and what `turn` raises."""
         reseed(batch.seed, self.model.device)  # dropout, augmentation; all else draws from the batch
         autocast = torch.bfloat16 if self.run.precision == "bf16" else None
         look = trusting() if clock.step % LOOK else nullcontext()
         recording = self.recordings.get(player.name) if clock.step % LOOK else None  # to look is to wait
+        late = self.late if self.late is not None and not self.late.at_once else None
         compiled = self.compiled.playing(player.name) if self.compiled else nullcontext()
-        options: Any = {"autocast": autocast, "members": self.members, "recording": recording}
-        try:
-            with compiled, look, augmenting(self.model, self.run.augment), self.kernels.turn():
-                return turn(self.model, player, self.optimizers[player.name], batch.parts, clock, **options)
-        except NonFiniteError as e:
-            items = ", ".join(map(str, batch.rows[:8].tolist()))
-            left = "" if isinstance(e, Ruined) else "no weight or buffer was changed by it. "
-            raise type(e)(
-                f"{e} in round {clock.step + 1}, on a batch with items {items}, ...; "
-                f"{left}Lower the learning rate, or look at the data"
-            ) from None
+        options: Any = {"autocast": autocast, "members": self.members, "recording": recording, "late": late}
+        with compiled, look, augmenting(self.model, self.run.augment), self.kernels.turn():
+            return turn(self.model, player, self.optimizers[player.name], batch.parts, clock, **options)
+
+    def placed(self, e: NonFiniteError, clock: Clock, number: int) -> NonFiniteError:
+        """The error of a turn, with its round and the items of its batch."""
+        first = ranks.rank() * self.size // ranks.world()
+        items = ", ".join(map(str, self.rows(number)[first : first + 8].tolist()))
+        left = "" if isinstance(e, Ruined) else "no weight or buffer was changed by it. "
+        return type(e)(
+            f"{e} in round {clock.step + 1}, on a batch with items {items}, ...; "
+            f"{left}Lower the learning rate, or look at the data"
+        )
+
+
+def waits(device: torch.device) -> bool:
+    """Whether to look at what the device has computed is to wait for it."""
+    return device.type == "cuda"
 
 
 def reseed(seed: int, device: torch.device) -> None:

@@ -8,7 +8,7 @@ every round are left as they are.
 
 import copy
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,13 @@ Work = Callable[[Batch[Any], Clock], Loss]
 class Watched(Clock):
     """A clock that knows whether it was looked at: a loss that goes by it is not the same work in every round."""
 
+    asked = 0
+    """How many numbers were asked for, which are written anew before a turn is played."""
+
+    def number(self, f: Callable[[Clock], float]) -> float:
+        object.__setattr__(self, "asked", self.asked + 1)
+        return f(Clock(object.__getattribute__(self, "step"), object.__getattribute__(self, "progress")))
+
     def __getattribute__(self, name: str) -> Any:
         if name in ("step", "progress"):
             object.__setattr__(self, "read", True)
@@ -45,6 +52,25 @@ class Watched(Clock):
     @property
     def looked(self) -> bool:
         return "read" in vars(self)
+
+
+class Told(Clock):
+    """The clock of a recorded turn: its numbers lie in places on the device."""
+
+    asked: list[Callable[[Clock], float]]
+    """What was asked for, in this order."""
+    places: Sequence[Tensor]
+
+    def __init__(self, clock: Clock, places: Sequence[Tensor]) -> None:
+        super().__init__(clock.step, clock.progress)
+        object.__setattr__(self, "asked", [])
+        object.__setattr__(self, "places", places)
+
+    def number(self, f: Callable[[Clock], float]) -> Tensor:
+        self.asked.append(f)
+        if len(self.asked) > len(self.places):
+            raise RuntimeError("the loss asks the clock for more numbers than it did")
+        return self.places[len(self.asked) - 1]
 
 
 class Recording:
@@ -69,7 +95,7 @@ class Recording:
         if not self.fits(batch):
             return work(batch, clock)
         if self.checked == CHECKED:
-            return self.play(batch)
+            return self.play(batch, clock)
         return self.check(batch, clock, buffers, work)
 
     def give_up(self, why: str, level: int = logging.INFO) -> None:
@@ -81,6 +107,7 @@ class Recording:
         """Runs as it is, and gives up where the next turn would be other work."""
         watched, before = Watched(clock.step, clock.progress), state(self.model)
         loss = work(batch, watched)
+        self.numbers = watched.asked
         if watched.looked:
             self.give_up("the loss goes by how far training is")
         elif self.turns == WARM and (changed := difference(before, state(self.model))):
@@ -95,8 +122,11 @@ class Recording:
         self.batch: Batch[Any] = replace(mapped(batch, torch.clone), noise=noise)
         self.generator = noise.generator
 
+        self.told = torch.zeros(self.numbers, device=noise.device).unbind()
+
         def step() -> None:
-            self.loss = work(self.batch, clock)
+            told = Told(clock, self.told)
+            self.loss, self.asked = work(self.batch, told), told.asked
 
         self.graph = recorded.recorded(
             step,
@@ -130,11 +160,13 @@ class Recording:
             return False
         return same
 
-    def play(self, batch: Batch[Any]) -> Loss:
+    def play(self, batch: Batch[Any], clock: Clock) -> Loss:
         """The recorded work on this batch."""
         assert self.graph is not None and isinstance(batch.noise, StepNoise)
         for mine, theirs in zip(tensors(self.batch), tensors(batch), strict=True):
             mine.copy_(theirs)
+        for place, f in zip(self.told, self.asked, strict=True):
+            place.fill_(f(clock))
         self.generator.set_state(batch.noise.generator.get_state())
         self.graph.replay()
         for w, gradient in zip(self.owned, self.gradients, strict=True):
@@ -146,7 +178,7 @@ class Recording:
         """Plays what was recorded, and then the turn as it is, which counts; gives up if they differ."""
         device = batch.x.device
         before = random_state(device)
-        mine = self.play(batch)
+        mine = self.play(batch, clock)
         gradients, moved = copies(present(self.gradients)), copies(buffers.changeable())
         buffers.restore()
         for w in self.owned:

@@ -12,14 +12,11 @@ from torch.optim import Optimizer
 from triptych.core import Batch, Clock, Loss, NonFiniteError, PartialLabel, Player, learning
 from triptych.nn import ranks
 from triptych.training.buffers import Buffers
+from triptych.training.finite import Late, check_whole, culprit, size
 from triptych.training.members import Members
 from triptych.training.normalizing import over_ranks
 from triptych.training.overlapping import Underway
 from triptych.training.recording import Recording
-
-
-class Ruined(NonFiniteError):
-    """An update has made weights NaN or infinite: there is no going on from them."""
 
 
 @contextmanager
@@ -70,6 +67,7 @@ def turn(
     autocast: torch.dtype | None = None,
     members: Members | None = None,
     recording: Recording | None = None,
+    late: Late | None = None,
 ) -> Loss:
     """One update of `player` on `batch`: freeze the others, loss, gradient, clip, step, project.
 
@@ -80,7 +78,8 @@ def turn(
     A `recording` plays the work on a batch that is in one part.
 
     Raises NonFiniteError, and leaves every weight and buffer as it was, if the loss, a gradient or a buffer becomes NaN
-    or infinite; Ruined if a weight does, by an update from a gradient that is finite.
+    or infinite; Ruined if a weight does, by an update from a gradient that is finite. With `late`, that is looked at
+    when `late` is settled, which it is before a projection: what raises Again then is played again without it.
     """
     parts = [batch] if isinstance(batch, Batch) else batch
     if getattr(getattr(model, "config", None), "given", None) is None:
@@ -93,17 +92,24 @@ def turn(
     members = members or Members(model, [player])
     buffers, owned = Buffers(members), members.owned[player.name]
     try:
-        loss, norm = gradient(model, player, parts, clock, members, buffers, autocast, recording)
+        loss, norm, finite = gradient(model, player, parts, clock, members, buffers, autocast, recording)
+        if late is None and not finite and (wrong := culprit(model, player, loss, norm, buffers)):
+            raise NonFiniteError(f"player {player.name}: {wrong}")
     except BaseException:
         buffers.restore()
         raise
     if player.clip is not None:
         torch.nn.utils.clip_grads_with_norm_(owned, player.clip, norm)
-    optimizer.step()
-    if not size(owned).isfinite() and (name := broken(model)):
-        raise Ruined(f"player {player.name}: its update has made the weight {name} NaN or infinite")
+    if late is not None:
+        late.step(player, optimizer, owned, buffers, finite)
+    else:
+        optimizer.step()
+        if not size(owned).isfinite():
+            check_whole(model, player.name)
     found = None
     if player.project:
+        if late is not None:
+            late.settle()
         with torch.no_grad():
             found = player.project()
     return Loss(loss.value, {**loss.logs, **(found or {}), "gradient_norm": norm})
@@ -127,8 +133,9 @@ def gradient(
     buffers: Buffers,
     autocast: torch.dtype | None,
     recording: Recording | None = None,
-) -> tuple[Loss, Tensor]:
-    """Works on the parts: the loss, and the norm of its gradient, which is in the player's weights then."""
+) -> tuple[Loss, Tensor, Tensor]:
+    """Works on the parts: the loss, the norm of its gradient, which is in the player's weights then, and whether both,
+    and the buffers, are finite (or it may be; see `size`)."""
     losses, owned = [], members.owned[player.name]
     underway = Underway(owned)
 
@@ -159,45 +166,7 @@ def gradient(
     norm = size(gradients)
     seen = [loss.value, norm, *([size(moving)] if (moving := buffers.changeable()) else [])]
     seen = [v.to(torch.float32).reshape(()) for v in seen]
-    if not torch.stack(seen).isfinite().all():
-        wrong = culprit(model, player, loss, norm, buffers)
-        if wrong is not None:
-            raise NonFiniteError(f"player {player.name}: {wrong}")
-    return loss, norm
-
-
-def size(tensors: Sequence[Tensor]) -> Tensor:
-    """A number that is finite only if all of these are. It may be infinite without that, where they are huge: to know
-    for sure takes twenty times as long."""
-    if not tensors:
-        return torch.zeros(())
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
-
-
-def culprit(model: nn.Module, player: Player, loss: Loss, norm: Tensor, buffers: Buffers) -> str | None:
-    """What is not finite, and by its name: the first cause that can be told."""
-    weight = broken(model)
-    if weight is not None:
-        return f"the weight {weight} was not finite before"
-    if not loss.value.isfinite():
-        parts = "".join(f", {k} {v.item():g}" for k, v in loss.logs.items() if not v.isfinite())
-        return f"the loss is not finite ({loss.value.item():g}{parts})"
-    owned = {id(w) for w in player.owns.parameters()}
-    found = {k: w.grad for k, w in model.named_parameters() if id(w) in owned and w.grad is not None}
-    for name, slope in found.items():
-        if not slope.isfinite().all():
-            return f"the gradient of {name} is not finite (the loss is: {loss.value.item():g})"
-    if not norm.isfinite():
-        name, peak = max(((k, g.abs().max().item()) for k, g in found.items()), key=lambda one: one[1])
-        return f"the gradient is too large for its norm to be finite, of {name} up to {peak:.3g}"
-    for name in buffers.broken():
-        return f"the buffer {name} (a statistic of batches, say) is not finite, though the loss is"
-    return None
-
-
-def broken(model: nn.Module) -> str | None:
-    """The first weight that is not finite."""
-    return next((name for name, weight in model.named_parameters() if not weight.isfinite().all()), None)
+    return loss, norm, torch.stack(seen).isfinite().all()
 
 
 def mean(losses: Sequence[Loss]) -> Loss:

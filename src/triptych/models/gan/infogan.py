@@ -205,17 +205,17 @@ class InfoGAN(Generative[None]):
             _, category, _ = self.discriminator(deformed(x, noise, self.config.deform))
         return logits, category, numbers
 
-    def share(self, progress: float) -> float:
+    def share(self, clock: Clock) -> float:
         """How much of lambda counts when so much of training is done."""
         start, end = self.config.ramp
-        if start <= progress < end:
-            return (progress - start) / (end - start)
-        return float(progress >= end)
+        if start <= clock.progress < end:
+            return (clock.progress - start) / (end - start)
+        return float(clock.progress >= end)
 
-    def objective(self, game: Tensor, about_category: Tensor, about_numbers: Tensor, progress: float) -> Tensor:
+    def objective(self, game: Tensor, about_category: Tensor, about_numbers: Tensor, clock: Clock) -> Tensor:
         """A player's loss minus lambda L_I (Equation 6)."""
         c = self.config
-        return game - self.share(progress) * (c.category_weight * about_category + c.number_weight * about_numbers)
+        return game - clock.number(self.share) * (c.category_weight * about_category + c.number_weight * about_numbers)
 
     def discriminator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         codes = self.codes(batch.noise)
@@ -228,13 +228,13 @@ class InfoGAN(Generative[None]):
             "I(category)": category,
             "I(numbers)": numbers,
         }
-        return Loss(self.objective(adversarial.discriminator(real, fake), category, numbers, clock.progress), logs)
+        return Loss(self.objective(adversarial.discriminator(real, fake), category, numbers, clock), logs)
 
     def generator_loss(self, batch: Batch[None], clock: Clock) -> Loss:
         codes = self.codes(batch.noise)
         fake, q_category, q_numbers = self.read(self.decode(codes), batch.noise)
         category, numbers = self.information(codes, q_category, q_numbers)
-        return Loss(self.objective(adversarial.non_saturating(fake), category, numbers, clock.progress))
+        return Loss(self.objective(adversarial.non_saturating(fake), category, numbers, clock))
 
     def stages(self) -> Sequence[Stage]:
         c, follow = self.config, partial(self.average.update, self.generator)

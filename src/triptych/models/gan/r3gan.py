@@ -267,7 +267,7 @@ class R3GAN(Generative[Label | Text | None]):
         scores = precisely(self.discriminator, x, None if y is None else y.map(lambda t: torch.cat([t, t])))
         real, fake = scores.chunk(2)
         r1, r2 = (part.mean() for part in penalties.gradients(scores, x).square().sum(1).chunk(2))
-        value = adversarial.relativistic(real, fake) + self.gamma(clock) / 2 * (r1 + r2)
+        value = adversarial.relativistic(real, fake) + clock.number(self.gamma) / 2 * (r1 + r2)
         return Loss(value, {"R1": r1, "R2": r2, "right": (real > fake).float().mean()})
 
     def generator_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:

@@ -214,9 +214,13 @@ class LadderVAE(Decoding[None]):
         distortion = -self.images(z1).log_prob(batch.x).mean()
         rates = [divergence(q).mean() for q in layers]
         rate = torch.stack(rates).sum()
-        weight = min(1.0, clock.progress / self.config.warmup) if self.config.warmup else 1.0
         logs = {"bound": distortion + rate, "distortion": distortion, "rate": rate}
-        return Loss(distortion + weight * rate, logs | {f"rate_{i + 1}": r for i, r in enumerate(rates)})
+        loss = distortion + clock.number(self.weight) * rate
+        return Loss(loss, logs | {f"rate_{i + 1}": r for i, r in enumerate(rates)})
+
+    def weight(self, clock: Clock) -> float:
+        """Of the rate: it rises to 1 over the warm-up."""
+        return min(1.0, clock.progress / self.config.warmup) if self.config.warmup else 1.0
 
     def log_prob(self, x: Float[Tensor, "n c h w"], given: None = None, *, draws: int = 1) -> LowerBound:
         """A lower bound on log p(x): the ELBO for one draw of all latents, the tighter one of Burda et al. for more.
