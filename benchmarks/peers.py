@@ -144,6 +144,7 @@ def main() -> None:
     args = parser.parse_args()
     if not (args.pytorch_generative or args.nanogpt):
         parser.error("name the source of a peer: --pytorch-generative CHECKOUT, --nanogpt CHECKOUT or both")
+    os.environ.setdefault("TRIPTYCH_NATIVE", "1")  # at once
     torch.set_num_threads(args.threads)
 
     rows = []

@@ -211,7 +211,7 @@ def near(model: Any, samples: Tensor, u: Tensor) -> str:
 @contextmanager
 def playing(sampler: str) -> Iterator[None]:
     """With the samplers in C++, or without."""
-    before = os.environ.get("TRIPTYCH_NATIVE", "1")
+    before = os.environ["TRIPTYCH_NATIVE"]
     os.environ["TRIPTYCH_NATIVE"] = str(int(sampler == "C++"))
     try:
         yield
@@ -267,6 +267,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    os.environ["TRIPTYCH_NATIVE"] = "1"  # at once
     if args.native and not native.plays(torch.ones(1)):
         raise SystemExit(f"samplers in C++: {building.state()}")
 

@@ -96,6 +96,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
 
     model = make(args.width, args.length)
+    os.environ["TRIPTYCH_NATIVE"] = "1"  # at once
     if args.native and not plays(torch.ones(1)):
         raise SystemExit(f"samplers in C++: {building.state()}")
     kinds = [False, True] if args.native else [False]

@@ -129,6 +129,7 @@ def test_sampling(monkeypatch, tmp_path):
     monkeypatch.setitem(sampling.MODELS, "tiny", lambda: PixelCNN(PRESETS["pixelcnn-tiny"].config))
     arguments = ["--models", "tiny", "--n", "2", "--repeats", "1", "--out", str(tmp_path / "sampling")]
     monkeypatch.setattr(sys, "argv", ["sampling.py", *arguments])
+    monkeypatch.setenv("TRIPTYCH_NATIVE", "0")  # and back, after the benchmark's own
     sampling.main()
     assert json.loads((tmp_path / "sampling.json").read_text())["rows"][0]["equal"]
 

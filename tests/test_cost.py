@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -113,6 +114,25 @@ def test_the_choice_says_what_more_time_would_bring_and_what_is_left_out() -> No
     )
     assert "not measured" in choose_for(Held(Images(3, 32, 32)), 1, torch.device("cuda")).why[-1]
     assert (usual_side(10, CPU), usual_side(60, CPU)) == (32, 64)
+
+
+def test_what_does_not_take_the_data_is_not_chosen() -> None:
+    with pytest.raises(UsageError, match=r"takes these: DCGAN: x=Images\(.*100 x 100; near it"):
+        choose_for(Held(Images(3, 100, 100)), 5, CPU)
+    assert "the captions are left out" in " ".join(choose_for(Held(Images(3, 32, 32), Tokens(9, 8)), 5, CPU).why)
+
+
+def test_a_run_without_a_name_gets_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("my arrays.npy", np.zeros((12, 100, 90, 3), np.uint8))
+    words = ["train", "--data", "my arrays.npy", "--steps", "1", "--batch", "4", "--no-pictures", "width=2"]
+    for _ in range(2):
+        found = CliRunner().invoke(app, words)
+        assert found.exit_code == 0, found.output
+    assert sorted(f.name for f in Path("runs").iterdir()) == [f"my-arrays.npy-dcgan-small{n}" for n in ("", "-2")]
+    assert "32" in found.output and "runs/my-arrays.npy-dcgan-small-2" in found.output
+    lost = CliRunner().invoke(app, ["train", "--resume"])
+    assert isinstance(lost.exception, UsageError) and "which run" in str(lost.exception)
 
 
 def test_every_row_of_the_table_is_a_preset() -> None:

@@ -63,6 +63,12 @@ def test_arrays_are_data() -> None:
             tt.data(nothing)
 
 
+def test_classes_beside_an_array_may_be_a_list() -> None:
+    assert tt.data((X, list(Y)), split="all").given == Labels(3) == tt.data((X.numpy(), Y.tolist()), split="all").given
+    with pytest.raises(DataError, match=r"30.*29|29.*30"):
+        tt.data((X, Y.tolist()[1:]))
+
+
 def test_verbs_take_arrays_and_a_number_of_steps() -> None:
     model = plain()
     assert [now.step for now in tt.train(model, X, 2)] == [1, 2]

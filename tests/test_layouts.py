@@ -235,3 +235,10 @@ def test_pictures_come_before_values_of_their_name(tmp_path) -> None:
     data = tt.data(tmp_path, split="all")
     assert data.columns["height"].planar and data.columns["width"] == Points(1)
     assert "height" not in data.pack.meta.values and "values of that name" in " ".join(data.pack.meta.notes)
+
+
+def test_a_sheet_of_pictures_alone_has_many_side_by_side(tmp_path) -> None:
+    for k in range(30):
+        picture(tmp_path / f"{k}.png", 8 * k)
+    sheet = contact_sheet(tt.data(tmp_path, split="all"))
+    assert sheet.width > 6 * 128 and sheet.height < 4 * 128 + 40

@@ -30,7 +30,8 @@ from triptych.nn.fixed_point import draw_naively
 
 
 @pytest.fixture
-def built(own_cache) -> None:
+def built(own_cache, monkeypatch) -> None:
+    monkeypatch.setenv("TRIPTYCH_NATIVE", "1")
     if not native.plays(torch.ones(1)):
         pytest.skip(f"no samplers in C++ here: {building.state()}")
 
@@ -255,8 +256,24 @@ def fresh(built, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def test_nothing_is_built_for_a_short_draw(tmp_path, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("TRIPTYCH_NATIVE", raising=False)
+    monkeypatch.setattr(native, "built", lambda: asked.append(1) or "module")
+    monkeypatch.setattr(native, "drawn", [0.0])
+    native.library.cache_clear()
+    try:
+        u = torch.empty(64, 1, 28, 28)  # about two seconds
+        assert not native.plays(u) and not native.plays(u[:1]) and not asked
+        assert native.plays(torch.empty(64, 1, 28, 28).expand(64, 40, 28, 28)) and asked == [1]
+        assert native.plays(u[:1])  # now it is there
+    finally:
+        native.library.cache_clear()
+
+
 def test_built_once_and_again_when_damaged(fresh, monkeypatch) -> None:
-    assert building.state() == "built on first use"
+    assert building.state() == "built as soon as much is drawn"
     (left := building.place() / "building-of-the-dead").mkdir()
     building.built()
     path = building.place() / "triptych_native.so"
@@ -313,6 +330,7 @@ def test_nothing_is_run_from_a_folder_that_others_can_write(fresh) -> None:
 def test_without_it_python_does_the_same(missing, tmp_path, monkeypatch, caplog) -> None:
     model = sharp("gated, colors")
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("TRIPTYCH_NATIVE", "1")
     if missing == "ninja":
         monkeypatch.setenv("PATH", str(tmp_path))
     elif missing == "compiler":

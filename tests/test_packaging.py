@@ -2,8 +2,12 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 URL = "https://example.org/someone/triptych"
@@ -45,3 +49,22 @@ def test_doctor_knows_every_extra_that_adds_something() -> None:
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {name for name, *_ in EXTRAS} == set(extras) - {"dev", "docs"}
+
+
+def test_no_module_needs_what_windows_lacks_when_it_is_imported() -> None:
+    import ast
+
+    posix = {"curses", "fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty"}
+    for file in (ROOT / "src").rglob("*.py"):
+        for line in ast.parse(file.read_text(encoding="utf-8")).body:
+            names = [one.name for one in line.names] if isinstance(line, ast.Import) else []
+            names += [line.module or ""] if isinstance(line, ast.ImportFrom) else []
+            assert not posix & {name.partition(".")[0] for name in names}, file
+
+
+def test_where_no_system_tells_of_memory_the_cost_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    from triptych.verbs.cost import Cost, memory
+
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert memory(torch.device("cpu")) == 0
+    assert str(Cost(1000, {"train": 0.5}, {"train": 10}, 0, "cpu")).startswith("1,000 parameters; 0.5 s a step on cpu")

@@ -28,6 +28,8 @@ def test_every_recipe_is_shipped_and_all_of_them_are_small() -> None:
     sizes = {one.name: sum(f.stat().st_size for f in one.folder.iterdir()) for one in shipped().values()}
     assert max(sizes.values()) < 4.5e6 and sum(sizes.values()) < 25e6
     assert sorted(f.name for f in FOLDER.iterdir() if f.is_dir()) == sorted(NAMES)
+    cards = {one.measured: (one.folder / "README.md").read_text() for one in shipped().values()}
+    assert all(measured and measured in card for measured, card in cards.items())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -134,6 +136,18 @@ def test_a_folder_goes_before_a_name_and_a_slip_is_answered(tmp_path: Path, monk
     assert located("vae-mnist") == Path("vae-mnist")
     with pytest.raises(UsageError, match="did you mean pixelcnn-mnist"):
         tt.from_pretrained("pixelcn-mnist")
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("boots-fashion", "triptych apply boots-fashion --picture picture.png --out FILE"),
+        ("shapes-by-caption", 'triptych apply shapes-by-caption --text "'),
+    ],
+)
+def test_sampling_what_is_made_for_a_task_says_how_it_is_used(name: str, use: str, tmp_path: Path) -> None:
+    drawn = CliRunner().invoke(app, ["sample", name, "--out", str(tmp_path / "s.png")])
+    assert isinstance(drawn.exception, UsageError) and use in str(drawn.exception)
 
 
 def test_sampling_by_name_and_the_gallery(tmp_path: Path, monkeypatch: Any) -> None:

@@ -41,6 +41,7 @@ SOURCE = str(Path(models.__file__).parents[2])
             "Images(channels=3, height=8, width=8, levels=256)",
             "Images(channels=3, height=8, width=8, levels=256)",
         ),
+        ("train", "x=Images(channels=3, height=9): no; --data x=a", "x=Images(channels=3, height=9): no; --data --x a"),
         ("models", "takes='txt': models take images", "--takes txt: models take images"),
         (None, "size=32", "size=32"),
     ],

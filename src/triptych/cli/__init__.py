@@ -106,10 +106,17 @@ def tell(text: str) -> None:
 
 
 class Told(logging.Handler):
-    """What the package logs, a line each."""
+    """What the package logs, a line each, and each but once: data that are opened twice are complained of twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said = set[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
-        tell(in_words(record.getMessage()))
+        text = record.getMessage()
+        if text not in self.said:
+            self.said.add(text)
+            tell(in_words(text))
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from triptych.errors import UsageError
 
 def models(
     takes: Annotated[
-        str | None, typer.Option(metavar="KIND", help="Only those that take images, text, sound or points.")
+        str | None,
+        typer.Option(metavar="KIND", help="Only those that take images, text, sound, video, solids or points."),
     ] = None,
     source: Annotated[
         str | None, typer.Option("--for", metavar="SOURCE", help="Those that fit these data, and what they need.")

@@ -24,11 +24,13 @@ from triptych.errors import UsageError
 
 @data_options(*ALL)
 def train(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder: a new one.")],
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODEL", help="A model or preset; --resume knows its own.", autocompletion=complete_model
+            metavar="MODEL",
+            help="A model, a preset or a task; where it is left out, what made the most of such data in that time. "
+            "--resume knows its own.",
+            autocompletion=complete_model,
         ),
     ] = None,
     settings: Annotated[
@@ -41,6 +43,10 @@ def train(
             metavar="SOURCE",
             help="mnist, mnist-binary, ...; a folder, .txt, .jsonl, .npy, .npz, idx, zip; --resume knows its own.",
         ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run's folder: a new one; default: one in runs/, by data and model."),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Rounds of each stage (most models have one); default: the preset's.")
@@ -121,12 +127,14 @@ def train(
     from triptych.verbs.opening import open_to_train, resumed, tell
     from triptych.verbs.prepare import prepare
     from triptych.verbs.prepare import sound as sound_for
-    from triptych.verbs.resuming import check_begin, continues
+    from triptych.verbs.resuming import check_begin, continues, resumes, usual_place
 
     if model is not None and "=" in model:  # `train --resume --out DIR width=64`: the run knows its model
         settings, model = [model, *(settings or [])], None
-    held = out if continues(out, resume) else None
-    known = resumed(out) if held else None
+    if out is None and resumes(resume):
+        raise UsageError("which run? --out names its folder")
+    held = out if out is not None and continues(out, resume) else None
+    known = resumed(held) if held else None
     model = model or (known.model if known else None)
     if model is None and source is not None:
         model, opening = pick(source, opening, minutes, device)
@@ -134,6 +142,9 @@ def train(
         raise UsageError("which model? `triptych models` lists them: triptych train MODEL --data SOURCE --out DIR")
     if source is None and not (known and known.opened):
         raise UsageError("on what data? --data takes the name of a set, a folder or a file")
+    if out is None:
+        out = usual_place(str(source), model)
+        output.note(f"the run's folder: {out}")
     if known is None:
         check_begin(out)
         if source is not None:
@@ -216,14 +227,15 @@ def train(
 def pick(source: str, opening: Any, minutes: float | None, device: str) -> tuple[str, Any]:
     """A preset for data that nobody named a model for, and how to open them; says what and why."""
     from triptych.core import Images
+    from triptych.data.builtin import BUILTIN
     from triptych.verbs.choosing import choose_for, usual_side
-    from triptych.verbs.opening import files, open_to_train
+    from triptych.verbs.opening import open_to_train
 
     on = pick_device(device)
     side = usual_side(minutes, on)
     why = "for the time there is"
     found = open_to_train(Images(3, side, side), False, why, source=source, **opening)
-    own = found.x.planar and files(source)
+    own = found.x.planar and source.partition(":")[0] not in BUILTIN
     if own and "size" not in opening and "crop" not in opening:
         if max(found.x.shape[1:]) > side:
             of = " x ".join(map(str, found.x.shape[1:]))
@@ -295,11 +307,15 @@ def sample(
 ) -> None:
     """Draw new samples from a trained model."""
     from triptych.verbs.create import load
+    from triptych.verbs.posing import use
     from triptych.verbs.sample import MEANS, check_out, conditions, ending, steering, to_look_at, write
     from triptych.verbs.sample import sample as draw
     from triptych.verbs.train import sharing
 
     model = load(folder).to(pick_device(device))
+    needs = getattr(model.config, "given", None)
+    if given is None and needs is not None and not needs.optional and not needs.choices and use(folder):
+        raise UsageError(f"{model.name} draws of what it is given: {use(folder)}")
     check_out(model.config.x, out, n, overwrite=overwrite)
     if observation is None:
         observation = "drawn" if ending(model.config.x, out) == ".npz" else to_look_at(model).observation

@@ -24,9 +24,10 @@ def in_words(text: str, verb: str | None = None) -> str:
         return text
     known = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
     pattern = re.compile(rf"(?<![\w.\-\]])({known})=({VALUE})?")
-    parts = SPACE.split(text)
-    parts[::2] = [pattern.sub(lambda found: typed(names[found[1]], found[2]), part) for part in parts[::2]]
-    return "".join(parts)
+    *parts, last = SPACE.split(text)
+    fields = re.compile(pattern.pattern.replace("=(", r"=(?!\Z)(", 1))  # x=Images(...) is a model's field
+    parts[::2] = [fields.sub(lambda found: typed(names[found[1]], found[2]), part) for part in parts[::2]]
+    return "".join([*parts, pattern.sub(lambda found: typed(names[found[1]], found[2]), last)])
 
 
 def typed(option: str, value: str | None) -> str:

@@ -71,7 +71,11 @@ def problems(e: ValidationError, kind: Any) -> list[str]:
 
 
 def shortened(value: Any) -> str:
+    """As it is written in Python; a space that came as JSON, too."""
     text = repr(value)
+    if isinstance(value, dict) and isinstance(value.get("kind"), str):
+        sizes = ", ".join(f"{name}={one!r}" for name, one in value.items() if name != "kind" and one is not None)
+        text = f"{value['kind'].capitalize()}({sizes})"
     return text if len(text) <= 120 else f"{text[:100]}..."
 
 

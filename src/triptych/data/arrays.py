@@ -51,7 +51,8 @@ class Arrays:
 
 def from_memory(source: Any) -> Arrays:
     """An array or a tensor, or a pair of one and its classes. Raises DataError for anything else."""
-    pair = isinstance(source, tuple | list) and len(source) == 2 and all(hasattr(part, "shape") for part in source)
+    pair = isinstance(source, tuple | list) and len(source) == 2 and hasattr(source[0], "shape")
+    pair = pair and (hasattr(source[1], "shape") or isinstance(source[1], tuple | list))
     if not pair and not hasattr(source, "shape"):
         raise DataError(
             f"data cannot be a {type(source).__name__}: it is a source by its name or path, an array or a tensor "

@@ -29,7 +29,9 @@ def from_json(kind: type[T], value: Any, where: str = "") -> T:
     except ValidationError as e:
         found = problems(e, kind)
         more = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
-        raise UsageError(f"{where or kind.__name__}: " + "; ".join(found[:MOST_PROBLEMS] + more)) from None
+        raise UsageError(
+            f"{where or kind.__name__.removesuffix('Config')}: " + "; ".join(found[:MOST_PROBLEMS] + more)
+        ) from None
 
 
 def override(config: T, assignments: Sequence[str], **fields: Any) -> T:

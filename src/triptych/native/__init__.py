@@ -1,8 +1,10 @@
 """Samplers in C++: the loop over values of some autoregressive networks, in a fraction of the time.
 
-They are built on first use, where there are a compiler and ninja, by torch's own tools (`torch.utils.cpp_extension`),
-and kept in the cache folder. Wherever that is not possible, the samplers in Python do the same: sample for sample, but
-for values whose uniform number lies within rounding of a boundary. `TRIPTYCH_NATIVE=0` turns them off.
+They are built where there are a compiler and ninja, by torch's own tools (`torch.utils.cpp_extension`), as soon as a
+process draws so much that it pays, and kept in the cache folder. Until then, and wherever that is not possible, the
+samplers in Python do the same: sample for sample, but for values whose uniform number lies within rounding of a
+boundary.
+`TRIPTYCH_NATIVE=0` turns them off; `TRIPTYCH_NATIVE=1` builds them at the first draw, however short.
 
 A sampler in C++ takes float32 on a CPU. It shares out the items of a batch among torch's threads.
 """
@@ -19,17 +21,32 @@ from torch import Tensor, float32, get_num_threads
 
 from triptych.core import Sampling
 from triptych.core.sampling import FAITHFUL
-from triptych.native.building import CannotBuild, built
+from triptych.native.building import CannotBuild, built, there
 
 log = logging.getLogger(__name__)
 
 
+PAYS = 30.0
+"""Seconds of drawing by the loops in Python after which a process builds those in C++: about what that takes."""
+ROUND, VALUE = 1e-3, 2e-5
+"""Seconds that such a loop is taken to need for a place of the sequence, and for each item's value there."""
+drawn = [0.0]
+"""Seconds that this process is taken to have drawn by loops in Python."""
+
+
 def plays(like: Tensor, how: Sampling = FAITHFUL) -> bool:
-    """Whether there is a sampler in C++ for networks of this tensor's kind; the first question may build them.
+    """Whether a sampler in C++ is to draw values for these uniform numbers, an item a row; may build them.
 
     Not for a `Sampling` of another kind, which chooses the values by its own method (a coder of messages does)."""
     suits = like.device.type == "cpu" and like.dtype == float32 and len(like) > 0 and type(how) is Sampling
-    return suits and os.environ.get("TRIPTYCH_NATIVE", "1") != "0" and library() is not None
+    said = os.environ.get("TRIPTYCH_NATIVE", "")
+    if not suits or said == "0":
+        return False
+    if not said and not library.cache_info().currsize and not there():
+        drawn[0] += like[0].numel() * (ROUND + len(like) * VALUE)
+        if drawn[0] < PAYS:
+            return False
+    return library() is not None
 
 
 @cache

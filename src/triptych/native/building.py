@@ -51,14 +51,22 @@ def state() -> str:
     if os.environ.get("TRIPTYCH_NATIVE") == "0":
         return "turned off by TRIPTYCH_NATIVE=0"
     try:
-        if (place(make=False) / f"{NAME}.so").exists():
+        if there():
             return "built"
         check_tools()
         if (place(make=False) / "failed").exists():
             return "none: they could not be built"
     except (CannotBuild, OSError) as e:
         return f"none: {e}"
-    return "built on first use"
+    return "built as soon as much is drawn"
+
+
+def there() -> bool:
+    """Whether the module needs no building: it lies in the cache folder."""
+    try:
+        return (place(make=False) / f"{NAME}.so").exists()
+    except (CannotBuild, OSError):
+        return False
 
 
 def built() -> Any:
@@ -165,7 +173,7 @@ def check_tools() -> None:
 
 def compiled(folder: Path) -> Any:
     """The module, built in a folder by torch's tools."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet("torch.utils.cpp_extension"):  # which warn of a GPU that is not needed
         warnings.simplefilter("ignore")
         from torch.utils import cpp_extension  # takes half a second
 
@@ -175,6 +183,18 @@ def compiled(folder: Path) -> Any:
             extra_cflags=list(FLAGS),
             build_directory=str(folder),
         )
+
+
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Errors only of this logger."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def opened(path: Path) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from triptych import models
-from triptych.core import Data, TriptychError, UsageError
+from triptych.core import Data, Generative, Space, TriptychError, UsageError
 from triptych.io.sketching import Sketching
 from triptych.verbs.create import create_for
 
@@ -94,14 +94,21 @@ def choose_for(data: Data, minutes: float | None, device: torch.device) -> Choic
         others = [f"{row.preset} by class made of {row.came}" for row in OTHERS if (row.kind, row.by) == (kind, by)]
         known = "; ".join(others) or f"no model of {kind} data by class was measured"
         left = [f"the classes are left out: {known}"] if by and rows else []
+    if data.given is not None and not by and rows:
+        left = [f"{worded(data.given)} are left out: no model of {kind} data by them was measured"]
     if not rows:
         names = ", ".join(entry.name for entry in models.every().values() if fits(entry, data) is not None)
         raise UsageError(f"no model was measured on {kind} data: name one ({names or 'triptych models lists them'})")
+    apart = [refusal(row.preset, data) for row in rows]
+    rows = [row for row, why in zip(rows, apart, strict=True) if why is None]
+    if not rows:
+        raise UsageError(f"no model that was measured on {kind} data takes these: {apart[-1]}")
     affordable = [row for row in rows if row.minutes <= budget]
     taken = affordable[-1] if affordable else min(rows, key=lambda row: row.minutes)
     why = [f"{taken.preset} is taken: {taken.minutes:g} minutes of one core made of {taken.came}", *left]
     if taken.minutes > budget:
-        why.append(f"that is more than there is ({minutes or MINUTES:g}): what comes will be rougher")
+        there = minutes or MINUTES
+        why.append(f"there is less, {there:g} minute{'s' * (there != 1)}: what comes will be rougher")
     better = [row for row in rows[rows.index(taken) + 1 :] if row.minutes > budget]
     why += [f"{row.preset} wants {row.minutes:g} minutes: {row.came}" for row in better]
     if device.type != "cpu":
@@ -136,8 +143,7 @@ def fits(entry: models.Entry, data: Data) -> Fit | str | None:
     name = next((n for n in (f"{entry.name}-small", *presets) if n in presets and "tiny" not in n), entry.name)
     rows = [row for row in TABLE + OTHERS if row.preset in presets and row.kind == kind]
     try:
-        with torch.device("meta"), Sketching():
-            model = create_for(name if name in presets and presets[name].fits else entry.name, data, [])
+        model = sketched(name if name in presets and presets[name].fits else entry.name, data)
     except TriptychError as e:
         return str(e)
     preset, given = presets.get(name), getattr(model.config, "given", None)
@@ -147,6 +153,28 @@ def fits(entry: models.Entry, data: Data) -> Fit | str | None:
     steps, batch = (preset.steps, preset.batch) if preset else (0, 0)
     said = "; ".join(f"{row.minutes:g} min: {row.came}" for row in rows)
     return Fit(name, count, steps, batch, "" if given is None else str(given), said)
+
+
+def sketched(name: str, data: Data) -> Generative[Any]:
+    """A model of these data without numbers in it. Raises UsageError if it does not take them."""
+    with torch.device("meta"), Sketching():
+        return create_for(name, data, [])
+
+
+def refusal(preset: str, data: Data) -> str | None:
+    """Why a preset does not take these data; None where it does."""
+    try:
+        sketched(preset, data)
+    except TriptychError as e:
+        return str(e)
+    return None
+
+
+def worded(given: Space) -> str:
+    """What data are conditioned on, in a word."""
+    if given.kind == "tokens":
+        return "the captions"
+    return "the numbers" if given.measure == "density" else "the conditions"
 
 
 def takes(entry: models.Entry) -> set[str]:

@@ -1,4 +1,4 @@
-"""A contact sheet of a data set: a row an item, a column a column."""
+"""A contact sheet of a data set: a row an item, a column a column; of pictures alone, many of them."""
 
 import colorsys
 from typing import Any
@@ -19,16 +19,21 @@ from triptych.verbs.look import show
 SIDE = 128
 """Pixels that pictures are enlarged to, or made smaller, for the sheet."""
 GREY = (128, 128, 128)
+ROWS, ACROSS, ALONE = 8, 6, 24
+"""Items, a row each; items side by side where each is but a picture, and how many of these."""
 
 
-def contact_sheet(data: Any, n: int = 8) -> Image.Image:
-    """n items, evenly spaced, with all their columns: pictures side by side and, beneath x, the class and the caption.
-    Label maps are drawn in their own colors, and grey where they are of no class.
+def contact_sheet(data: Any, n: int | None = None) -> Image.Image:
+    """n items, evenly spaced, with all their columns: pictures side by side and, beneath x, the class and the caption;
+    of items that are a picture each, several in a row. Label maps are drawn in their own colors, and grey where they
+    are of no class.
 
     Of what is no picture, x alone as `show` draws it; of sound, above it how loud all recordings are (`loudness`).
     Raises UsageError for texts.
     """
-    spaces, n = data.columns, min(n, len(data))
+    spaces = data.columns
+    alone = sum(space.planar for space in spaces.values()) == 1
+    n = min(n or (ALONE if alone and spaces["x"].planar else ROWS), len(data))
     if not spaces["x"].planar:
         drawn = show(data, n=n)
         if not isinstance(drawn, Image.Image):
@@ -46,8 +51,11 @@ def contact_sheet(data: Any, n: int = 8) -> Image.Image:
     sheet = []
     for i in range(n):
         said = [texts[i] for texts in words.values() if texts[i]]
-        below = {name: [name, *(said if name == "x" else [])] for name in drawn_columns}
+        below = {name: [*([] if alone else [name]), *(said if name == "x" else [])] for name in drawn_columns}
         sheet.append([noted(column[i], below[name]) for name, column in drawn_columns.items()])
+    if alone:
+        row = [one for found in sheet for one in found]
+        sheet = [row[k : k + ACROSS] for k in range(0, n, ACROSS)]
     return rows(sheet)
 
 

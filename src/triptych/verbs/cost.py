@@ -1,6 +1,5 @@
 """What a run will cost, measured before its first step: weights, memory, seconds a step, time to the end."""
 
-import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -39,7 +38,8 @@ class Cost:
     rounds: Mapping[str, int]
     """Rounds of each stage."""
     bytes: int
-    """The largest memory of the process (of a GPU, what was allocated) while the first rounds were measured."""
+    """The largest memory of the process (of a GPU, what was allocated) while the first rounds were measured; 0 where
+    the system does not tell."""
     device: str
 
     @property
@@ -51,9 +51,10 @@ class Cost:
         each = ", ".join(
             (f"{name} " if len(self.seconds) > 1 else "") + f"{seconds:.3g} s" for name, seconds in self.seconds.items()
         )
+        held = f"{self.bytes / 2**30:.2f} GB of memory; " if self.bytes else ""
         return (
-            f"{self.parameters:,} parameters; {self.bytes / 2**30:.2f} GB of memory; {each} a step on {self.device}, "
-            f"measured; {sum(self.rounds.values()):,} steps: about {spoken(self.total)}"
+            f"{self.parameters:,} parameters; {held}{each} a step on {self.device}, measured; "
+            f"{sum(self.rounds.values()):,} steps: about {spoken(self.total)}"
         )
 
 
@@ -99,9 +100,13 @@ def cost(model: Generative[Any], data: Data, run: Run) -> Cost:
 
 
 def memory(device: torch.device) -> int:
-    """Bytes: the most that this process has held, of a GPU's memory what tensors took."""
+    """Bytes: the most that this process has held, of a GPU's memory what tensors took; 0 where nothing tells."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 

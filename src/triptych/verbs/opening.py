@@ -19,6 +19,7 @@ from triptych.media.reading import Reading
 from triptych.options import Opening, declared
 from triptych.tasks.task import Task, posed
 from triptych.verbs.posing import saved_task
+from triptych.verbs.shipped import FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ def tell(run: str | Path, known: Mapping[str, Any]) -> None:
     places = [str(place) for place in (known["source"], *known.get("pair", {}).values())]
     files = [place for place in places if place.partition(":")[0] not in BUILTIN]
     if files:
-        told(str(run), ", ".join(files))
+        own = Path(run).name if Path(run).parent == FOLDER else str(run)
+        told(own, ", ".join(files))
 
 
 @cache

@@ -1,6 +1,7 @@
 """From what a person typed to a task: `train super-resolution times=2` names a task, its settings and no model."""
 
 from dataclasses import dataclass, fields
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from triptych import models, tasks
 from triptych.core import UsageError
 from triptych.io import commit, configs, folder
 from triptych.tasks.task import Task
+from triptych.verbs.shipped import shipped
 
 
 @dataclass(frozen=True)
@@ -61,3 +63,13 @@ def usual(name: str) -> Any:
     """The configuration of a preset, or of a model if nothing is said."""
     entry, preset = models.find_preset(name)
     return preset.config if preset else folder.config_class(entry.load())()
+
+
+def use(run: Path) -> str:
+    """How a run of a task is used, as it is typed; empty for a run of none."""
+    task, own = saved_task(run), next((one for one in shipped().values() if one.folder == run), None)
+    if task is None:
+        return ""
+    first = next(name for name, one in signature(task.ask).parameters.items() if one.kind is Parameter.KEYWORD_ONLY)
+    asked = own.asking if own else f"--{first} {'WORDS' if first == 'text' else 'FILE'}"
+    return f"triptych apply {own.name if own else run} {asked} --out FILE"

@@ -2,6 +2,9 @@
 
 import logging
 import math
+import os
+import re
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import triptych
 from triptych.core import Adam, Data, Generative, MuonOf, RMSProp, UsageError
 from triptych.core.reading import expect
 from triptych.data.columns import readings_of
+from triptych.data.sources import split_of
 from triptych.io import commit, configs, folder, outputs
 from triptych.nn import ranks
 from triptych.tasks.task import Posed, to_json
@@ -29,6 +33,15 @@ def resumes(resume: bool | None) -> bool:
 def continues(path: Path, resume: bool | None) -> bool:
     """Whether there is a run in `path` to go on with, and it is to be."""
     return resumes(resume) and bool(commit.committed(path))
+
+
+def usual_place(source: str, model: str) -> Path:
+    """Where a run goes that nobody named a folder for: runs/photos-dcgan-small, or with a number behind it where that
+    is taken."""
+    named = Path(split_of(source)[0]).resolve().name if Path(source).exists() else split_of(source)[0]
+    name = re.sub(r"[^\w.-]+", "-", f"{named}-{model}").strip("-.")
+    places = (Path("runs") / f"{name}{f'-{k}' if k > 1 else ''}" for k in count(1))
+    return next(place for place in places if not os.path.lexists(place))
 
 
 def best_of(path: Path, state: dict[str, Any] | None) -> float:

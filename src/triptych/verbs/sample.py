@@ -62,7 +62,12 @@ def examples(model: Generative[Any], n: int, data: Data | None = None) -> Given 
         rows = evenly(len(data), n)
         given: Given = data.fetch(rows, ItemNoise(0, rows.tolist(), model.device)).given
         return given
-    raise UsageError(f"{model.name} needs a condition in {space}: say which with --given")
+    if space.symbols is not None:
+        known = f", of words like {words_like(space)}" if words_like(space) else ""
+        raise UsageError(f"{model.name} draws what words say{known}: say them with --given")
+    if space.measure == "density" and not space.planar:
+        raise UsageError(f"{model.name} needs {space.dims} number{'s' * (space.dims > 1)}: say them with --given")
+    raise UsageError(f"{model.name} makes its x of another: triptych apply hands it a file of yours")
 
 
 def evenly(length: int, n: int) -> Tensor:
