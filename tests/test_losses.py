@@ -178,3 +178,13 @@ def test_two_levels_have_no_scale_to_be_evened_by():
     p = Binary(torch.tensor([0.3, -2.0]))
     nats = -p.log_prob(torch.ones(2))
     assert torch.equal(evened(p, nats, 1.0), nats)
+
+
+def test_balanced_weights_are_one_in_the_mean_over_each_x():
+    """A picture that is surer than another throughout is worth no less, and in each the ground no more."""
+    log_scale = torch.tensor([[-1.0, -2.0, -3.0], [-5.0, -6.0, -7.0]])
+    p = DiscretizedLogistic(torch.zeros(2, 3), log_scale, 256)
+    found = evened(p, torch.ones(2, 3), 1.0, balanced=True)
+    torch.testing.assert_close(found.mean(1), torch.ones(2))
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(found[:, 0] / found[:, 1], torch.full((2,), 2.0).exp())

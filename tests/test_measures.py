@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -88,13 +88,76 @@ def test_a_perfect_sampler_is_at_the_floor_and_of_the_class_that_was_asked_for(j
     assert found.memorization.memorized == 1 and found.memorization.memorized_floor < 0.1
 
 
+class Reading(type(tt.create("vq-vae-tiny"))):
+    """Codes are some of the pixels; those of samples are drawn evenly."""
+
+    def encode(self, x, given=None):
+        return self.config.x.index(x)[:, 0, ::4, ::4]
+
+
+class Repeating(Reading):
+    """Says the codes of training examples, one after the other."""
+
+    known: Striped
+
+    def draw_codes(self, noise, given=None):
+        return self.encode(self.known.x.from_index(self.known.images[: noise.n]))
+
+
+def test_copies_are_found_by_their_codes(judged, monkeypatch):
+    monkeypatch.setenv("TRIPTYCH_NATIVE", "0")
+    train, test, _ = judged
+    small = {"width": 8, "blocks": 1, "prior_width": 8, "prior_layers": 1, "prior_heads": 2}
+    config = tt.create("vq-vae", x=test.x, codes=256, code_width=4, **small).config
+    model, again = Reading(config), Repeating(config)
+    again.known = train
+    own, copied = (evaluate(m, train, test, n=50, features=["pixels"], limit=10) for m in (model, again))
+    assert own.found["copies"][0].value == 0 and copied.found["copies"][0].value == 1
+    assert copied.found["copies"][0].floor < 0.1
+    (line,) = [row for row in copied.rows() if row[0] == "copied codes"]
+    assert line[1] == "100.0 %" and "training items" in line[3] and "noise" not in line[3]
+    assert copied.as_dict()["copies"][0]["value"] == 1
+
+
+@dataclass
+class Noised:
+    """Pictures under noise that hides what they are."""
+
+    mean: torch.Tensor
+    uniforms = SHAPE
+
+    def icdf(self, u):
+        return (self.mean + 4 * u - 2).clamp(-1, 1)
+
+
+class Hiding(type(tt.create("vae-tiny"))):
+    """Draws training examples."""
+
+    known: Striped
+
+    def observe(self, noise, given=None):
+        return Noised(self.known.x.from_index(self.known.images[: noise.n]))
+
+
+def test_copies_are_found_behind_the_noise_of_a_decoder(judged):
+    train, test, _ = judged
+    model = Hiding(tt.create("vae", x=test.x, latent=2, hidden=[4]).config)
+    model.known = train
+    found = evaluate(model, train, test, n=50, features=["pixels"], limit=10)
+    assert found.memorization.memorized == 1 and found.memorization.memorized_floor < 0.1
+    asides = {row[0]: row[3] for row in found.rows()}
+    assert "without the noise" in asides["memorized"] and "with the decoder's noise" in asides["FD-pixels"]
+    assert torch.equal(found.shown[0], train.x.from_index(train.images[:1])[0])
+    assert "has no codes" in found.skipped["copies"]
+
+
 def test_classes_are_matched_by_their_names(judged, monkeypatch):
     _, test, judge = judged
     monkeypatch.setattr(judge, "names", ("rows", "columns"))
     given = Labels(2, names=("Columns", "rows"))
     model = tt.create("cgan", x=test.x, given=given, width=2, latent=4)
     told = Label(torch.tensor([0, 0, 1]))
-    case = Case(model=model, test=test, judge=judge, x=test.images, given=told, seed=0, limit=None, draws=None)
+    case = Case(model=model, test=test, judge=judge, n=3, given=told, seed=0, limit=None, draws=None)
     assert asked(case, judge.reader).tolist() == [1, 1, 0]
     monkeypatch.setattr(judge, "names", ("rows", "dots"))
     assert asked(case, judge.reader) is None
@@ -168,6 +231,8 @@ def test_evaluate_shows_a_tasks_own_measures(tmp_path):
     model = tt.create("sr-compact", x=test.x, given=test.given, width=4, depth=1)
     found = evaluate(model, train, test, n=50, features=["random-conv"])
     assert [m.name for m in found.measurements] == ["PSNR", "SSIM"]
+    assert found.n == len(found.images) == 20 and found.distances[0].n_gen == 20
+    assert found.notes()[0] == "20 samples of 50: one for each condition that is held out"
     (line,) = [line for line in found.rows() if line[0] == "PSNR, dB"]
     assert "baselines: nearest" in line[3] and "20 pictures" in line[3]
     assert found.as_dict()["measurements"][0]["baselines"].keys() == {"nearest", "bicubic"}

@@ -104,7 +104,8 @@ def test_compressors_of_a_text() -> None:
 
 def test_bits_a_byte_stand_beside_them(tmp_path: Path) -> None:
     file, test, model = text_and_model(tmp_path)
-    found = evaluate(model, tt.data(file, length=16), test, n=50)
+    found = evaluate(model, tt.data(file, length=16), test, n=100)
+    assert found.n == len(found.images) == 64 and "no measure is of samples" in found.notes()[0]
     (one,), (total,) = found.found["text"], found.scores
     assert one.value == pytest.approx(total.bits_per_char)  # of ASCII
     held = "".join(f"{i} {LINE}" for i in range(200)).encode()[-len(test) * 16 :]

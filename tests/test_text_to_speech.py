@@ -174,6 +174,7 @@ def test_from_a_folder_to_a_sound_file(tmp_path: Path, monkeypatch, capsys) -> N
     pipe = tt.pipeline(None, tmp_path / "run")
     assert pipe.task.mel == pipe.model.config.mel and pipe.task.mel.mean != 0
     found = tt.evaluate(pipe.model, *(tt_open(pipe, tmp_path, s) for s in ("train", "test")), n=50, limit=3)
+    assert found.n == len(found.images) == 15 and found.notes()[0].startswith("15 samples of 50: one for each")
     names = [m.name for m in found.measurements]
     assert names == ["MCD", "MCD, shuffled text", "letter error rate", "real-time factor"]
     assert "too weak to judge" in found.measurements[2].protocol  # after three steps it hears nothing

@@ -102,7 +102,7 @@ def score(
 def evaluate(
     folder: Folder,
     source: OwnSource = None,
-    n: Annotated[int, typer.Option("-n", min=50, help="Samples, and as many real items.")] = 2000,
+    n: Annotated[int, typer.Option("-n", min=50, help="Samples, and as many real items, at most.")] = 2000,
     draws: Annotated[int | None, typer.Option(min=1, help="Importance samples an item, for the likelihood.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -130,6 +130,8 @@ def evaluate(
         for line in result.notes():
             output.note(line)
         return
+    if result.fewer:
+        output.note(result.fewer)
     for name, reason in result.without.items():
         output.note(f"no distances on {name}: {reason}")
     output.table(f"{result.model} on {result.data}", columns[:3], [row[:3] for row in rows])

@@ -100,7 +100,9 @@ class DiscretizedLogistic(Distribution):
         return self.icdf(torch.rand(self._extended_shape(torch.Size(sample_shape)), device=self.loc.device))
 
 
-def evened(p: Binary | DiscretizedLogistic, nats: Float[Tensor, "..."], beta: float) -> Float[Tensor, "..."]:
+def evened(
+    p: Binary | DiscretizedLogistic, nats: Float[Tensor, "n ..."], beta: float, *, balanced: bool = False
+) -> Float[Tensor, "n ..."]:
     """-log p of each pixel, in nats, times scale^(2 beta), through which no gradient goes: for training alone.
 
     A network that says where a value lies, and how surely, is pulled hardest by what it is sure of. An even ground,
@@ -108,10 +110,16 @@ def evened(p: Binary | DiscretizedLogistic, nats: Float[Tensor, "..."], beta: fl
     is the likelihood, and with 1 pixels pull as by their squared errors: the beta-NLL of Seitzer, Tavakoli, Antic and
     Martius, 2022, On the Pitfalls of Heteroscedastic Uncertainty Estimation with Probabilistic Neural Networks.
     https://arxiv.org/abs/2203.09168. Values of two levels have no scale, and are left as they are.
+
+    Balanced, these factors are 1 in the mean over each x: where the loss has other terms, such as a divergence, which
+    would outweigh pixels that are all but certain.
     """
     if isinstance(p, Binary) or not beta:
         return nats
-    return nats * (2 * beta * p.log_scale.detach()).exp()
+    weight = (2 * beta * p.log_scale.detach()).exp()
+    if balanced:
+        weight = weight / weight.flatten(1).mean(1).view(-1, *[1] * (weight.ndim - 1))
+    return nats * weight
 
 
 LEAST_LOG_SCALE = -7.0

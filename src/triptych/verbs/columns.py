@@ -1,6 +1,7 @@
 """How what was measured stands in a comparison: the columns of each result."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from triptych import metrics
@@ -83,6 +84,12 @@ def of_memorization(m: metrics.Memorization, data: str) -> Columns:
             n=f"{m.n_gen:,} generated, {m.n_real:,} held-out",
         )
     ]
+
+
+def of_copies(found: Sequence[metrics.Measurement], data: str) -> Columns:
+    """Beside what is memorized."""
+    told = of_task(found, data)
+    return [replace(one, group="Fidelity and coverage") if isinstance(one, Quantity) else one for one in told]
 
 
 def of_classes(found: metrics.ClassReport, data: str) -> Columns:

@@ -103,7 +103,7 @@ def compare(
     result = Comparison(paths, tuple(evaluations), report.Table(rows=rows))
     if out:
         facts = [
-            Fact("evaluated", f"{n:,} samples of each model, seed {seed}, in {time.monotonic() - started:.0f} s"),
+            Fact("evaluated", f"up to {n:,} samples of each model, seed {seed}, in {time.monotonic() - started:.0f} s"),
             Fact("hardware", machine(load(paths[0]).to(device))),
             Fact("versions", f"triptych {triptych.__version__}, torch {torch.__version__}"),
             Fact("repeat", command or repeated(paths, out, n, limit, seed, features), code=True),

@@ -1,6 +1,5 @@
 """How good are the samples? The list of measures (`verbs.measures`), each with its protocol, taken of one model."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +16,7 @@ from triptych.verbs.judge import Judge
 from triptych.verbs.measures import MEASURES, Case, record, run
 from triptych.verbs.opening import as_data
 from triptych.verbs.purity import Purity
-from triptych.verbs.sample import examples, noisy, sample, to_look_at
+from triptych.verbs.sample import examples, noisy, sample, to_look_at, told_items
 from triptych.verbs.score import Score
 
 DRAWN = "samples drawn from p(x | z), with the decoder's noise"
@@ -33,9 +32,10 @@ class Evaluation:
     model: str
     data: str
     n: int
+    """Samples that were drawn."""
     seed: int
     images: Tensor
-    """The samples that were judged, on the CPU."""
+    """The samples that were judged, on the CPU; where no measure is of samples, those that are shown."""
     shown: Tensor
     """The first SHOWN of them, to look at: of a model with a decoder, the means that they were drawn around."""
     found: Mapping[str, Any]
@@ -49,6 +49,8 @@ class Evaluation:
     machine: str
     observation: str = ""
     """Of a model with a decoder: what was judged, samples with its noise or their means."""
+    fewer: str = ""
+    """Why fewer samples were drawn than were asked for."""
 
     @property
     def scores(self) -> tuple[Score, ...]:
@@ -102,7 +104,7 @@ class Evaluation:
 
         "digits" is what earlier versions called "classes", then of MNIST only.
         """
-        empty: dict[str, Any] = {"likelihoods": [], "distances": [], "measurements": []}
+        empty: dict[str, Any] = {"likelihoods": [], "distances": [], "copies": [], "measurements": []}
         return {
             "model": self.model,
             "data": self.data,
@@ -136,7 +138,7 @@ class Evaluation:
         values: list[Quantity | Histogram] = []
         for m in MEASURES:
             some = m.columns(self.found[m.name], self.data) if m.name in self.found else []
-            aside = "" if m.name == "shapes" else self.observation  # those are means, not what was judged else
+            aside = m.aside if m.aside is not None and self.observation else self.observation
             values += [replace(v, aside=aside) if isinstance(v, Quantity) else v for v in some]
         cost: dict[str, Any] = {"group": "Cost", "better": None}
         values.append(Quantity(name="parameters", value=self.parameters, protocol="trainable", unit="count", **cost))
@@ -173,7 +175,8 @@ class Evaluation:
 
     def notes(self) -> list[str]:
         """What was left out, and why."""
-        return [f"left out: {name} ({reason})" for name, reason in self.left_out.items()]
+        found = [f"left out: {name} ({reason})" for name, reason in self.left_out.items()]
+        return [self.fewer, *found] if self.fewer else found
 
 
 def evaluate(
@@ -191,6 +194,9 @@ def evaluate(
     """Draws n samples and takes every measure that applies, against held-out data: distances, copies, coverage,
     classes, the likelihood of `test` (its first `limit` items), and what a task measures (`posed` data).
 
+    No more are drawn than the measures need: of conditions that only items have (texts, pictures), one for each
+    held-out item; where no measure is of samples, as of text, so many as are shown.
+
     `draws` adds an importance-sampled estimate beside the bound of a latent variable model. `features` names those that
     distances are taken on (`metrics.FEATURES`; by default such as suit the data). `judge` reuses what was computed of
     the same real data for another model, its features included.
@@ -202,19 +208,22 @@ def evaluate(
         raise UsageError(f"{model.name} models {model.config.x}; {test.name} serves {test.x}")
     test = fitted(test, model.config)
     judge = judge or Judge(train, test, n=n, seed=seed, features=features)
-    started = time.perf_counter()
-    given = examples(model, n, test)
-    x = sample(model, n, given, seed=seed)
-    seconds = (time.perf_counter() - started) / n
-    case = Case(model=model, test=test, judge=judge, x=x, given=given, seed=seed, limit=limit, draws=draws)
+    many = min(n, len(test)) if told_items(model) else n
+    fewer = f"{many:,} samples of {n:,}: one for each condition that is held out" if many < n else ""
+    given = examples(model, many, test)
+    case = Case(model=model, test=test, judge=judge, n=many, given=given, seed=seed, limit=limit, draws=draws)
     found, skipped = run(case)
+    if not vars(case).keys() & {"drawn", "looked"}:
+        case = replace(case, n=min(many, SHOWN), given=None if given is None else given[slice(SHOWN)])
+        fewer = f"{case.n:,} samples of {n:,}, to show: no measure is of samples" if case.n < n else ""
+    x, seconds = case.drawn if "drawn" in vars(case) else case.looked
     return Evaluation(
         model=model.name,
         data=test.name,
-        n=n,
+        n=len(x),
         seed=seed,
         images=x,
-        shown=to_show(model, x, given, seed),
+        shown=case.looks[:SHOWN] if "looked" in vars(case) else to_show(model, x, given, seed),
         found=found,
         skipped=skipped,
         without=judge.left_out,
@@ -222,6 +231,7 @@ def evaluate(
         seconds_per_sample=seconds,
         machine=machine(model),
         observation=DRAWN if noisy(model) else "",
+        fewer=fewer,
     )
 
 

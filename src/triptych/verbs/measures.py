@@ -5,24 +5,38 @@ are `Task.measure`).
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from triptych import metrics
-from triptych.core import Data, Decoding, Generative, Given, HasLikelihood, ItemNoise, Label, evaluating
+from triptych.core import (
+    FAITHFUL,
+    Data,
+    Decoding,
+    Generative,
+    Given,
+    HasLikelihood,
+    ItemNoise,
+    Label,
+    Sampling,
+    evaluating,
+)
 from triptych.inference.importance import LatentVariable
 from triptych.metrics.compressors import MOST, bits_per_byte
 from triptych.tasks.measuring import against_truth, whole_pictures
 from triptych.tasks.task import Furthers, Posed
 from triptych.verbs import columns
 from triptych.verbs.coded import Codec, coded
+from triptych.verbs.copied import Coded, copied
 from triptych.verbs.judge import Judge
 from triptych.verbs.purity import Clusters, Purity, category_purity
-from triptych.verbs.sample import sample, to_look_at
+from triptych.verbs.sample import MEANS, sample, to_look_at
 from triptych.verbs.score import Score, score
 
 SHAPES = 200
@@ -36,16 +50,40 @@ class Case:
     model: Generative[Any]
     test: Data
     judge: Judge
-    x: Tensor
-    """Its samples, on the CPU."""
+    n: int
+    """Samples that it is judged by."""
     given: Given | None
-    """What they were asked for."""
+    """What they are asked for."""
     seed: int
     limit: int | None
     """Held-out items that are scored one by one, at most."""
     draws: int | None
     scores: list[Score] = field(default_factory=list)
     """What `likelihoods` found, for measures that are made of it."""
+
+    @cached_property
+    def drawn(self) -> tuple[Tensor, float]:
+        """The samples, on the CPU, and the seconds that each took: drawn when the first measure asks for them."""
+        return self.timed(FAITHFUL)
+
+    @cached_property
+    def looked(self) -> tuple[Tensor, float]:
+        """The same samples as one sees them: of a model with a decoder, the means that they were drawn around."""
+        how = to_look_at(self.model)
+        return self.drawn if how is FAITHFUL else self.timed(how)
+
+    def timed(self, how: Sampling) -> tuple[Tensor, float]:
+        started = time.perf_counter()
+        x = sample(self.model, self.n, self.given, seed=self.seed, how=how)
+        return x, (time.perf_counter() - started) / self.n
+
+    @property
+    def x(self) -> Tensor:
+        return self.drawn[0]
+
+    @property
+    def looks(self) -> Tensor:
+        return self.looked[0]
 
 
 Need = Callable[[Case], str]
@@ -66,6 +104,8 @@ class Measure:
     take: Callable[[Case], Any]
     columns: Callable[[Any, str], columns.Columns]
     """Of the result, and the data's name, for tables."""
+    aside: str | None = None
+    """Of a model with a decoder: what is looked at in place of samples with its noise."""
 
     @property
     def about(self) -> dict[str, str]:
@@ -96,6 +136,12 @@ def codes(case: Case) -> str:
     if case.test.x.kind != "audio":
         return f"it is of sound; {case.test.name} serves {case.test.x}"
     return "" if isinstance(case.model, Codec) else f"{case.model.name} has no codes"
+
+
+def coder(case: Case) -> str:
+    if not (case.test.x.planar or case.test.x.kind == "voxels"):
+        return f"it is of images, and of solids; {case.test.name} serves {case.test.x}"
+    return "" if isinstance(case.model, Coded) else f"{case.model.name} has no codes"
 
 
 def text(case: Case) -> str:
@@ -218,10 +264,7 @@ def shapes(case: Case) -> tuple[metrics.Measurement, ...]:
     """Of samples against held-out shapes, as people take them home: of a model with a decoder, their means. And of a
     model with an encoder, of held-out shapes through it and back."""
     model, real = case.model, case.judge.test[:SHAPES]
-    n = min(len(case.x), len(real))
-    given = None if case.given is None else case.given[slice(n)]
-    x = sample(model, n, given, seed=case.seed, how=to_look_at(model)) if isinstance(model, Decoding) else case.x
-    found = metrics.shape_measurements(x, real, case.judge.train)
+    found = metrics.shape_measurements(case.looks[: len(real)], real, case.judge.train)
     encode: Any = getattr(model, "encode", None)
     decode: Any = getattr(model, "decode", None)
     if isinstance(model, Decoding) and encode is not None and decode is not None:
@@ -284,8 +327,18 @@ MEASURES: tuple[Measure, ...] = (
         needs=(images,),
         protocol="share of samples nearer to a training image, or its mirror image, than is usual, in pixels",
         floor="held-out images, of which 1 % are accused",
-        take=lambda case: metrics.memorization(case.x, case.judge.pixels),
+        take=lambda case: metrics.memorization(case.looks, case.judge.pixels),
         columns=columns.of_memorization,
+        aside=MEANS,
+    ),
+    Measure(
+        name="copies",
+        needs=(coder,),
+        protocol="share of samples whose codes are all those that the model's encoder gives one training item",
+        floor="held-out items with such codes",
+        take=lambda case: copied(case.model, case.judge.train, case.judge.test, case.n, case.given, case.seed),
+        columns=columns.of_copies,
+        aside="",
     ),
     Measure(
         name="classes",
@@ -319,6 +372,7 @@ MEASURES: tuple[Measure, ...] = (
         floor="as many training shapes in the samples' place; of the nearest training shape, held-out ones",
         take=shapes,
         columns=columns.of_task,
+        aside=MEANS,
     ),
     Measure(
         name="codes",

@@ -53,9 +53,9 @@ def examples(model: Generative[Any], n: int, data: Data | None = None) -> Given 
 
     Raises UsageError if there are no such data.
     """
-    space = getattr(model.config, "given", None)
-    if space is None or space.optional:
+    if not told(model):
         return None
+    space = model.config.given
     if space.choices:
         return Label(torch.arange(n, device=model.device) % space.choices)
     if data is not None and data.given is not None and data.given.serves(space):
@@ -68,6 +68,17 @@ def examples(model: Generative[Any], n: int, data: Data | None = None) -> Given 
     if space.measure == "density" and not space.planar:
         raise UsageError(f"{model.name} needs {space.dims} number{'s' * (space.dims > 1)}: say them with --given")
     raise UsageError(f"{model.name} makes its x of another: triptych apply hands it a file of yours")
+
+
+def told(model: Generative[Any]) -> bool:
+    """Whether a model has to be told a condition."""
+    space = getattr(model.config, "given", None)
+    return space is not None and not space.optional
+
+
+def told_items(model: Generative[Any]) -> bool:
+    """Whether what a model has to be told are pictures, texts or numbers, which only data have, and no classes."""
+    return told(model) and not model.config.given.choices
 
 
 def evenly(length: int, n: int) -> Tensor:

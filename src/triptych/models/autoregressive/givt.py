@@ -49,7 +49,7 @@ from triptych.core import (
     unchanged,
 )
 from triptych.losses.bounds import importance_weighted_in_parts
-from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
+from triptych.losses.pixels import Binary, DiscretizedLogistic, evened, outputs_of, pixels_of
 from triptych.models.paper import Paper
 from triptych.nn.gaussians import GaussianMixture
 from triptych.nn.prefix import Prefix, places_after
@@ -77,6 +77,9 @@ class GIVTConfig:
     """Numbers of a place's vector."""
     beta: Positive = 0.5
     """The weight of the divergence of latents from a standard normal, in the first stage."""
+    pixel_beta: Fraction = 0.0
+    """How the first stage weighs pixels: 0, by likelihood, of which an exact ground can take the most; 1, as
+    by squared errors (`losses.pixels.evened`). What it learns is a likelihood, p(x | z), either way."""
     halvings: Doublings = 2
     """How often each side is halved on the way from the image to the grid of vectors."""
     coder_width: Count = 64
@@ -189,12 +192,15 @@ class GIVT(Decoding[Label | Text | None]):
     # The losses and the likelihood
 
     def loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
-        """-log p(x | z) + beta KL(q(z | x) || N(0, I)), in nats."""
+        """-log p(x | z) + beta KL(q(z | x) || N(0, I)), in nats where pixel_beta is 0."""
         q = self.encode(batch.x)
         z = q.mean + q.stddev * batch.noise.normal(self.places, self.config.latent)
         normal = Independent(Normal(self.zero, self.zero + 1, validate_args=False), 2, validate_args=False)
-        distortion, rate = -self.decode(z).log_prob(batch.x).mean(), kl_divergence(q, normal).mean()
-        return Loss(distortion + self.config.beta * rate, {"distortion": distortion, "rate": rate})
+        p = self.pixels(z)
+        nats, rate = -p.log_prob(batch.x), kl_divergence(q, normal).mean()
+        weighed = evened(p, nats, self.config.pixel_beta, balanced=True).flatten(1).sum(1).mean()
+        logs = {"distortion": nats.flatten(1).sum(1).mean(), "rate": rate}
+        return Loss(weighed + self.config.beta * rate, logs)
 
     def latent_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """-log p(z | c) a number, in nats, of latents drawn from q(z | x); and what the bound's rate comes to."""

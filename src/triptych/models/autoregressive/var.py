@@ -55,7 +55,7 @@ from triptych.core import (
     config,
     sized,
 )
-from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
+from triptych.losses.pixels import Binary, DiscretizedLogistic, evened, outputs_of, pixels_of
 from triptych.models.paper import Paper
 from triptych.nn.adaptive import AdaptiveTransformer, Remembered
 from triptych.nn.prefix import Prefix
@@ -91,6 +91,9 @@ class VARConfig:
     """Feature maps of the tokenizer's encoder and decoder."""
     tokenizer_blocks: Count = 2
     """Residual blocks of either at the grid; there is one more at each size between."""
+    tokenizer_beta: Fraction = 0.0
+    """How the tokenizer's training weighs pixels: 0, by likelihood, of which an exact ground can take the most; 1, as
+    by squared errors (`losses.pixels.evened`). What it learns is a likelihood, p(x | z), either way."""
     commitment: NonNegative = 0.25
     """The weight of the encoder's distance from its codes, of the mean over scales."""
     width: Count = 128
@@ -212,12 +215,13 @@ class VAR(Coding[Label | Text | None]):
     # The losses and the likelihood
 
     def loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
-        """The tokenizer's: -log p(x | z(x)) in nats, and the two distances of `Scales.learn`."""
+        """The tokenizer's: -log p(x | z(x)), in nats where beta is 0, and the two distances of `Scales.learn`."""
         total, toward, fitted = self.quantizer.learn(self.encoder(batch.x), batch.noise)
         p = pixels_of(self.decoder(total), self.config.x.levels)
-        distortion = -p.log_prob(batch.x).flatten(1).sum(1).mean()
-        value = distortion + self.config.commitment * toward.mean() + fitted.mean()
-        return Loss(value, {"distortion": distortion, "commitment": toward.mean()})
+        nats = -p.log_prob(batch.x)
+        weighed = evened(p, nats, self.config.tokenizer_beta, balanced=True).flatten(1).sum(1).mean()
+        value = weighed + self.config.commitment * toward.mean() + fitted.mean()
+        return Loss(value, {"distortion": nats.flatten(1).sum(1).mean(), "commitment": toward.mean()})
 
     def code_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """-log p(z | c) a code, in nats: of real images' codes, with the condition left out now and then."""

@@ -51,7 +51,7 @@ from triptych.core import (
     asked,
     config,
 )
-from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
+from triptych.losses.pixels import Binary, DiscretizedLogistic, evened, outputs_of, pixels_of
 from triptych.models.paper import Paper
 from triptych.nn.frames import Mixer, check_frames, darkened, merged, split
 from triptych.nn.fsq import Levels
@@ -87,6 +87,9 @@ class VideoGPTConfig:
     """Feature maps of the tokenizer's encoder and decoder."""
     tokenizer_blocks: Count = 2
     """Residual blocks of either at the grid; there is one more at each size between."""
+    tokenizer_beta: Fraction = 0.0
+    """How the tokenizer's training weighs pixels: 0, by likelihood, of which an exact ground can take the most; 1, as
+    by squared errors (`losses.pixels.evened`). What it learns is a likelihood, p(x | z), either way."""
     past_width: Count = 16
     """Channels of each frame before."""
     mixed: Count = 128
@@ -230,10 +233,11 @@ class VideoGPT(Coding[Picture]):
     # The losses
 
     def loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
-        """The tokenizer's: -log p(x | z(x)) in nats."""
+        """The tokenizer's: -log p(x | z(x)), in nats where beta is 0."""
         p = self.observed(split(self.tokenizer.learn(self.blocks(batch.x)), self.config.blocks))
-        distortion = -p.log_prob(batch.x).flatten(1).sum(1).mean()
-        return Loss(distortion, {"distortion": distortion})
+        nats = -p.log_prob(batch.x)
+        value = evened(p, nats, self.config.tokenizer_beta).flatten(1).sum(1).mean()
+        return Loss(value, {"distortion": nats.flatten(1).sum(1).mean()})
 
     def code_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """-log p(z | c) a code, in nats: of real frames' codes, with the frames before left out now and then."""

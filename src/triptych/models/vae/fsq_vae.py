@@ -124,8 +124,11 @@ class FSQVAE(Decoding[Label | None]):
         """p(x | z) of each pixel; they are independent."""
         return pixels_of(self.tokenizer.decode(code.flatten(-2)), self.config.x.levels)
 
+    def draw_codes(self, noise: Noise, given: Label | None = None) -> Int[Tensor, "n rows columns"]:
+        return self.code_prior.draw(noise.uniform(*self.tokenizer.grid), given)
+
     def observe(self, noise: Noise, given: Label | None = None) -> Binary | DiscretizedLogistic:
-        return self.pixels(self.code_prior.draw(noise.uniform(*self.tokenizer.grid), given))
+        return self.pixels(self.draw_codes(noise, given))
 
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """-log p(x | z(x)), the one term that there is; in nats, where beta is 0."""

@@ -44,7 +44,7 @@ from triptych.core import (
     config,
     sized,
 )
-from triptych.losses.pixels import Binary, DiscretizedLogistic, outputs_of, pixels_of
+from triptych.losses.pixels import Binary, DiscretizedLogistic, evened, outputs_of, pixels_of
 from triptych.models.paper import Paper
 from triptych.nn.code_prior import CodePrior
 from triptych.nn.codebook import Codebook
@@ -85,6 +85,9 @@ class VQVAE2Config:
     """Residual blocks of each."""
     commitment: NonNegative = 0.25
     """beta, the weight of the encoder's distance from its codes."""
+    pixel_beta: Fraction = 0.0
+    """How the first stage weighs pixels: 0, by likelihood, of which an exact ground can take the most; 1, as
+    by squared errors (`losses.pixels.evened`). What it learns is a likelihood, p(x | z), either way."""
     decay: Fraction = 0.99
     """Decay of the exponential moving averages that the codes' vectors are."""
     revive: Positive = 1.0
@@ -226,13 +229,16 @@ class VQVAE2(Decoding[Label | None]):
         y = self.decoder(torch.cat((up, low), 1)).unflatten(0, bottom.shape[:-3])
         return pixels_of(y, self.config.x.levels)
 
-    def observe(self, noise: Noise, given: Label | None = None) -> Binary | DiscretizedLogistic:
+    def draw_codes(self, noise: Noise, given: Label | None = None) -> Codes:
         top = self.top_prior.draw(noise.uniform(*self.config.top), given)
-        bottom = self.bottom_prior.draw(noise.uniform(*self.config.bottom), given, self.above(top))
+        return top, self.bottom_prior.draw(noise.uniform(*self.config.bottom), given, self.above(top))
+
+    def observe(self, noise: Noise, given: Label | None = None) -> Binary | DiscretizedLogistic:
+        top, bottom = self.draw_codes(noise, given)
         return self.pixels(self.top_codebook(top), self.bottom_codebook(bottom))
 
     def loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
-        """Equation 2, in nats, without its middle term: `follow` does what that would."""
+        """Equation 2, in nats where pixel_beta is 0, without its middle term: `follow` does what that would."""
         h = self.bottom_encoder(batch.x)
         z_top = self.of_top(h)
         top = self.top_codebook.nearest(z_top)
@@ -242,11 +248,11 @@ class VQVAE2(Decoding[Label | None]):
         bottom = self.bottom_codebook.nearest(z_bottom)
         self.bottom_codebook.observe(z_bottom, bottom, batch.noise)
         e_bottom, far_bottom = self.bottom_codebook.pass_through(z_bottom, bottom)
-        p: Distribution = Independent(self.pixels(e_top, e_bottom), 3, validate_args=False)
-        distortion = -p.log_prob(batch.x).mean()
-        commitment = (far_top.flatten(1).sum(1) + far_bottom.flatten(1).sum(1)).mean()
-        logs = {"distortion": distortion, "commitment": commitment}
-        return Loss(distortion + self.config.commitment * commitment, logs)
+        p = self.pixels(e_top, e_bottom)
+        nats, commitment = -p.log_prob(batch.x), (far_top.flatten(1).sum(1) + far_bottom.flatten(1).sum(1)).mean()
+        weighed = evened(p, nats, self.config.pixel_beta, balanced=True).flatten(1).sum(1).mean()
+        logs = {"distortion": nats.flatten(1).sum(1).mean(), "commitment": commitment}
+        return Loss(weighed + self.config.commitment * commitment, logs)
 
     def follow(self) -> dict[str, Tensor]:
         books = {"top": self.top_codebook, "bottom": self.bottom_codebook}
