@@ -48,7 +48,7 @@ from triptych.core import (
 from triptych.models.paper import Paper
 from triptych.native.gated import draw_gated
 from triptych.nn.incremental import PixelConv, RowConv
-from triptych.nn.masked import Mask, MaskedConv2d, check_colors, sees_own_pixel, shared_out
+from triptych.nn.masked import Mask, MaskedConv2d, below, check_colors, sees_own_pixel, shared_out
 from triptych.nn.recorded import Repeated
 
 PAPER = Paper(
@@ -101,7 +101,7 @@ class Horizontal(nn.Conv2d):
         return self.weight * self.mask
 
     def forward(self, x: Float[Tensor, "n inputs h w"]) -> Float[Tensor, "n outputs h w"]:
-        return F.conv2d(x, self.kernel, padding=self.padding)[..., : x.shape[-1]]
+        return F.conv2d(F.pad(x, (int(self.padding[1]), 0)), self.kernel)
 
 
 def gate(y: Float[Tensor, "n 2p ..."], colors: int = 1) -> Float[Tensor, "n p ..."]:
@@ -117,9 +117,10 @@ class GatedLayer(nn.Module):
         super().__init__()
         self.colors, self.first = c.x.channels, first
         inputs, reach = (c.x.channels, 3) if first else (c.width, c.reach)
+        self.reach = reach
         # upward `reach` rows: those before its own one, or those up to its own one
         rows = reach if first else reach + 1
-        self.vertical = nn.Conv2d(inputs, 2 * c.width, (rows, 2 * reach + 1), padding=(reach, reach))
+        self.vertical = nn.Conv2d(inputs, 2 * c.width, (rows, 2 * reach + 1), padding=(0, reach))
         self.link = nn.Conv2d(2 * c.width, 2 * c.width, 1)
         self.horizontal = Horizontal(inputs, 2 * c.width, reach, "A" if first else "B", self.colors)
         self.out = MaskedConv2d(c.width, c.width, 1, "B", colors=self.colors)
@@ -134,7 +135,8 @@ class GatedLayer(nn.Module):
     def forward(
         self, v: Float[Tensor, "n p h w"], h: Float[Tensor, "n p h w"], given: Label | None
     ) -> tuple[Float[Tensor, "n p h w"], Float[Tensor, "n p h w"]]:
-        above = self.vertical(v)[:, :, : v.shape[2]] + self.of(given)  # rows below, due to padding, are cut off
+        seen = below(v, self.reach, cut=int(self.first))
+        above = self.vertical(seen) + self.of(given)
         new = self.out(gate(self.horizontal(h) + self.link(above), self.colors))
         return gate(above), new if self.first else h + new
 
