@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 
+import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
@@ -119,8 +120,13 @@ class CodecConfig:
     """The share of what a layer of the transformer adds that is left out in training."""
     drop: Fraction = 0.1
     """How often the condition is left out in training: what guidance needs."""
+    segment: Count | None = None
+    """Samples of a clip, cut out at random, that the auto-encoder learns from at a time, a multiple of `hop`: the same
+    time goes through more clips. None: all of x."""
     alone: Count = 1
-    """How many times as many rounds as the others the first stage has: without judges they cost a third."""
+    """How many times as many rounds the first stage has as the second: without judges they cost a third."""
+    code_times: Count = 1
+    """How many times as many rounds the transformer's stage has as the second."""
     adam: Adam = Adam(lr=2e-3, betas=(0.9, 0.95), schedule="cosine", warmup=0.02)
     """Optimizer of the auto-encoder before there are judges."""
     late_adam: Adam = Adam(lr=5e-4, betas=(0.8, 0.99), schedule="cosine")
@@ -136,6 +142,12 @@ class CodecConfig:
             raise UsageError(
                 f"x.length={self.x.length}: each code stands for hop={self.hop} samples, and so many are no whole "
                 f"number of codes; x.length={near} would do"
+            )
+        if self.segment is not None and (self.segment % self.hop or self.segment > self.x.length):
+            near = min(max(1, round(self.segment / self.hop)) * self.hop, self.x.length)
+            raise UsageError(
+                f"segment={self.segment}: it is a multiple of hop={self.hop} samples, and at most x.length="
+                f"{self.x.length}; {near} would do"
             )
         if self.fft % 2 or self.fft < 2 * self.hop:
             raise UsageError(
@@ -220,11 +232,21 @@ class Codec(Coding[Label | Text | None]):
 
     # The losses
 
-    def rebuilt(self, x: Float[Tensor, "n c t"]) -> Float[Tensor, "n c t"]:
-        """Sounds through their codes, with the gradient going on to the encoder; codes are counted."""
+    def rebuilt(self, batch: Batch[Label | Text | None]) -> Float[Tensor, "2 n c t"]:
+        """Sounds, and what comes back of their codes, with the gradient going on to the encoder; codes are counted."""
+        x = batch.x if self.config.segment is None else self.cut(batch, self.config.segment)
         z = self.vectors(x)
         self.fsq.observe(self.fsq.nearest(z))
-        return self.play(self.fsq.pass_through(z))
+        return torch.stack((x, self.play(self.fsq.pass_through(z))))
+
+    def cut(self, batch: Batch[Label | Text | None], samples: int) -> Float[Tensor, "n c samples"]:
+        """A part of each clip, from anywhere in it on: never of the silence behind it alone."""
+        x, hop = batch.x, self.config.hop
+        last = x.new_full((len(x),), x.shape[2]).long() if batch.lengths is None else batch.lengths
+        ways = (last // hop).clamp(max=(x.shape[2] - samples) // hop) + 1
+        first = (batch.noise.uniform() * ways).long() * hop
+        at = first[:, None, None] + torch.arange(samples, device=x.device)
+        return x.gather(2, at.expand(-1, x.shape[1], -1))
 
     def kept(self, x: Float[Tensor, "n c t"], back: Float[Tensor, "n c t"]) -> Loss:
         """What is lost of sounds."""
@@ -233,12 +255,13 @@ class Codec(Coding[Label | Text | None]):
 
     def loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """The distances of log mel spectrograms and of samples."""
-        return self.kept(batch.x, self.rebuilt(batch.x))
+        x, back = self.rebuilt(batch)
+        return self.kept(x, back)
 
     def late_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """The distances of spectrograms, of samples and of the judges' features; and to pass for real."""
-        back = batch.once(partial(self.rebuilt, batch.x))
-        kept, real, fake = self.kept(batch.x, back), self.judges(batch.x), self.judges(back)
+        x, back = batch.once(partial(self.rebuilt, batch))
+        kept, real, fake = self.kept(x, back), self.judges(x), self.judges(back)
         near = alike([seen for _, seen in real], [seen for _, seen in fake])
         fooled = sum((adversarial.hinge_generator(score) for score, _ in fake), near.new_zeros(()))
         loss = kept.value + self.config.matching * near + self.config.adversarial * fooled
@@ -246,8 +269,8 @@ class Codec(Coding[Label | Text | None]):
 
     def judges_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """The hinge loss of each judge, on sounds and on what came back of them."""
-        back = batch.once(partial(self.rebuilt, batch.x))
-        pairs = zip(self.judges(batch.x), self.judges(back), strict=True)
+        x, back = batch.once(partial(self.rebuilt, batch))
+        pairs = zip(self.judges(x), self.judges(back), strict=True)
         losses = [adversarial.hinge_discriminator(real, fake) for (real, _), (fake, _) in pairs]
         return Loss(sum(losses[1:], losses[0]))
 
@@ -275,7 +298,7 @@ class Codec(Coding[Label | Text | None]):
                 players=[judges, auto(loss=self.late_loss, optimizer=c.late_adam)],
                 maker="auto-encoder",
             ),
-            Stage(name="codes", players=[prior], reads=self.encode),
+            Stage(name="codes", players=[prior], reads=self.encode, times=c.code_times),
         ]
 
 
