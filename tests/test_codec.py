@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import triptych as tt
-from triptych.core import FAITHFUL, Audio, Label, Sampling, UsageError
+from triptych.core import FAITHFUL, Audio, Batch, ItemNoise, Label, Sampling, UsageError
 from triptych.losses.features import alike
 from triptych.media.wav import encode_wav
 from triptych.models.vae.codec import PRESETS, Codec, CodecConfig
@@ -42,6 +42,17 @@ def test_each_stage_moves_its_own_and_the_last_only_the_transformer() -> None:
     assert moved("start", "auto-encoder") == {"encoder", "decoder"}
     assert moved("auto-encoder", "adversarial") == {"encoder", "decoder", "judges"}
     assert moved("adversarial", "codes") == {"prior"}
+
+
+def test_parts_of_clips_are_learned_from_and_never_the_silence_behind_them() -> None:
+    model = Codec(replace(TINY, segment=16))
+    x = torch.arange(1, 33.0).expand(200, 1, 32).clone() / 32
+    x[:, :, 17:] = 0
+    batch = Batch(x, None, ItemNoise(0, range(200)), lengths=torch.full((200,), 17))
+    part = model.cut(batch, 16)
+    begins = part[:, 0, 0] * 32
+    assert part.shape == (200, 1, 16) and set(begins.long().tolist()) == {1, 9, 17}  # at codes, of 8 samples
+    assert model.rebuilt(batch).shape == (2, 200, 1, 16)
 
 
 def test_codes_have_a_likelihood_and_sounds_have_none() -> None:
@@ -125,6 +136,7 @@ def test_evaluate_says_what_goes_through_the_codes(tmp_path: Path) -> None:
         ({"fft": 300}, "fft=1024 would do"),
         ({"x": Audio(1, 4096, companding="mu-law")}, "leave it out"),
         ({"prior_width": 10}, "prior_width"),
+        ({"segment": 1000}, "segment=1000.*1024 would do"),
     ],
 )
 def test_what_cannot_be_built_is_said(fields, words: str) -> None:

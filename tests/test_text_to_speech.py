@@ -3,6 +3,7 @@
 from io import StringIO
 from itertools import accumulate, groupby, product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,15 +11,16 @@ import torch
 
 import triptych as tt
 from triptych.cli.app import app
-from triptych.core import Adam, Audio, Batch, ItemNoise, Text, Tokens, UsageError
+from triptych.core import FAITHFUL, Adam, Audio, Batch, ItemNoise, Sampling, Text, Tokens, UsageError
 from triptych.core.text import Letters
 from triptych.io import configs
 from triptych.media.wav import encode_wav
 from triptych.metrics.speech import distortion, warped
-from triptych.models.vae.mas_tts import MASTTS, MASTTSConfig
+from triptych.models.vae.mas_tts import MASTTS, PRESETS, MASTTSConfig
 from triptych.nn.alignment import durations, search, spread
 from triptych.nn.mel import Mel
 from triptych.tasks.phonemes import phonemes
+from triptych.tasks.speaking import check_speaks, ended
 from triptych.tasks.task import posed
 from triptych.tasks.text_to_speech import TextToSpeech, cut
 from triptych.training import Run, train
@@ -176,7 +178,7 @@ def test_from_a_folder_to_a_sound_file(tmp_path: Path, monkeypatch, capsys) -> N
     found = tt.evaluate(pipe.model, *(tt_open(pipe, tmp_path, s) for s in ("train", "test")), n=50, limit=3)
     assert found.n == len(found.images) == 15 and found.notes()[0].startswith("15 samples of 50: one for each")
     names = [m.name for m in found.measurements]
-    assert names == ["MCD", "MCD, shuffled text", "letter error rate", "real-time factor"]
+    assert names == ["MCD", "MCD, shuffled text", "letter error rate", "word error rate", "real-time factor"]
     assert "too weak to judge" in found.measurements[2].protocol  # after three steps it hears nothing
     assert found.measurements[0].floor is not None and found.measurements[0].floor < found.measurements[0].value
 
@@ -206,8 +208,46 @@ def test_another_model_may_speak(tmp_path: Path, monkeypatch, capsys) -> None:
     pipe = tt.pipeline(None, tmp_path / "run")
     test = tt_open(pipe, tmp_path, "test")
     found = {m.name: m for m in test.task.further(pipe.model, test, limit=2, seed=0)}
-    assert set(found) == {"letter error rate", "real-time factor", "bits/band"}
+    assert set(found) == {"letter error rate", "word error rate", "real-time factor", "bits/band"}
     assert "exact" in found["bits/band"].protocol and "by the text of another" in found["bits/band"].baselines
+
+
+def test_codes_may_speak(tmp_path: Path, monkeypatch, capsys) -> None:
+    """[text; codes]: from a folder to a sound file, guided and the best of several; as letters, and as words."""
+    monkeypatch.setattr("triptych.metrics.recognizer.STEPS", 2)
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    voice(tmp_path / "in", 40)
+    small = "x.length=8192 x.rate=8000 hop=512 fft=1024 width=8 layers=1 judge=2 judge_layers=1 judges=1 segment=1024"
+    small += " windows=[64] prior_width=8 prior_layers=1 prior_heads=2 alone=1 code_times=1"
+    words = ["train", "text-to-speech", "--model", "codec-numbers", "--data", "in", "--out", "run", "--steps", "2"]
+    assert app([*words, *small.split(), "--batch", "4", "--no-pictures"], standalone_mode=False) in (0, None)
+    ask = ["apply", "run", "--text", "Ab ca.", "--out", "a.wav"]
+    assert app(ask, standalone_mode=False) in (0, None)
+    more = ["--guidance", "2", "--best-of", "2", "--temperature", ".5"]
+    assert app([*ask[:-1], "b.wav", *more], standalone_mode=False) in (0, None)
+    assert (tmp_path / "a.wav").read_bytes() != (tmp_path / "b.wav").read_bytes()
+    assert app(["sample", "run", "-n", "1", "--given", "ab ca", "--out", "c.wav"], standalone_mode=False) in (0, None)
+    with pytest.raises(UsageError, match="as fast as its recordings"):
+        app([*ask[:-1], "d.wav", "--length-scale", "2"], standalone_mode=False)
+    pipe = tt.pipeline(None, tmp_path / "run")
+    assert pipe.model.config.mel == 45  # the weight of a distance, and no spectrogram of the task's
+    test = tt_open(pipe, tmp_path, "test")
+    found = {m.name: m for m in test.task.further(pipe.model, test, limit=2, seed=0)}
+    assert "recordings by way of codes" in found["letter error rate"].baselines
+    assert found["bits/code"].value == pytest.approx(found["bits/code"].baselines["by the text of another"], rel=0.1)
+    plain = ["train", "codec-numbers", "--condition", "caption", "--data", "in", "--out", "words", "--steps", "1"]
+    assert app([*plain, *small.split(), "--batch", "4", "--no-pictures"], standalone_mode=False) in (0, None)
+    assert tt.load(tmp_path / "words").config.given.symbols.words[2:]
+
+
+def test_a_voice_of_codes_ends_where_nothing_is_heard_any_more() -> None:
+    sound = torch.cat((torch.zeros(400), 0.5 * torch.ones(800), 0.004 * torch.ones(2000)))
+    assert ended(sound, RATE) == 1200 and ended(torch.zeros(100), RATE) == 80
+    with pytest.raises(UsageError, match="leave out guidance, best_of and temperature"):
+        check_speaks(MASTTS(PRESETS["mas-tts-tiny"].config), 1.0, Sampling(guidance=2))
+    with pytest.raises(UsageError, match="does not speak"):
+        check_speaks(SimpleNamespace(name="wavegan"), 1.0, FAITHFUL)
 
 
 def tt_open(pipe, tmp_path: Path, split: str):

@@ -232,6 +232,7 @@ def edits(one: Sequence[str], other: Sequence[str]) -> int:
     return int(row[-1])
 
 
-def error_rate(heard: Sequence[str], said: Sequence[str]) -> float:
-    """Letters that are wrong, of all that were said: may be above one, where more is heard than was said."""
+def error_rate(heard: Sequence[Sequence[str]], said: Sequence[Sequence[str]]) -> float:
+    """Letters (of texts; of lists of words, words) that are wrong, of all that were said: may be above one, where more
+    is heard than was said."""
     return sum(edits(a, b) for a, b in zip(heard, said, strict=True)) / max(1, sum(map(len, said)))

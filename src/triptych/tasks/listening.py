@@ -4,19 +4,22 @@ recognizer that learned to listen on the training recordings, and has no part in
 import hashlib
 import json
 import logging
+import math
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from triptych.caching import cache_folder
-from triptych.core import ItemNoise, Text, UsageError, evaluating
+from triptych.core import Coding, ItemNoise, Text, UsageError, evaluating
 from triptych.data.spoken import Spoken
 from triptych.io import configs, kept
 from triptych.metrics import Measurement, recognizer
 from triptych.metrics.recognizer import Recognizer, error_rate, plain
 from triptych.nn.mel import Mel, MelSpectrogram
+from triptych.tasks.speaking import spoken
 
 log = logging.getLogger(__name__)
 
@@ -27,19 +30,19 @@ MOST = 1000
 
 
 def spoken_well(model: Any, test: Spoken, mel: Mel, unit: str, *, limit: int | None, seed: int) -> list[Measurement]:
-    """The share of letters (or of what else `unit` says texts are written in) that are misheard, of the model's speech,
-    of recordings, and of recordings that went through their spectrograms; how long speech takes; and, of a model that
-    tells it, how likely spectrograms are."""
+    """The share of letters (or of what else `unit` says texts are written in), and of words, that are misheard, of the
+    model's speech, of recordings, and of recordings that went through their spectrograms, or through its codes; how
+    long speech takes; and, of a model that tells it, how likely spectrograms or codes are."""
     rows = torch.arange(min(len(test), limit or ITEMS)) * len(test) // min(len(test), limit or ITEMS)
     front, sounds, seconds, took = MelSpectrogram(mel), list[Tensor](), 0.0, 0.0
     batches = [test.fetch(rows[k : k + 1], ItemNoise(seed, [int(rows[k])], model.device)) for k in range(len(rows))]
     for k, batch in enumerate(batches):
         begun = time.process_time()
         with evaluating(model), torch.no_grad():
-            sound, samples = model.speak(ItemNoise(seed, [k], model.device), batch.given)
+            sound = spoken(model, batch.given, seed=seed, item=k)
         took += time.process_time() - begun
-        seconds += int(samples[0]) / model.config.x.rate
-        sounds.append(sound[0, : int(samples[0])].float().cpu())
+        seconds += len(sound) / model.config.x.rate
+        sounds.append(sound.cpu())
     many = f"{len(rows)} held-out sentences"
     found = [
         Measurement(
@@ -57,70 +60,102 @@ def spoken_well(model: Any, test: Spoken, mel: Mel, unit: str, *, limit: int | N
     except UsageError as e:
         log.warning("nobody listens: %s", e)
     else:
-        found.insert(0, misheard(ear, front, sounds, recordings, said, unit, many))
-    return found + (likelihood(model, batches, many) if hasattr(model, "log_prob_mel") else [])
+        real = [front(one[None])[0] for one in recordings]
+        others = [front(one[None])[0] for one in through(model, batches)] or [
+            front(front.invert(one[None], ItemNoise(0, [k]).uniform(one.shape[1], mel.fft // 2 + 1).mT))[0]
+            for k, one in enumerate(real)
+        ]
+        way = f"recordings by way of {'codes' if isinstance(model, Coding) else 'Griffin-Lim'}"
+        found[:0] = misheard(ear, [front(one[None])[0] for one in sounds], real, {way: others}, said, unit, many)
+    return found + likelihood(model, batches, many)
+
+
+def through(model: Any, batches: list[Any]) -> list[Tensor]:
+    """Recordings by way of a model's codes; none of a model that has none."""
+    if not isinstance(model, Coding):
+        return []
+    with evaluating(model), torch.no_grad():
+        backs = [model.pixels(model.encode(batch.x)).mean.float().mean(1)[0].cpu() for batch in batches]
+    return [back[: int(batch.lengths[0])] for back, batch in zip(backs, batches, strict=True)]
 
 
 def misheard(
     ear: Recognizer,
-    front: MelSpectrogram,
-    sounds: list[Tensor],
-    recordings: list[Tensor],
+    mels: list[Tensor],
+    real: list[Tensor],
+    copies: Mapping[str, list[Tensor]],
     said: list[str],
     unit: str,
     many: str,
-) -> Measurement:
-    """Of what was said, how much the recognizer mishears."""
-
-    def rate(heard: list[Tensor]) -> float:
-        return error_rate([ear(mel) for mel in heard], said)
-
-    real, mels = [front(one[None])[0] for one in recordings], [front(one[None])[0] for one in sounds]
-    floor = rate(real)
-    weak = floor > recognizer.WEAK
+) -> list[Measurement]:
+    """Of what was said, how much the recognizer mishears: letters, and words."""
+    heard, recorded = [ear(mel) for mel in mels], [ear(mel) for mel in real]
+    others = {name: [ear(mel) for mel in some] for name, some in copies.items()}
+    weak = error_rate(recorded, said) > recognizer.WEAK
     if weak:
-        log.warning("the recognizer mishears %.0f %% of recordings: it is too weak to judge a voice", 100 * floor)
-    copies = [
-        front(front.invert(mel[None], ItemNoise(0, [k]).uniform(mel.shape[1], front.mel.fft // 2 + 1).mT))[0]
-        for k, mel in enumerate(real)
-    ]
-    return Measurement(
-        name=f"{unit} error rate",
-        value=rate(mels),
-        unit="",
-        better="lower",
-        protocol=f"edits that make what is heard what was said, a {unit} (marks aside), by a recognizer {ear.about} "
-        f"(sha256 {ear.sha256[:8]}); floor: recordings of the same sentences"
-        + ("; it is too weak to judge a voice by" if weak else ""),
-        n=many,
-        baselines={
-            "recordings by way of Griffin-Lim": rate(copies),
-            "what is said of another sentence": rate(mels[1:] + mels[:1]),
-        },
-        floor=floor,
+        log.warning(
+            "the recognizer mishears %.0f %% of recordings: it is too weak to judge a voice",
+            100 * error_rate(recorded, said),
+        )
+    by = f"by a recognizer {ear.about} (sha256 {ear.sha256[:8]}); floor: recordings of the same sentences" + (
+        "; it is too weak to judge a voice by" if weak else ""
     )
+
+    def rate(name: str, of: str, pieces: Callable[[str], Sequence[str]]) -> Measurement:
+        def wrong(texts: list[str]) -> float:
+            return error_rate([pieces(text) for text in texts], [pieces(text) for text in said])
+
+        return Measurement(
+            name=f"{name} error rate",
+            value=wrong(heard),
+            unit="",
+            better="lower",
+            protocol=f"edits that make what is heard what was said, a {of}, {by}",
+            n=many,
+            baselines={
+                **{name: wrong(some) for name, some in others.items()},
+                "what is said of another sentence": wrong(heard[1:] + heard[:1]),
+            },
+            floor=wrong(recorded),
+        )
+
+    words = [rate("word", "word", str.split)] if unit == "letter" else []
+    return [rate(unit, f"{unit} (marks aside)", str), *words]
 
 
 def likelihood(model: Any, batches: list[Any], many: str) -> list[Measurement]:
-    """Bits of each number of held-out spectrograms, by their texts and by those of others."""
+    """Bits of each number of held-out spectrograms, or of each code, by their texts and by those of others; of a model
+    that says it."""
+    if isinstance(model, Coding):
+        even = math.log2(model.codes.vocabulary)
+        name, what = "bits/code", f"codes | text) a code, exact; uniform would be {even:.2f}"
+    elif hasattr(model, "log_prob_mel"):
+        mel = model.config.mel
+        name = "bits/band"
+        what = (
+            f"spectrogram | text) a number of it, exact, chain rule; a density of log bands less {mel.mean:.3f}, over "
+            f"{mel.deviation:.3f}"
+        )
+    else:
+        return []
+
+    def told(batch: Any, given: Text) -> Any:
+        if isinstance(model, Coding):
+            return model.log_prob_codes(model.encode(batch.x), given)
+        return model.log_prob_mel(model.front(batch.x[:, 0, : int(batch.lengths[0])]), given)
 
     def bits(texts: list[Text]) -> float:
-        with torch.no_grad():
-            told = [
-                model.log_prob_mel(model.front(batch.x[:, 0, : int(batch.lengths[0])]), given)
-                for batch, given in zip(batches, texts, strict=True)
-            ]
-        return sum(float(p.bits_per_dim()[0]) * p.dims for p in told) / sum(p.dims for p in told)
+        with evaluating(model), torch.no_grad():
+            each = [told(batch, given) for batch, given in zip(batches, texts, strict=True)]
+        return sum(float(p.bits_per_dim()[0]) * p.dims for p in each) / sum(p.dims for p in each)
 
     texts = [batch.given for batch in batches]
-    mel = model.config.mel
     return [
         Measurement(
-            name="bits/band",
+            name=name,
             value=bits(texts),
             better="lower",
-            protocol=f"-log2 p(spectrogram | text) a number of it, exact, chain rule; a density of log bands less "
-            f"{mel.mean:.3f}, over {mel.deviation:.3f}",
+            protocol=f"-log2 p({what}",
             n=many,
             baselines={"by the text of another": bits(texts[1:] + texts[:1])},
         )

@@ -7,10 +7,12 @@ the deviation of these very recordings, is measured before training and saved wi
 
     triptych train text-to-speech --data ljspeech-like-folder --out runs/voice
     triptych train text-to-speech --data ljspeech-like-folder --model tacotron-16k --out runs/voice
+    triptych train text-to-speech --data numbers/ --model codec-numbers --out runs/numbers
     triptych apply runs/voice --text "Some words. And more." --out a.wav --length-scale 1.1
     cat letter.txt | triptych apply runs/voice --text - --out letter.wav
 
-Sound is made of the voice's spectrograms by Griffin-Lim; or, with --vocoder, by a run of the task `vocoder`.
+Sound is made of the voice's spectrograms by Griffin-Lim; or, with --vocoder, by a run of the task `vocoder`. `codec`
+makes no spectrograms: it writes codes behind the letters, and takes --guidance and --best-of.
 """
 
 import logging
@@ -35,6 +37,7 @@ from triptych.core import (
     ItemNoise,
     Noise,
     Positive,
+    Sampling,
     Space,
     Text,
     UsageError,
@@ -50,6 +53,7 @@ from triptych.metrics.speech import distortion
 from triptych.nn.mel import Mel, MelSpectrogram, pictured, usual
 from triptych.tasks.listening import spoken_well
 from triptych.tasks.phonemes import phonemes
+from triptych.tasks.speaking import check_speaks, spoken
 from triptych.tasks.task import Posed, Question
 from triptych.tasks.vocoder import vocoder_of
 
@@ -138,12 +142,25 @@ class TextToSpeech:
         return columns["x"], Text(columns["text"])
 
     def ask(
-        self, model: Generative[Any], *, text: Path | str, length_scale: Positive = 1.0, vocoder: str = ""
+        self,
+        model: Generative[Any],
+        *,
+        text: Path | str,
+        length_scale: Positive = 1.0,
+        vocoder: str = "",
+        guidance: float = 1.0,
+        best_of: int = 1,
+        temperature: float = 1.0,
     ) -> Utterance:
         """text: what is to be said: a text, or a file with one; "-" reads standard input.
-        length_scale: 1.2 speaks slower, 0.8 faster.
+        length_scale: 1.2 speaks slower, 0.8 faster; not of codec.
         vocoder: the folder of a run of the task `vocoder`, which makes the sound in place of Griffin-Lim.
+        guidance: of codec, how far it is to follow the text: 1 as it learned, 2 closer, of less variety.
+        best_of: of codec, of so many tries the one whose codes it finds likeliest given the text.
+        temperature: of codec, below 1 likelier sounds and less variety.
         """
+        how = Sampling(guidance=guidance, best_of=best_of, temperature=temperature)
+        check_speaks(model, length_scale, how)
         hears = vocoder_of(vocoder, model) if vocoder else None
         writing = Writing.read(sys.stdin.read() if text == "-" else text)
         written = [self.written(sentence) for sentence in ENDS.split(writing.text)]
@@ -156,24 +173,21 @@ class TextToSpeech:
             raise UsageError(f"there is nothing to say in {writing.name}: the model knows {self.letters!r}")
         space = model.config.given
         said = tuple(Text(space.elements(piece, 1).to(model.device)) for piece in pieces if piece)
-        return Utterance(writing, None, sentences=said, scale=length_scale, vocoder=hears)
+        return Utterance(writing, None, sentences=said, scale=length_scale, vocoder=hears, how=how)
 
     def answer(self, model: Any, question: Question, *, seed: int, tile: int | None) -> Clip:
         """The sentences one after the other, with a pause between."""
         assert isinstance(question, Utterance)
-        if not hasattr(model, "speak"):
-            raise UsageError(f"{model.name} does not speak; train text-to-speech with mas-tts or tacotron")
         rate, parts = model.config.x.rate, list[np.ndarray]()
         for k, given in enumerate(question.sentences):
-            noise = ItemNoise(seed, [k], model.device)
             if question.vocoder is None:
-                sound, samples = model.speak(noise, given, question.scale)
+                sound = spoken(model, given, seed=seed, item=k, scale=question.scale, how=question.how)
             else:
-                mel, frames = model.spectrogram(noise, given, question.scale)
-                sound = question.vocoder.wave(pictured(model.config.mel, mel))[:, 0]
-                samples = frames * model.config.mel.hop
+                mel, frames = model.spectrogram(ItemNoise(seed, [k], model.device), given, question.scale)
+                whole = question.vocoder.wave(pictured(model.config.mel, mel))[0, 0]
+                sound = whole[: int(frames[0]) * model.config.mel.hop]
             parts += [np.zeros(round(PAUSE * rate), np.float32)] if k else []
-            parts.append(sound[0, : int(samples[0])].float().cpu().numpy())
+            parts.append(sound.float().cpu().numpy())
         return Clip(np.concatenate(parts)[None], rate, question.brought.name)
 
     def before(self, question: Question) -> Writing:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 
@@ -15,6 +15,7 @@ from triptych.core import (
     Generative,
     PartialLabels,
     Space,
+    Tokens,
     TriptychError,
     UsageError,
     mix,
@@ -54,6 +55,7 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
     """A new model that fits `data`: x and the condition are the data's, unless a preset fixes them.
 
     No preset fixes what the tokens of a text stand for, nor the size of a task's crops: there x is always the data's.
+    Nor does one fix the words of captions, where these were asked for as the condition.
 
     `assignments` are `field=value` texts. Raises UsageError as `create` does.
     """
@@ -65,6 +67,8 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
         text = data.x.kind == preset.config.x.kind == "tokens"
         bound: dict[str, Any] = {"x": data.x} if text else {}
         bound |= {"x": data.x, "given": data.given, **told(data, settings)} if isinstance(data, Posed) else {}
+        if getattr(data, "condition", None) == "caption" and Tokens in taken(settings):
+            bound["given"] = data.given
         return initialize(kind, configs.override(preset.config, assignments, **bound), seed)
     names, usual = {f.name for f in fields(settings)}, preset.config if preset else settings()
     data = serving(data, taken(settings))
@@ -78,9 +82,12 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
 
 
 def told(data: Posed, settings: type) -> dict[str, Any]:
-    """What a task tells a model of its condition, if the model asks."""
-    names = {f.name for f in fields(settings)}
-    return {k: v for k, v in data.task.told.items() if k in names} if isinstance(data.task, Tells) else {}
+    """What a task tells a model of its condition, if the model asks: has such a field, of such a kind."""
+    if not isinstance(data.task, Tells):
+        return {}
+    hints = get_type_hints(settings)
+    kinds = {name: get_args(hint) or (hint,) for name, hint in hints.items()}
+    return {k: v for k, v in data.task.told.items() if k in kinds and (type(v) in kinds[k] or not is_dataclass(v))}
 
 
 KINDS: dict[str, models.Kind] = {

@@ -339,6 +339,26 @@ PRESETS = {
         "classifier trained apart hears the right tone in .29 of 300 samples, .44 at guidance 3 (through codes .48, of "
         "recordings .95); 3.82 bits a code of held-out ones, exact, of 7.91.",
     ),
+    "codec-numbers": Preset(
+        config=replace(
+            SMALL,
+            x=Audio(1, 10240, rate=8000),
+            hop=128,
+            fft=512,
+            levels=(5, 5, 5, 4),
+            width=192,
+            segment=4096,
+            alone=5,
+            code_times=10,
+            prior_width=128,
+            prior_layers=3,
+            dropout=0.05,
+            prior_adam=Adam(lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05, schedule="cosine", warmup=0.02),
+        ),
+        steps=450,
+        batch=8,
+        expect="TODO",
+    ),
     "codec-tiny": Preset(
         config=CodecConfig(
             x=Audio(1, 32, rate=8000),
