@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import triptych.data.builtin as builtin
-from triptych.core import Images, IntegrityError, Labels, Points, StepNoise, Tokens, UsageError
-from triptych.data import BUILTIN, Dataset, check_fits, data, shapes
+from triptych.core import Audio, Images, IntegrityError, ItemNoise, Labels, Points, StepNoise, Tokens, UsageError
+from triptych.data import BUILTIN, Dataset, check_fits, data, numbers, shapes
 from triptych.data.controlled import GAUSSIANS_25, RING_8, Mixture
 
 
@@ -115,12 +115,37 @@ def test_shapes_are_anti_aliased_and_come_in_any_size(cache: Path) -> None:
         data("shapes", size=(32, 16), cache=cache)
 
 
-def test_every_name_is_described(cache: Path) -> None:
+def test_every_name_is_described(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triptych.data.builtin.SPOKEN", {"train": 20, "test": 5})
     for name in BUILTIN:
         try:
             assert len(data(name, cache=cache)) > 0
         except UsageError as e:  # made of a set that is a download
             assert name == "moving-fashion-mnist" and "triptych data get fashion-mnist" in str(e)
+
+
+def test_numbers_are_said_and_pairs_are_held_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triptych.data.builtin.SPOKEN", {"train": 40, "test": 10})
+    train, test = (data("spoken-numbers", split=split, cache=cache) for split in ("train", "test"))
+    assert isinstance(train.x, Audio) and train.x.rate == 8000 and len(train) == 40
+    assert all(numbers.apart(tuple(c.split())) for c in test.captions)
+    assert not any(numbers.apart(tuple(c.split())) for c in train.captions)
+    assert {1, 2, 3} == {len(c.split()) for c in train.captions}
+    assert len({w for w in numbers.WORDS if any(numbers.apart((w, other)) for other in numbers.WORDS)}) == 10
+    batch = train.fetch(torch.arange(40), ItemNoise(0, range(40)))
+    assert batch.x.abs().amax(2).min() > 0.75 and batch.lengths.min() > 1000
+
+
+def test_vowels_have_their_resonances() -> None:
+    """The loudest harmonics of "three" lie low and high, those of "four" low alone; f and s are hiss."""
+    spectra = {}
+    for word in ("three", "four", "six"):
+        sound = numbers.said((word,), 100.0, 1.0, 1.0, np.random.default_rng(0))
+        middle = sound[len(sound) // 2 :][:1600] if word != "six" else sound[:800]
+        size = np.abs(np.fft.rfft(middle * np.hanning(len(middle)), 8000)) ** 2
+        spectra[word] = {"low": size[200:1000].sum(), "middle": size[1200:1900].sum(), "high": size[2000:3400].sum()}
+    three, four, six = spectra["three"], spectra["four"], spectra["six"]
+    assert three["high"] > 3 * three["middle"] and four["low"] > 100 * four["high"] and six["high"] > 10 * six["low"]
 
 
 # --- whether a model fits

@@ -82,6 +82,11 @@ def recorded(folder: Path) -> None:
             (folder / "hits" / "abcde"[k % 5] / f"h{k // 5}.wav").write_bytes(encode_wav(sound, 8000))
     (folder / "voice" / "metadata.csv").write_text("".join(f"v{k}|Some words.\n" for k in range(200)))
     (folder / "letter.txt").write_text("Some words. More words.")
+    (folder / "numbers").mkdir()
+    for k in range(40):
+        sound = 0.3 * np.random.default_rng(k).standard_normal((1, 6000)).astype(np.float32).clip(-1, 1)
+        (folder / "numbers" / f"n{k}.wav").write_bytes(encode_wav(sound, 8000))
+        (folder / "numbers" / f"n{k}.txt").write_text("four two seven")
 
 
 @pytest.mark.slow
@@ -132,7 +137,9 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 words += ["width=8", "judge=2", "prior_width=8"]
             if words[1] == "vocoder":
                 words += ["x.rate=8000", "x.length=4096", "segment=1024", "width=8", "judge=2"]
-            if words[1] == "text-to-speech":
+            if "codec-numbers" in words:
+                words += ["width=8", "layers=1", "judge=2", "prior_width=8", "prior_layers=1"]
+            elif words[1] == "text-to-speech":
                 words += ["width=8", "layers=1", "rounds=1", "x.length=8000", "x.rate=8000"]
             if words[1] == "nanochat-bpe":
                 words = [w for w in words if not w.startswith(("depth=", "aspect="))] + ["depth=1", "aspect=4"]

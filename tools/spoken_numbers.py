@@ -5,10 +5,10 @@
     triptych train text-to-speech --model codec-numbers --data numbers/ --out runs/numbers
     triptych apply runs/numbers --text "four two seven" --out a.wav
 
-One to three words, in each of the voices below, at any of the speeds and pitches. Ten pairs of words, one for each
-word, never follow each other in training: every recording of the test split has such a pair, so that who says it has
-understood words, and has not learned numbers by heart. Silence before and after is cut off, and every clip is as loud
-as any other. The same version of espeak-ng makes the same files.
+The numbers are those of the built-in set `spoken-numbers`, which needs no espeak-ng: one to three words, of which ten
+pairs follow each other in the test split alone, and there in every number. In each of the voices below, at any of the
+speeds and pitches. Silence before and after is cut off, and every clip is as loud as any other. The same version of
+espeak-ng makes the same files.
 """
 
 import argparse
@@ -19,47 +19,27 @@ import subprocess
 import sys
 import wave
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from scipy.signal import resample_poly
 
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+from triptych.data import numbers
+
 VOICES = ("m1", "m3", "f2", "f4")
 PITCHES, SPEEDS = (35, 65), (190, 230)
 """From and to: of 0 to 99; in words a minute."""
-LENGTHS = (0.1, 0.25, 0.65)
-"""The share of numbers of one word, of two and of three."""
-RATE, LONGEST = 8000, 10_240
-"""Samples a second; and of a clip, at most."""
 LOUDEST, SILENT = 0.8, 0.02
 """Parts of the largest amplitude: of what a clip's peak is brought to, and of what is cut off at its ends."""
 
 
-def apart(number: tuple[int, ...]) -> bool:
-    """Whether a pair of words follow each other that never do in training: each word has one that it is kept from."""
-    return any(b == (3 * a + 1) % 10 for a, b in pairwise(number))
-
-
-def numbers(n: int, held: bool, drawn: np.random.Generator) -> list[tuple[int, ...]]:
-    """n of them, drawn at random from those that are held out, or from the others."""
-    found = list[tuple[int, ...]]()
-    while len(found) < n:
-        length = 1 + int(drawn.choice(len(LENGTHS), p=LENGTHS))
-        number = tuple(int(word) for word in drawn.integers(0, 10, length))
-        if apart(number) == held:
-            found.append(number)
-    return found
-
-
 def speak(text: str, voice: str, pitch: int, speed: int) -> np.ndarray:
-    """float [samples] in [-1, 1] at RATE."""
+    """float [samples] in [-1, 1] at numbers.RATE."""
     command = ["espeak-ng", "-v", f"en-us+{voice}", "-p", str(pitch), "-s", str(speed), "--stdout", text]
     said = subprocess.run(command, check=True, capture_output=True).stdout
     with wave.open(io.BytesIO(said)) as file:
         sound = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
-        sound = resample_poly(sound, RATE, file.getframerate())
+        sound = resample_poly(sound, numbers.RATE, file.getframerate())
     sound = sound / np.abs(sound).max()
     (loud,) = np.nonzero(np.abs(sound) > SILENT)
     return LOUDEST * sound[loud[0] : loud[-1] + 1]
@@ -69,15 +49,15 @@ def write(path: Path, sound: np.ndarray) -> None:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(RATE)
+        file.setframerate(numbers.RATE)
         file.writeframes(np.rint(sound * 32767).astype("<i2").tobytes())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="the folder to write")
-    parser.add_argument("-n", type=int, default=3000, help="recordings for training")
-    parser.add_argument("--held-out", type=int, default=300, help="recordings of the test split")
+    parser.add_argument("-n", type=int, default=6000, help="recordings for training")
+    parser.add_argument("--held-out", type=int, default=400, help="recordings of the test split")
     args = parser.parse_args()
     if shutil.which("espeak-ng") is None:
         sys.exit("espeak-ng is not installed: apt-get install espeak-ng, or brew install espeak-ng")
@@ -85,7 +65,7 @@ def main() -> None:
     for seed, (split, n) in enumerate((("train", args.n), ("test", args.held_out))):
         drawn = np.random.default_rng(seed)
         (args.out / split).mkdir(parents=True, exist_ok=True)
-        said = [" ".join(WORDS[k] for k in number) for number in numbers(n, split == "test", drawn)]
+        said = [" ".join(number) for number in numbers.drawn(n, split == "test", drawn)]
         how = [
             (VOICES[int(drawn.integers(len(VOICES)))], int(drawn.integers(*PITCHES)), int(drawn.integers(*SPEEDS)))
             for _ in said
@@ -94,7 +74,7 @@ def main() -> None:
         with ThreadPoolExecutor(2) as pool:
             sounds = pool.map(lambda one: speak(one[0], *one[1]), zip(said, how, strict=True))
             for name, text, sound in zip(names, said, sounds, strict=True):
-                if len(sound) < LONGEST:
+                if len(sound) < numbers.LONGEST:
                     write(args.out / name, sound)
                     rows.append((name, text))
     with (args.out / "metadata.csv").open("w", encoding="utf-8", newline="") as file:

@@ -42,7 +42,8 @@ def apply(
     picture-to-solid: --picture, of one thing on a dark ground (--outline where only its outline is right).
 
     text-to-speech: --text, words, a file of them, or - for standard input; --length-scale, 1.2 to speak slower;
-    --vocoder, a run of the task vocoder. vocoder: --sound, a recording to be said again of its spectrogram.
+    --vocoder, a run of the task vocoder; of models of codes --guidance and --best-of.
+    vocoder: --sound, a recording to be said again of its spectrogram.
     """
     from triptych.io.outputs import check_file
     from triptych.verbs.apply import answers, by_stem, jobs, pipeline

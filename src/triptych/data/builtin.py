@@ -10,13 +10,14 @@ from importlib.resources import files
 
 import numpy as np
 
-from triptych.core import DataError, IntegrityError, UsageError, Video, Voxels, mix
-from triptych.data import library, moving, shapes, solids, textures
+from triptych.core import Audio, DataError, IntegrityError, UsageError, Video, Voxels, mix
+from triptych.data import library, moving, numbers, shapes, solids, textures
 from triptych.data.arrays import Arrays, Named, read_arrays
 from triptych.data.controlled import GAUSSIANS_25, RING_8, Mixture
 from triptych.data.files import Folder, Tree, sha256_of
 from triptych.data.idx import find_idx, load_idx, read_idx
 from triptych.data.sink import CHUNK, Content, Reader, Sink
+from triptych.media.audio import Clip, fit, levels
 from triptych.options import Binarization
 
 MNIST = {
@@ -44,6 +45,7 @@ SCENES = {"train": 500, "test": 60}
 TRIPLES = {"train": 30_000, "test": 6_000}
 THINGS = {"train": 1_000, "test": 200}
 CLIPS = {"train": 3_000, "test": 500}
+SPOKEN = {"train": 6_000, "test": 400}
 SEEDS = {"train": 0, "test": 1, "validation": 2}
 """Of the generated sets."""
 
@@ -59,6 +61,7 @@ BUILTIN = {
     "solids": "tables, chairs and their like of boxes and discs, 32 x 32 x 32 voxels or any size, in 6 classes",
     "moving-mnist": "two digits of mnist that move over a black field and bounce: clips of 20 frames of 64 x 64",
     "moving-fashion-mnist": "the same with clothes of fashion-mnist, which has to be on this machine",
+    "spoken-numbers": "one to three digits, said by four voices of formants, with their text; some pairs in test alone",
     "textures": "photograph-like scenes of textured things over one another, 64 x 64 or any size that is asked",
 }
 """Names and what they stand for."""
@@ -111,6 +114,8 @@ def builtin(name: str, size: tuple[int, int] | None) -> Source:
         if side != other or not 8 <= side <= 128:
             raise UsageError(f"solids are drawn in cubes, size=8 to 128; got size=({side}, {other})")
         return Source(name, sha256_of(name, str(side), str(THINGS)), lambda sink: read_solids(sink, side))
+    if name == "spoken-numbers":
+        return Source(name, sha256_of(name, str(SPOKEN), str(numbers.VERSION)), read_spoken_numbers)
     if name in ("moving-mnist", "moving-fashion-mnist"):
         if size not in (None, (moving.FIELD, moving.FIELD)):
             raise UsageError(f"{name} is made in {moving.FIELD} x {moving.FIELD}; got size={size}")
@@ -212,6 +217,15 @@ def read_moving(sink: Sink, name: str) -> Content:
         for clip in moving.clips(named[split]["x"], n, SEEDS[split]):
             sink.append_item(clip, x)
     return Content(splits=dict(CLIPS), x=x)
+
+
+def read_spoken_numbers(sink: Sink) -> Content:
+    x, captions = sink.options.sound or Audio(1, numbers.LONGEST, rate=numbers.RATE), list[str]()
+    for split, n in SPOKEN.items():
+        for text, sound in numbers.recordings(n, SEEDS[split], split == "test"):
+            sink.append_item(levels(fit(Clip(sound[None], numbers.RATE), x), x), x)
+            captions.append(text)
+    return Content(splits=dict(SPOKEN), captions=captions, x=x)
 
 
 def read_textures(sink: Sink, height: int, width: int) -> Content:
