@@ -357,7 +357,7 @@ PRESETS = {
         ),
         steps=450,
         batch=8,
-        expect="TODO",
+        expect="Not trained by us yet.",
     ),
     "codec-tiny": Preset(
         config=CodecConfig(
