@@ -138,7 +138,7 @@ def test_the_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             if words[1] == "vocoder":
                 words += ["x.rate=8000", "x.length=4096", "segment=1024", "width=8", "judge=2"]
             if "codec-numbers" in words:
-                words += ["width=8", "layers=1", "judge=2", "prior_width=8", "prior_layers=1"]
+                words += ["width=8", "layers=1", "judge=2", "prior_width=8", "alone=1", "code_times=1"]
             elif words[1] == "text-to-speech":
                 words += ["width=8", "layers=1", "rounds=1", "x.length=8000", "x.rate=8000"]
             if words[1] == "nanochat-bpe":
