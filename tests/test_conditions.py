@@ -88,7 +88,9 @@ def test_a_column_that_there_is_not_is_refused(faces) -> None:
     with pytest.raises(UsageError, match='open the data with condition="age"'):
         check_fits(tt.data(faces), CVAEConfig(x=tt.Images(1, SIDE, SIDE), given=Points(1)))
     assert tt.data(faces, condition="none", crop=4).given is None
-    with pytest.raises(UsageError, match="given"):
+    with pytest.raises(
+        UsageError, match=r"acgan is told classes; .* has numbers \(age\).*; or cvae can be told numbers"
+    ):
         create_for("acgan", tt.data(faces, condition="age"), ["latent=4"])
 
 

@@ -170,7 +170,7 @@ def test_check_fits(cache: Path) -> None:
         (grey, config(Images(1, 28, 28, levels=16)), "build the model with x set"),
         (points, config(Images(1, 28, 28)), "build the model with x set"),
         (grey, config(Images(1, 28, 28), Labels(5)), "classes=10"),
-        (points, config(Points(2), Labels(5)), "no labels and no captions; labels come from"),
+        (points, config(Points(2), Labels(5)), "has nothing beside x: classes come from"),
         (grey, config(Images(1, 28, 28), Tokens(18, 4)), "captions come from"),
         (pictures, config(Images(3, 32, 32), Tokens(18, 5)), "build the model with given set"),
     ):

@@ -150,7 +150,7 @@ def test_without_names_classes_are_matched_by_number_and_that_is_said(
     assert "matched by number (0 is cat, 1 is dog)" in caplog.text
     fitted(named.subset([0, 1]), config(Labels(2)))
     assert caplog.text.count("matched by number") == 1
-    with pytest.raises(UsageError, match="build the model with classes=2"):
+    with pytest.raises(UsageError, match=r"build the model with given.classes=2"):
         fitted(named, config(Labels(1)))
 
 
@@ -240,7 +240,7 @@ def test_no_condition_may_be_asked_for(both: Path) -> None:
     assert found.fetch(torch.arange(2), ItemNoise(0, range(2))).given is None
     assert found.fingerprint != data(both).fingerprint
     assert create_for("r3gan", found, []).config.given is None != create_for("r3gan", data(both), []).config.given
-    with pytest.raises(UsageError, match='without condition="none"'):
+    with pytest.raises(UsageError, match='open the data with condition="label"'):
         check_fits(found, config(Labels(2)))
 
 

@@ -6,16 +6,15 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from triptych.core import Data, DataError, Labels, PartialLabels, Space, Tokens, UsageError
 from triptych.core.classes import Classes, listed
-from triptych.data.beside import NO_CONDITION
-from triptych.data.columns import columns_of
 from triptych.data.dataset import Dataset
 from triptych.data.files import shown
 from triptych.data.labeling import Numbering
+from triptych.data.telling import told, unlike
 from triptych.media import medium_of
 
 log = logging.getLogger(__name__)
 
-told = set[tuple[str, str]]()
+said = set[tuple[str, str]]()
 """What this process has said of sources: their parts are matched one after another."""
 
 D = TypeVar("D", bound=Data)
@@ -43,8 +42,8 @@ def fitted(data: D, config: Any, *, training: bool = False) -> D:
     """
     found, remark = matched(data, config, training)
     source = data.name.partition(":")[0]
-    if remark and (source, remark) not in told:
-        told.add((source, remark))
+    if remark and (source, remark) not in said:
+        said.add((source, remark))
         log.warning("%s: %s", source, remark)
     return found
 
@@ -58,10 +57,8 @@ def matched(data: D, config: Any, training: bool) -> tuple[D, str]:
         return data, ""
     bears = has is not None and (has.classed or needs.optional)
     if not isinstance(needs, Classes) or not isinstance(has, Classes) or not bears:
-        serves = f"serves {has}" if has else "has no labels and no captions"
-        raise UsageError(
-            f"the model is conditioned on {needs} but {data.name} {serves}; {how_to_condition(needs, data)}"
-        )
+        same = has is not None and told([has]) == told([needs])
+        raise UsageError(how_to_condition(needs, data) if same else unlike("the model", told([needs]), data))
     numbers, remark = match(data.name, has, needs, training)
     same = numbers == tuple(range(needs.classes))
     if same and has.names == needs.names:
@@ -110,7 +107,8 @@ def check_count(name: str, has: Classes, needs: Classes, training: bool) -> None
     """Where classes have numbers only, there may be fewer, but in training."""
     if has.classes > needs.classes or (training and has.classes < needs.classes):
         raise UsageError(
-            f"the model is conditioned on {needs} but {name} serves {has}; build the model with classes={has.classes}"
+            f"the model is conditioned on {needs} but {name} serves {has}; build the model with "
+            f"given.classes={has.classes}"
         )
 
 
@@ -136,26 +134,11 @@ def how_to_fit(has: Space, wants: Space) -> str:
 
 
 def how_to_condition(needs: Space, data: Data) -> str:
-    if needs.classed and data.given and data.given.optional:
-        return "its every label must be known: open it without labels=, and leave out what has no label"
-    if getattr(data, "condition", None) == NO_CONDITION:
-        return 'open the data without condition="none"'
-    if needs.measure == "density" or getattr(getattr(data, "pack", None), "sizes", None) is not None:
-        columns = [name for name, space in columns_of(data).items() if space.kind == needs.kind and name != "x"]
-        if columns:
-            return f'open the data with condition="{columns[0]}"' + (
-                f", or {listed(columns[1:])}" if columns[1:] else ""
-            )
-        if needs.measure == "density":
-            return "numbers to condition on are columns of metadata.csv: an age, a size"
-    if needs.choices:
-        if getattr(data, "condition", None) == "caption":
-            return 'open the data with condition="label", if it has labels'
-        return "labels come from class sub-folders, from a label column of metadata.csv, or from y in a .npz"
-    if needs.kind == "tokens":
-        if data.given and data.given.kind == "tokens":
-            return "build the model with given set to what the data serves"
-        return (
-            "captions come from a text column of metadata.csv or metadata.jsonl, or from a text file beside each image"
-        )
-    return "build the model with given set to what the data serves"
+    """Why data that have what the model is told cannot tell it that, and what would help."""
+    has = data.given
+    assert has is not None
+    if needs.classed and has.optional:
+        why = "its every label must be known: open it without labels=, and leave out what has no label"
+    else:
+        why = "build the model with given set to what the data serves"
+    return f"the model is conditioned on {needs} but {data.name} serves {has}; {why}"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from triptych.core import UsageError
-from triptych.core.config import field_names, problems, suggest
+from triptych.core.problems import field_names, problems, suggest
 
 T = TypeVar("T")
 
@@ -22,16 +22,16 @@ def to_json(config: Any) -> dict[str, Any]:
     return out
 
 
-def from_json(kind: type[T], value: Any, where: str = "") -> T:
-    """Builds a `kind` from JSON values; UsageError names each field that is wrong, what came and what would do."""
+def from_json(kind: type[T], value: Any, where: str | None = "") -> T:
+    """Builds a `kind` from JSON values; UsageError names each field that is wrong, what came and what would do, after
+    `where` that is: by default the name of the kind, and with None nowhere in particular."""
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as e:
         found = problems(e, kind)
         more = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
-        raise UsageError(
-            f"{where or kind.__name__.removesuffix('Config')}: " + "; ".join(found[:MOST_PROBLEMS] + more)
-        ) from None
+        place = "" if where is None else f"{where or kind.__name__.removesuffix('Config')}: "
+        raise UsageError(place + "; ".join(found[:MOST_PROBLEMS] + more)) from None
 
 
 def override(config: T, assignments: Sequence[str], **fields: Any) -> T:
@@ -47,15 +47,17 @@ def override(config: T, assignments: Sequence[str], **fields: Any) -> T:
             raise UsageError(f"{assignment!r} is not of the form field=value")
         node, kind, value = tree, config, literal(text)
         *parents, last = path.split(".")
-        for name in [*parents, last]:
+        for depth, name in enumerate([*parents, last]):
             names = field_names(kind)
+            if not isinstance(node, dict):
+                raise UsageError(f"{path}: {'.'.join(parents[:depth])} is {node}, which has no fields")
             if name not in names:
                 raise UsageError(f"{path}: there is no field {name}{suggest(name, names)}")
-            if name is not last:
-                node, kind = node[name], getattr(kind, name)
+            if depth < len(parents):
+                node, kind = node[name], fields[name] if not depth and name in fields else getattr(kind, name)
         plain = isinstance(node.get(last), str) and not isinstance(value, str)
         node[last] = text if plain else value
-    return from_json(type(config), tree, " ".join(assignments))
+    return from_json(type(config), tree, None if assignments else "")
 
 
 def literal(text: str) -> Any:

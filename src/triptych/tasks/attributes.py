@@ -24,7 +24,7 @@ from torch import Tensor
 
 from triptych.core import Generative, Given, Images, Noise, Picture, Space, UsageError, config
 from triptych.core.classes import listed
-from triptych.core.config import suggest
+from triptych.core.problems import suggest
 from triptych.data.columns import columns_of
 from triptych.media.photo import Photo, read_photo
 from triptych.metrics import Measurement, Trained, fidelity

@@ -16,7 +16,7 @@ from PIL import Image
 import triptych
 from triptych import tasks
 from triptych.core import Generative, UsageError, evaluating
-from triptych.core.config import suggest
+from triptych.core.problems import suggest
 from triptych.io import commit, folder
 from triptych.media import pictures
 from triptych.media.images import on_white

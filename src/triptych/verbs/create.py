@@ -24,6 +24,7 @@ from triptych.data.fits import serving, taken
 from triptych.io import configs, folder
 from triptych.io.lock import writing
 from triptych.tasks.task import Posed, Tells
+from triptych.verbs.instead import check_told
 from triptych.verbs.shipped import located, meant
 
 
@@ -64,6 +65,8 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
     kind = entry.load()
     settings = folder.config_class(kind)
     if preset and preset.fits is None:
+        data = serving(data, (type(getattr(preset.config, "given", None)),))
+        check_told(name, entry, preset.config, data.given, data)
         text = data.x.kind == preset.config.x.kind == "tokens"
         bound: dict[str, Any] = {"x": data.x} if text else {}
         bound |= {"x": data.x, "given": data.given, **told(data, settings)} if isinstance(data, Posed) else {}
@@ -73,6 +76,7 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
     names, usual = {f.name for f in fields(settings)}, preset.config if preset else settings()
     data = serving(data, taken(settings))
     given = condition(data.given, getattr(usual, "given", None))
+    check_told(name, entry, None, given, data)
     if given is not None and NoneType in taken(settings) and not isinstance(given, taken(settings)):
         given = None  # captions, for a model of classes or of nothing
     spaces: dict[str, Any] = {k: v for k, v in (("x", data.x), ("given", given)) if k in names and v is not None}
