@@ -13,6 +13,7 @@ from PIL import Image
 from triptych.cli.app import app
 from triptych.media.video import Film
 from triptych.media.wav import encode_wav
+from triptych.tasks import TASKS
 from triptych.verbs import judge
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +43,17 @@ def test_every_page_is_read_and_every_link_leads_somewhere() -> None:
     for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", file.read_text()):
             assert "://" in link or (file.parent / link).exists(), f"{file.name} leads to {link}, which is not there"
+
+
+def test_every_task_and_every_page_of_results_is_in_a_table() -> None:
+    rows = (ROOT / "README.md").read_text().partition("| task | from | to |")[2].partition("\n\n")[0].splitlines()
+    named = [name for row in rows[1:] for name in re.findall(r"`([\w-]+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(TASKS)
+    pages = {file.name: file.read_text() for file in (ROOT / "results").glob("*.md")}
+    links = re.findall(r"\]\(([\w-]+\.md)", pages["README.md"])
+    assert set(pages) - {"README.md"} <= set(links), "results/README.md leads to every page"
+    for task in TASKS:
+        assert any(f"`{task}`" in page or f"train {task} " in page for page in pages.values()), f"{task}: no results"
 
 
 def blocks(language: str) -> list[str]:
