@@ -56,6 +56,21 @@ def test_every_task_and_every_page_of_results_is_in_a_table() -> None:
         assert any(f"`{task}`" in page or f"train {task} " in page for page in pages.values()), f"{task}: no results"
 
 
+def test_every_change_is_told_once() -> None:
+    """Those who merged lists left some twice, and a half of one."""
+    told: list[str] = []
+    for line in (ROOT / "CHANGELOG.md").read_text().partition("\n- ")[2].splitlines():
+        if line.startswith("- ") or not told:
+            told.append(line.removeprefix("- "))
+        else:
+            told[-1] += " " + line.strip()
+    assert len(told) > 100 and len(set(told)) == len(told)
+    starts = [one[:60] for one in told]
+    assert sorted(set(starts)) == sorted(starts), "two that begin alike: make one of them"
+    ends = [sentence for one in told for sentence in one.split(". ") if len(sentence) > 60]
+    assert len(set(ends)) == len(ends)
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
 
