@@ -84,13 +84,27 @@ def test_classes_go_in_by_their_numbers(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dcgan-tiny", "vae-tiny", "sr-compact-tiny", "gpt-tiny", "imagegpt-tiny", "lstm-tiny"]
+    "name", ["dcgan-tiny", "vae-tiny", "sr-compact-tiny", "gpt-tiny", "imagegpt-tiny", "lstm-tiny", "pixelcnn-tiny-rgb"]
 )
 def test_onnx_gives_the_same(tmp_path, name: str) -> None:
     with_onnx()
     saved(name, tmp_path)
     found = export(tmp_path / "run", tmp_path / "out")
     assert found.batches == (1, 2, 5) and all(apart < 1e-4 for apart in found.apart.values())
+
+
+@pytest.mark.parametrize(
+    "name", ["fsq-vae-tiny", "gat-tiny", "givt-tiny", "llamagen-tiny", "maskgit-tiny", "vdvae-tiny"]
+)
+def test_models_of_codes_and_of_many_layers_give_their_samples(tmp_path, name: str) -> None:
+    model = saved(name, tmp_path)
+    found = export(tmp_path / "run", tmp_path / "out", "torch")
+    assert found.files == ("model.pt2", "README.md") and found.apart["model.pt2"] < 1e-4
+    noise = programs.Listening(ItemNoise(4, range(2)))
+    with torch.no_grad():
+        want = programs.draw(model, noise, None)
+    program = torch.export.load(tmp_path / "out" / "model.pt2").module()
+    torch.testing.assert_close(program(*(t for _, t in noise.heard)), want, atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_not_equal_is_refused(tmp_path, monkeypatch) -> None:
@@ -116,12 +130,12 @@ def test_what_cannot_be_checked_is_refused(tmp_path, monkeypatch) -> None:
 
 
 def test_a_loop_is_no_program(tmp_path) -> None:
-    saved("pixelcnn-tiny", tmp_path)
-    with pytest.raises(UsageError, match="draws value after value"):
+    saved("gated-pixelcnn-tiny", tmp_path)
+    with pytest.raises(UsageError, match=r"draws value after value.*single steps of gpt, .* and pixelcnn"):
         export(tmp_path / "run", tmp_path / "out", "torch")
 
 
-STEPWISE = ["gpt-tiny", "nanochat-tiny", "imagegpt-tiny", "lstm-tiny"]
+STEPWISE = ["gpt-tiny", "nanochat-tiny", "imagegpt-tiny", "lstm-tiny", "pixelcnn-tiny", "pixelcnn-tiny-rgb"]
 
 
 def values_of(model: Any, n: int) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor, float32, get_num_threads
+from torch.compiler import is_exporting
 
 from triptych.core import Sampling
 from triptych.core.sampling import FAITHFUL
@@ -37,8 +38,10 @@ drawn = [0.0]
 def plays(like: Tensor, how: Sampling = FAITHFUL) -> bool:
     """Whether a sampler in C++ is to draw values for these uniform numbers, an item a row; may build them.
 
-    Not for a `Sampling` of another kind, which chooses the values by its own method (a coder of messages does)."""
-    suits = like.device.type == "cpu" and like.dtype == float32 and len(like) > 0 and type(how) is Sampling
+    Not for a `Sampling` of another kind, which chooses the values by its own method (a coder of messages does), nor
+    while a program is written of what torch does."""
+    suits = like.device.type == "cpu" and like.dtype == float32 and type(how) is Sampling
+    suits = suits and not is_exporting() and len(like) > 0
     said = os.environ.get("TRIPTYCH_NATIVE", "")
     if not suits or said == "0":
         return False

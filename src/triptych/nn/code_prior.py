@@ -76,5 +76,5 @@ class CodePrior(nn.Module):
         """A grid for each row of uniform numbers, one code after the other, by the transformer's key-value cache."""
         u, shape, beside = u.flatten(1), u.shape, self.beside(context)
         score, read = Score(self.out.weight, self.out.bias), Read(self.code.weight, position=beside)
-        h, code = self.begin(len(u), given) + beside[:, :1], torch.full_like(u, UNKNOWN, dtype=torch.long)
+        h, code = self.begin(u.shape[0], given) + beside[:, :1], torch.full_like(u, UNKNOWN, dtype=torch.long)
         return write(self.transformer, h, code, u, FAITHFUL, score, read).view(shape)

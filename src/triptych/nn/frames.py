@@ -18,7 +18,7 @@ def merged(frames: Float[Tensor, "n t c h w"]) -> Float[Tensor, "nt c h w"]:
 
 def split(pictures: Float[Tensor, "nt c h w"], t: int) -> Float[Tensor, "n t c h w"]:
     """The inverse of `merged`."""
-    return pictures.reshape(len(pictures) // t, t, *pictures.shape[1:])
+    return pictures.reshape(pictures.shape[0] // t, t, *pictures.shape[1:])
 
 
 def patched(x: Float[Tensor, "n c h w"], side: int) -> Float[Tensor, "n cpp hp wp"]:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from math import log, pi
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -38,6 +37,6 @@ class GaussianMixture:
 
     def draw(self, u: Float[Tensor, "*n"], e: Float[Tensor, "*n width"]) -> Float[Tensor, "*n width"]:
         """A point for each uniform number, which chooses the Gaussian, and standard normal ones."""
-        index = inverse_cdf(self.weights, u)[..., None, None]
-        mean, scale = (torch.take_along_dim(t, index, -2)[..., 0, :] for t in (self.mean, self.scale))
+        index = inverse_cdf(self.weights, u)[..., None, None].expand(*u.shape, 1, self.mean.shape[-1])
+        mean, scale = (t.gather(-2, index)[..., 0, :] for t in (self.mean, self.scale))
         return mean + scale * e

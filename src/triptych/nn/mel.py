@@ -149,7 +149,7 @@ class MelSpectrogram(nn.Module):
         bands = (spectrogram * self.mel.deviation + self.mel.mean).exp()
         size = torch.matmul(self.back, bands).clamp_min(SOFTEST)
         length = spectrogram.shape[2] * self.mel.hop
-        if not len(spectrogram):  # Fourier transforms of nothing are refused
+        if not spectrogram.shape[0]:  # Fourier transforms of nothing are refused
             return spectrogram.new_zeros(0, length)
         guess, before = torch.polar(size, 2 * math.pi * phase), torch.zeros_like(size)
         for _ in range(rounds):
@@ -166,7 +166,7 @@ class MelSpectrogram(nn.Module):
         total = (frames - 1) * mel.hop + mel.fft
 
         def add(parts: Float[Tensor, "k frames fft"]) -> Float[Tensor, "k total"]:
-            return F.fold(parts.mT, (1, total), (1, mel.fft), stride=(1, mel.hop)).reshape(len(parts), total)
+            return F.fold(parts.mT, (1, total), (1, mel.fft), stride=(1, mel.hop)).reshape(parts.shape[0], total)
 
         weight = add(self.window.square().expand(1, frames, mel.fft)).clamp_min(1e-3)
         return (add(pieces) / weight)[:, sides : sides + length]

@@ -114,5 +114,5 @@ class Tokenizer(nn.Module):
 
     def paint(self, e: Float[Tensor, "*n places numbers"]) -> Float[Tensor, "..."]:
         flat = e.flatten(0, -3)
-        y: Tensor = self.decoder(flat.mT.reshape(len(flat), self.fsq.width, *self.grid))
+        y: Tensor = self.decoder(flat.mT.reshape(flat.shape[0], self.fsq.width, *self.grid))
         return y.view(*e.shape[:-2], *y.shape[1:])

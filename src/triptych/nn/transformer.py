@@ -340,7 +340,7 @@ def write(
             [n, 1, width]; `Read` mostly.
     """
     first, length, device = h.shape[1] - 1, token.shape[1], token.device
-    caches, steady = transformer.caches(len(token)), recorded.records(device)
+    caches, steady = transformer.caches(token.shape[0]), recorded.records(device)
     if isinstance(score, Score) and isinstance(read, Read) and transformer.plain and native.plays(u, how):
         if first:
             transformer(h[:, :-1], caches)

@@ -68,9 +68,9 @@ class Spectra(nn.Module):
         return torch.cat((size.log() / -math.log(SOFTEST), *parts), 1).view(len(x), -1, spectrum.shape[2])
 
     def sound(self, said: Float[Tensor, "n c*says frames"], channels: int) -> Float[Tensor, "n c t"]:
-        if not len(said):  # Fourier transforms of nothing are refused
+        if not said.shape[0]:  # Fourier transforms of nothing are refused
             return said.new_zeros(0, channels, said.shape[2] * self.front.mel.hop)
-        size, phase = full(said).reshape(len(said) * channels, 2, -1, said.shape[2]).unbind(1)
+        size, phase = full(said).reshape(said.shape[0] * channels, 2, -1, said.shape[2]).unbind(1)
         spectrum = torch.polar(size.clamp_max(math.log(LOUDEST)).exp(), phase)
         sound = self.front.overlapped(spectrum, said.shape[2] * self.front.mel.hop)
-        return sound.view(len(said), channels, -1)
+        return sound.view(said.shape[0], channels, -1)

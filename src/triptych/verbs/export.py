@@ -5,6 +5,7 @@ batch sizes, and refused unless they give what the model gives.
 """
 
 import io
+import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,10 +102,18 @@ def check(to: To) -> None:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """The exporters warn of their own future."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """The exporters warn of their own future, and of packages that are not needed."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def program(part: Part, to: To, name: str) -> bytes:
@@ -137,7 +146,7 @@ def program(part: Part, to: To, name: str) -> bytes:
         return bytes(proto.SerializeToString())
     except Exception as e:
         said = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
-        raise UsageError(f"{name} cannot be written as {to}: {said:.200}") from e
+        raise UsageError(f"{name} cannot be written as {to}: torch says: {said:.200}") from e
 
 
 def compared(part: Part, content: bytes, to: To, name: str) -> float:

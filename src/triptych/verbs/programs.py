@@ -167,7 +167,7 @@ def parts(model: Generative[Any]) -> list[Part]:
             raise UsageError(
                 f"{model.name} draws value after value, each given those before it: that is a loop and no single "
                 "program; what is exported are generators, decoders, encoders, translators, and single steps of gpt, "
-                "nanochat, imagegpt and lstm"
+                "nanochat, imagegpt, lstm and pixelcnn"
             )
         return [step_of(model)]
     needs = getattr(model.config, "given", None)
@@ -194,7 +194,7 @@ def parts(model: Generative[Any]) -> list[Part]:
         return (*drawn, condition(sized(needs, multiple, n), n, seed)) if needs is not None else tuple(drawn)
 
     found = [Part("model", Drawn(model).eval(), (*inputs, *conditioned), ("x",), example, multiple)]
-    if isinstance(model, LatentVariable) and model.config.x.values is not None:
+    if isinstance(model, LatentVariable) and model.config.x.values is not None and centered(model):
         x = Input("x", "x", model.config.x.shape, f"what is encoded: {model.config.x}")
 
         def examples(n: int, seed: int) -> tuple[Tensor, ...]:
@@ -202,6 +202,18 @@ def parts(model: Generative[Any]) -> list[Part]:
 
         found.append(Part("encoder", Encoded(model).eval(), (x, *conditioned), ("mean", "deviation"), examples))
     return found
+
+
+def centered(model: Any) -> bool:
+    """Whether q(z | x) has a mean and a deviation: those of several layers, each given the others, do not say them."""
+    x, needs = model.config.x, getattr(model.config, "given", None)
+    given = None if needs is None else needs.condition(condition(needs, 1, 0))
+    with evaluating(model), torch.no_grad():
+        q = model.encode(condition(x, 1, 0), given)
+    try:
+        return isinstance(q.mean, Tensor) and isinstance(q.stddev, Tensor)
+    except NotImplementedError:
+        return False
 
 
 def sized(space: Any, multiple: int, n: int) -> Any:

@@ -157,7 +157,7 @@ class GIVT(Decoding[Label | Text | None]):
     def pixels(self, z: Float[Tensor, "*n places latent"]) -> Binary | DiscretizedLogistic:
         """p(x | z) of each pixel; they are independent."""
         flat = z.flatten(0, -3)
-        y: Tensor = self.decoder(flat.mT.reshape(len(flat), self.config.latent, *self.config.grid))
+        y: Tensor = self.decoder(flat.mT.reshape(flat.shape[0], self.config.latent, *self.config.grid))
         return pixels_of(y.view(*z.shape[:-2], *y.shape[1:]), self.config.x.levels)
 
     # The density of latents

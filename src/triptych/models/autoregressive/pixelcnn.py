@@ -12,7 +12,7 @@ blind spot (above, to the right), which the gated PixelCNN closed later.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical
 
@@ -39,6 +39,7 @@ from triptych.core import (
 )
 from triptych.models.paper import Paper
 from triptych.native.pixelcnn import draw_pixelcnn
+from triptych.nn import stepped
 from triptych.nn.incremental import IncrementalConv, Wavefront
 from triptych.nn.masked import MaskedConv2d, check_colors, shared_out
 
@@ -152,6 +153,29 @@ class PixelCNN(Autoregressive[None]):
                 level[rows, columns, color] = due
                 first.here(color).copy_(x.from_index(due).view(-1, 1))
         return x.from_index(level.permute(3, 2, 0, 1))
+
+    def memory(self, n: int) -> Sequence[Tensor]:
+        """What the convolutions that see more than a pixel have read of n images before their first sub-pixel."""
+        seeing, x = [self.first, *(b.conv for b in self.blocks if isinstance(b, Block))], self.config.x
+        return [stepped.nothing(conv, n, x.height, x.width) for conv in seeing]
+
+    def step(
+        self, value: Int[Tensor, " n"], at: Int[Tensor, " 1"], memory: Sequence[Tensor], given: None = None
+    ) -> tuple[Float[Tensor, "n k"], Sequence[Tensor]]:
+        """The scores of one sub-pixel, for programs without this model: rows from the top, the colors innermost."""
+        x, (image, *maps) = self.config.x, memory
+        before, pixel = (at - 1).clamp(min=0), at // x.channels
+        last = torch.where(at > 0, x.from_index(value), 0.0)[:, None].expand(-1, x.channels)
+        image = stepped.read(self.first, image, before // x.channels, last, before % x.channels)
+        h = stepped.around(self.first, image, pixel)
+        for k, b in enumerate(b for b in self.blocks if isinstance(b, Block)):
+            maps[k] = stepped.read(b.conv, maps[k], pixel, stepped.pointwise(b.down, h.relu()).relu())
+            h = h + stepped.pointwise(b.up, stepped.around(b.conv, maps[k], pixel).relu())
+        for conv in (self.head1, self.head2, self.out):
+            h = stepped.pointwise(conv, h.relu())
+        # all colors, of which those after this one have read nothing yet: they are computed again when it is their turn
+        scores = h.view(-1, x.channels, self.scores).index_select(1, at % x.channels)
+        return scores[:, 0], [image, *maps]
 
     def loss(self, batch: Batch[None], clock: Clock) -> Loss:
         """-log p(x) a sub-pixel, in nats: maximum likelihood (Section 5.1)."""

@@ -251,7 +251,7 @@ class Generator(nn.Module):
     def forward(self, z: Float[Tensor, "n latent"], y: Int[Tensor, " n"] | None) -> Levels:
         z = self.norm(z)
         w = self.mapping(z if y is None else torch.cat([self.norm(self.embedding(y)), z], 1))
-        x, parts = self.positions.expand(len(z), -1, -1), []
+        x, parts = self.positions.expand(z.shape[0], -1, -1), []
         for k, block in enumerate(self.blocks, 1):
             x = block(x, w, self.turns)
             if k % self.every == 0:

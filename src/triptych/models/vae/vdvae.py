@@ -254,7 +254,7 @@ class VDVAE(Decoding[None]):
     def fixed(self, e: Float[Tensor, "n latents"]) -> Choose:
         """Takes the latents that are known."""
         parts = torch.split(e, [prod(grid) for grid in self.grids], -1)
-        return lambda i, own: parts[i].view(len(e), *self.grids[i])
+        return lambda i, own: parts[i].view(e.shape[0], *self.grids[i])
 
     def prior(self, given: None = None) -> Distribution:
         """N(0, I), of all standardized latents in one row."""
