@@ -81,11 +81,11 @@ def test_a_code_is_scored_by_those_before_it_alone(c: LlamaGenConfig) -> None:
     n = model.codes.length
     code = torch.zeros(1, n, dtype=torch.long)
     ids = model.prefix.ids(1, one(c, 1))
-    base = model.scores(code, ids)
+    base = model.prior.scores(code, ids)
     for i in range(n):
         moved = code.clone()
         moved[0, i] = 1
-        same = (model.scores(moved, ids) == base).flatten(2).all(2)[0]
+        same = (model.prior.scores(moved, ids) == base).flatten(2).all(2)[0]
         assert same[: i + 1].all() and not same[i + 1 :].any()
 
 
@@ -106,7 +106,7 @@ def test_the_cache_draws_what_the_naive_loop_does(c: LlamaGenConfig, guidance: f
     with torch.no_grad():
         drawn = model.draw_codes(noise, given, how)
         for i in range(model.codes.length):
-            told, untold = (model.scores(code, k)[:, i] for k in (ids, model.prefix.none(n)))
+            told, untold = (model.prior.scores(code, k)[:, i] for k in (ids, model.prefix.none(n)))
             code[:, i] = how.pick(untold + guidance * (told - untold), u[:, i])
     assert torch.equal(drawn, code) and len(code.unique(dim=0)) > 1
 

@@ -225,11 +225,17 @@ def test_inpainting_is_measured_in_its_holes_and_what_is_known_counts_as_known()
     assert all(0 < hole.baselines[name] < psnr.baselines[name] < 60 for name in hole.baselines)
 
 
-def test_evaluate_shows_a_tasks_own_measures(tmp_path):
+def test_evaluate_shows_a_tasks_own_measures(monkeypatch):
     task = SuperResolution(times=2)
     train, test = (posed(photographs(n=n), task) for n in (40, 20))
-    model = tt.create("sr-compact", x=test.x, given=test.given, width=4, depth=1)
+    model, drawn = tt.create("sr-compact", x=test.x, given=test.given, width=4, depth=1), []
+    draw = type(model).draw
+    monkeypatch.setattr(type(model), "draw", lambda *a, **b: drawn.append(1) or draw(*a, **b))
     found = evaluate(model, train, test, n=50, features=["random-conv"])
+    assert len(drawn) == 1, "what distances are taken of is what is compared with the truth"
+    apart = against_truth(model, test)
+    for one, other in zip(found.measurements, apart, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-4) and one.baselines == other.baselines
     assert [m.name for m in found.measurements] == ["PSNR", "SSIM"]
     assert found.n == len(found.images) == 20 and found.distances[0].n_gen == 20
     assert found.notes()[0] == "20 samples of 50: one for each condition that is held out"

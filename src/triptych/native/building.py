@@ -36,7 +36,7 @@ SOURCES = (
     "lstm.cpp",
     "dense.cpp",
 )
-HEADERS = ("kernels.h", "call.h", "mixture.h")
+HEADERS = ("kernels.h", "call.h", "mixture.h", "streams.h")
 FLAGS = ("-O3", "-march=native", "-g0")
 AGAIN = 24 * 3600
 """Seconds after which what could not be built is tried again."""

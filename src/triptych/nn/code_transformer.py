@@ -5,6 +5,7 @@ https://arxiv.org/abs/2406.06525
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -38,10 +39,21 @@ class CodeTransformer(nn.Module):
         places = places_after(self.prefix.length, grid)[:-1]  # nothing is read after the last code
         self.code = nn.Embedding(codes, width)
         self.where = nn.Parameter(torch.empty(len(places), width).normal_())
+        """For each position, of the place whose code it predicts; before that, of the word."""
         turns = rotations(places, width // heads, slowest=100)
         self.transformer = Transformer(layers, width, heads, turns, dropout=dropout)
         self.out = nn.Linear(width, codes, bias=False)
         nn.init.zeros_(self.out.weight)
+
+    @classmethod
+    def of(
+        cls, prefix: Prefix, code: nn.Embedding, where: nn.Parameter, transformer: Transformer, out: nn.Linear
+    ) -> Self:
+        """The one that has these parts: of a model that has them by names of its own, which its runs are saved by."""
+        one = cls.__new__(cls)
+        nn.Module.__init__(one)
+        one.prefix, one.code, one.where, one.transformer, one.out = prefix, code, where, transformer, out
+        return one
 
     def scores(self, code: Int[Tensor, "n places"], ids: Int[Tensor, "n prefix"]) -> Float[Tensor, "n places codes"]:
         """The scores of each code, given those before it and the condition's tokens."""

@@ -19,12 +19,18 @@ ITEMS = 1000
 """Held-out items, at most, if nothing else is asked."""
 
 
+def compared(test: Posed, limit: int | None = None) -> int:
+    """How many held-out items are answered, evenly spaced."""
+    return min(len(test), ITEMS if limit is None else limit)
+
+
 def against_truth(
-    model: Generative[Any], test: Posed, *, limit: int | None = None, seed: int = 0
+    model: Generative[Any], test: Posed, *, limit: int | None = None, seed: int = 0, drawn: Tensor | None = None
 ) -> tuple[Measurement, ...]:
     """The task's own measures of one answer to each held-out condition (up to `limit`, evenly spaced), each with what
     the task's baselines get for the same conditions. Empty for a task whose answers are not compared one by one. Where
-    a task gives the mean of what a decoder says (`means`), so is it measured.
+    a task gives the mean of what a decoder says (`means`), so is it measured. `drawn` are the answers to just these
+    conditions, where they were drawn before.
 
     Raises UsageError for a model that does not take the task's conditions.
     """
@@ -33,7 +39,7 @@ def against_truth(
     if not getattr(test.task, "compared", True):
         return ()
     means = getattr(test.task, "means", False) and isinstance(model, Decoding)
-    n, how = min(len(test), ITEMS if limit is None else limit), Sampling(observation="mean") if means else FAITHFUL
+    n, how = compared(test, limit), Sampling(observation="mean") if means else FAITHFUL
     truths: list[Tensor] = []
     givens: list[Given] = []
     rivals = dict(test.task.baselines())
@@ -43,7 +49,11 @@ def against_truth(
     for rows in torch.split(torch.arange(n) * len(test) // n, BATCH):
         batch = test.fetch(rows, ItemNoise(seed, rows.tolist(), model.device))
         first = len(truths) * BATCH
-        answers[""].append(model.sample(len(rows), batch.given, seed=seed, first=first, how=how).cpu())
+        answers[""].append(
+            model.sample(len(rows), batch.given, seed=seed, first=first, how=how).cpu()
+            if drawn is None or means
+            else drawn[first : first + len(rows)]
+        )
         given = batch.given.to("cpu")
         for name, fill in rivals.items():
             answers[name].append(fill(given, test.x))

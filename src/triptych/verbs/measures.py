@@ -29,7 +29,7 @@ from triptych.core import (
 )
 from triptych.inference.importance import LatentVariable
 from triptych.metrics.compressors import MOST, bits_per_byte
-from triptych.tasks.measuring import against_truth, whole_pictures
+from triptych.tasks.measuring import against_truth, compared, whole_pictures
 from triptych.tasks.task import Furthers, Posed
 from triptych.verbs import columns
 from triptych.verbs.coded import Codec, coded
@@ -253,7 +253,10 @@ def modes(case: Case) -> metrics.ModeCoverage:
 
 def tasks_own(case: Case) -> tuple[metrics.Measurement, ...]:
     assert isinstance(case.test, Posed)
-    crops = against_truth(case.model, case.test, limit=case.limit, seed=case.seed)
+    # conditions of samples are drawn by the seed 0, and those of answers by the case's
+    same = "drawn" in vars(case) and case.seed == 0 and case.n == compared(case.test, case.limit)
+    drawn = case.x if same else None
+    crops = against_truth(case.model, case.test, limit=case.limit, seed=case.seed, drawn=drawn)
     whole = whole_pictures(case.model, case.test, limit=case.limit, seed=case.seed)
     own = case.test.task
     further = own.further(case.model, case.test, limit=case.limit, seed=case.seed) if isinstance(own, Furthers) else []

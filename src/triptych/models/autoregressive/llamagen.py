@@ -19,11 +19,9 @@ codes, and shapes have a likelihood, which a 3D-GAN does not give.
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Independent
-from torch.nn import functional as F
 
 from triptych.core import (
     FAITHFUL,
@@ -57,10 +55,10 @@ from triptych.core import (
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic, evened, outputs_of, pixels_of
 from triptych.models.paper import Paper
+from triptych.nn.code_transformer import CodeTransformer
 from triptych.nn.fsq import Levels
-from triptych.nn.prefix import Prefix, places_after
 from triptych.nn.tokenizer import Tokenizer
-from triptych.nn.transformer import Read, Score, Transformer, check_heads, rotations, write
+from triptych.nn.transformer import check_heads
 
 PAPER = Paper(
     called="LlamaGen",
@@ -120,21 +118,22 @@ class LlamaGen(Coding[Label | Text | None]):
 
     def __init__(self, config: LlamaGenConfig) -> None:
         super().__init__()
-        self.config, x, width = config, config.x, config.width
+        self.config, x = config, config.x
         self.tokenizer = Tokenizer(
             x, outputs_of(x), config.levels, config.halvings, config.tokenizer_width, config.tokenizer_blocks
         )
         grid, codes = self.tokenizer.grid, self.tokenizer.fsq.codes
         self.codes = Tokens(codes, self.tokenizer.places)
-        self.prefix = Prefix(config.given, width)
-        places = places_after(self.prefix.length, grid)[:-1]  # nothing is read after the last code
-        self.code = nn.Embedding(codes, width)
-        self.where = nn.Parameter(torch.empty(len(places), width).normal_())
-        """For each position, of the place whose code it predicts; before that, of the word."""
-        turns = rotations(places, width // config.heads, slowest=100)
-        self.transformer = Transformer(config.layers, width, config.heads, turns, dropout=config.dropout)
-        self.out = nn.Linear(width, codes, bias=False)
-        nn.init.zeros_(self.out.weight)
+        first = CodeTransformer(
+            codes, grid, config.given, config.width, config.layers, config.heads, dropout=config.dropout
+        )
+        self.prefix, self.code, self.where = first.prefix, first.code, first.where
+        self.transformer, self.out = first.transformer, first.out
+
+    @property
+    def prior(self) -> CodeTransformer:
+        """p(z | c)"""
+        return CodeTransformer.of(self.prefix, self.code, self.where, self.transformer, self.out)
 
     def encode(self, x: Float[Tensor, "n c *sides"], given: Label | Text | None = None) -> Int[Tensor, "n places"]:
         """The images' codes, row by row: there is no distribution over them."""
@@ -148,28 +147,9 @@ class LlamaGen(Coding[Label | Text | None]):
         """p(x | z) of each pixel; they are independent."""
         return pixels_of(self.tokenizer.decode(code), self.config.x.levels, len(self.tokenizer.grid))
 
-    def scores(self, code: Int[Tensor, "n places"], ids: Int[Tensor, "n prefix"]) -> Float[Tensor, "n places codes"]:
-        """The scores of each code, given those before it and the condition's tokens."""
-        h = torch.cat((self.prefix(ids), self.code(code[:, :-1])), 1) + self.where  # n prefix+places-1 width
-        out: Tensor = self.out(self.transformer(h)[:, self.prefix.length - 1 :])
-        return out
-
     def draw_codes(self, noise: Noise, given: Label | Text | None, how: Sampling = FAITHFUL) -> Int[Tensor, "n places"]:
         """One code after the other, by the key-value cache; guided, with and without the condition side by side."""
-        n, before = noise.n, self.prefix.length - 1
-        ids, u, code = self.prefix.ids(n, given), noise.uniform(self.codes.length), how.start(self.codes, noise)
-        if how.guidance != 1:
-            ids, u, code = torch.cat((ids, self.prefix.none(n))), u.repeat(2, 1), code.repeat(2, 1)
-
-        score, read = Score(self.out.weight, self.out.bias), Read(self.code.weight, position=self.where)
-
-        def guided(h: Tensor) -> Tensor:
-            scores = score(h)
-            return how.guide(scores[:n], scores[n:]).repeat(2, 1)
-
-        # the condition's tokens but the last stand where values lie that are known
-        h, token, u = self.prefix(ids) + self.where[: before + 1], F.pad(code, (before, 0)), F.pad(u, (before, 0))
-        return write(self.transformer, h, token, u, how, score if how.guidance == 1 else guided, read)[:n, before:]
+        return self.prior.draw(self.codes, noise, given, how)
 
     def known_codes(self, x: Float[Tensor, "n c *sides"], known: Bool[Tensor, "n *sides"]) -> Int[Tensor, "n places"]:
         """The codes of what is only known in part, for `Sampling(known=...)`: -1 for those that are to be drawn."""
@@ -180,7 +160,7 @@ class LlamaGen(Coding[Label | Text | None]):
     ) -> Float[Tensor, " n"]:
         """The log probability of the codes that are known (not -1), each given those before it: what completions that
         do not foresee them are weighed by."""
-        scores = self.scores(code, self.prefix.ids(len(code), given)).log_softmax(-1)
+        scores = self.prior.scores(code, self.prefix.ids(len(code), given)).log_softmax(-1)
         each = scores.gather(-1, code[..., None])[..., 0]
         return (each * (known != UNKNOWN)).sum(1)
 
@@ -194,11 +174,8 @@ class LlamaGen(Coding[Label | Text | None]):
     def code_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """-log p(z | c) a code, in nats: of real images' codes, with the condition left out now and then."""
         code, dropped = batch.coded(self.encode), batch.noise.uniform(1)[:, 0] < self.config.drop
-        nats = self.nats(code, self.prefix.ids(len(code), batch.given, dropped)).mean()
+        nats = self.prior.nats(code, self.prefix.ids(len(code), batch.given, dropped)).mean()
         return Loss(nats / self.codes.length, {"nats": nats})
-
-    def nats(self, code: Int[Tensor, "n places"], ids: Int[Tensor, "n prefix"]) -> Float[Tensor, " n"]:
-        return F.cross_entropy(self.scores(code, ids).mT, code, reduction="none").sum(1)
 
     @asked
     def log_prob_codes(
@@ -207,7 +184,7 @@ class LlamaGen(Coding[Label | Text | None]):
         """log p(z | c). Raises UsageError for a guidance other than 1: what it draws is of another distribution."""
         self.check_plain(guidance)
         self.check_given(len(code), given)
-        nats = -self.nats(code, self.prefix.ids(len(code), given))
+        nats = -self.prior.nats(code, self.prefix.ids(len(code), given))
         return Exact(nats=nats, dims=self.codes.length, measure="mass", how="chain rule over codes")
 
     def log_prob(
@@ -228,9 +205,6 @@ class LlamaGen(Coding[Label | Text | None]):
 
     def stages(self) -> Sequence[Stage]:
         tokenizer, c = self.tokenizer, self.config
-        owned = nn.ModuleDict({"prefix": self.prefix, "code": self.code, "transformer": self.transformer})
-        owned["out"] = self.out
-        owned.register_parameter("where", self.where)
         first = Player(
             name="tokenizer",
             owns=tokenizer,
@@ -239,7 +213,7 @@ class LlamaGen(Coding[Label | Text | None]):
             clip=1.0,
             project=tokenizer.fsq.follow,
         )
-        second = Player(name="codes", owns=owned, loss=self.code_loss, optimizer=c.adam, clip=1.0)
+        second = Player(name="codes", owns=self.prior, loss=self.code_loss, optimizer=c.adam, clip=1.0)
         later = Stage(name="codes", players=[second], reads=self.encode, times=c.code_times)
         return [Stage(name="tokenizer", players=[first]), later]
 
