@@ -65,8 +65,9 @@ def test_the_digits_are_digits() -> None:
     assert confidence == pytest.approx(0.85, abs=0.05)
 
 
-def test_emoji_are_colors_on_white() -> None:
-    x = tt.from_pretrained("dcgan-emoji").sample(32, seed=0)
+@pytest.mark.parametrize("name", ["dcgan-emoji", "r3gan-emoji"])
+def test_emoji_are_colors_on_white(name: str) -> None:
+    x = tt.from_pretrained(name).sample(32, seed=0)
     assert x[:, :, :2, :2].median() > 0.9
     assert (x.amax(1) - x.amin(1)).mean() > 0.15  # grey pictures have three equal channels
 

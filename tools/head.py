@@ -15,12 +15,12 @@ GAP = 8
 
 def pair(name: str, side: int) -> Image.Image:
     """What was given, and the answer."""
-    cells = [fitting(picture).resize((side, side), Image.Resampling.NEAREST) for picture in asked(shipped()[name], 0)]
-    return pictures.rows([cells])
+    (both,) = asked(shipped()[name], 0)
+    return pictures.rows([[fitting(picture, side) for picture in both]])
 
 
 def main() -> None:
-    emoji = tt.from_pretrained("dcgan-emoji").sample(60, seed=1)
+    emoji = tt.from_pretrained("r3gan-emoji").sample(60, seed=1)
     left = pictures.grid(emoji.numpy(), columns=10, scale=2).convert("RGB")
     above, below = (
         pair("super-resolution-satellite", 256),
