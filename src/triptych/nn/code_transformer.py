@@ -61,9 +61,12 @@ class CodeTransformer(nn.Module):
         out: Tensor = self.out(self.transformer(h)[:, self.prefix.length - 1 :])
         return out
 
-    def nats(self, code: Int[Tensor, "n places"], ids: Int[Tensor, "n prefix"]) -> Float[Tensor, " n"]:
-        """-log p(codes | condition)"""
-        return F.cross_entropy(self.scores(code, ids).mT, code, reduction="none").sum(1)
+    def nats(
+        self, code: Int[Tensor, "n places"], ids: Int[Tensor, "n prefix"], read: Int[Tensor, "n places"] | None = None
+    ) -> Float[Tensor, " n"]:
+        """-log p(codes | condition); `read` stands in the place of the codes before each, where those are not to be
+        relied on."""
+        return F.cross_entropy(self.scores(code if read is None else read, ids).mT, code, reduction="none").sum(1)
 
     def draw(self, space: Tokens, noise: Noise, given: Given | None, how: Sampling) -> Int[Tensor, "n places"]:
         """One code after the other, by the key-value cache; guided, with and without the condition side by side."""

@@ -120,6 +120,9 @@ class CodecConfig:
     """The share of what a layer of the transformer adds that is left out in training."""
     drop: Fraction = 0.1
     """How often the condition is left out in training: what guidance needs."""
+    misread: Fraction = 0.0
+    """The share of codes before that the transformer is shown another in place of, in training: it relies less on them,
+    and more on what it is told."""
     segment: Count | None = None
     """Samples of a clip, cut out at random, that the auto-encoder learns from at a time, a multiple of `hop`: the same
     time goes through more clips. None: all of x."""
@@ -277,7 +280,11 @@ class Codec(Coding[Label | Text | None]):
     def code_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """-log p(codes | given) a code, in nats, with the condition left out now and then."""
         code, dropped = batch.coded(self.encode), batch.noise.uniform(1)[:, 0] < self.config.drop
-        nats = self.prior.nats(code, self.prior.prefix.ids(len(code), batch.given, dropped)).mean()
+        read = None
+        if self.config.misread:
+            place, other = batch.noise.uniform(2, self.codes.length).unbind(1)
+            read = torch.where(place < self.config.misread, (other * self.codes.vocabulary).long(), code)
+        nats = self.prior.nats(code, self.prior.prefix.ids(len(code), batch.given, dropped), read).mean()
         return Loss(nats / self.codes.length, {"nats": nats})
 
     def stages(self) -> Sequence[Stage]:
