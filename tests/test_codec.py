@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import triptych as tt
-from triptych.core import FAITHFUL, Audio, Batch, ItemNoise, Label, Sampling, UsageError
+from triptych.core import FAITHFUL, Audio, Batch, Clock, ItemNoise, Label, Sampling, UsageError
 from triptych.losses.features import alike
 from triptych.media.wav import encode_wav
 from triptych.models.vae.codec import PRESETS, Codec, CodecConfig
@@ -80,6 +80,38 @@ def test_samples_go_on_from_codes_that_are_known_and_follow_the_class() -> None:
     assert x.shape == (20, 2, 30) and not torch.equal(one, other)
     assert model.decode(model.encode(x), None).mean.shape == x.shape
     assert to_look_at(model) is FAITHFUL  # there is no noise of the decoder to leave out
+
+
+def test_the_best_of_several_is_the_one_that_the_class_makes_most_likelier() -> None:
+    torch.manual_seed(0)
+    model = Codec(CLASSES).eval()
+    torch.nn.init.normal_(model.prior.out.weight, std=2.0)
+    given = Label(torch.arange(3).repeat(20))
+    every = torch.cartesian_prod(torch.arange(4), torch.arange(4))[:3].repeat(20, 1)
+    none = model.prior.prefix.none(60)
+    gain = model.log_prob_codes(every, given).nats + model.prior.nats(every, none)
+    torch.testing.assert_close(model.fits(every, given), gain)
+
+    def fit(best_of: int) -> float:
+        x = model.sample(60, given, seed=0, how=Sampling(best_of=best_of))
+        return model.fits(model.encode(x), given).mean().item()
+
+    assert fit(6) > fit(1)
+
+
+def test_codes_before_may_be_misread_in_training() -> None:
+    torch.manual_seed(0)
+    model = Codec(replace(CLASSES, misread=1.0, drop=0.0))
+    torch.nn.init.normal_(model.prior.out.weight, std=2.0)
+    x, given = 0.3 * torch.randn(50, 2, 30), Label(torch.zeros(50, dtype=torch.long))
+    code = model.encode(x)
+
+    def learned(misread: float) -> float:
+        model.config = replace(CLASSES, misread=misread, drop=0.0)
+        return model.code_loss(Batch(x, given, ItemNoise(0, range(50))), Clock(0, 0.0)).value.item()
+
+    said = -model.log_prob_codes(code, given).nats.mean().item() / 2
+    assert learned(0.0) == pytest.approx(said, rel=1e-5) and learned(1.0) != pytest.approx(said, rel=1e-2)
 
 
 def test_sound_goes_through_a_spectrum_unharmed() -> None:

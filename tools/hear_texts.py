@@ -1,7 +1,8 @@
 """What a recognizer hears in a voice of codes, plain, guided and chosen: `python tools/hear_texts.py RUN`.
 
 Held-out texts of the run's own data are said once each. The recognizer is that of `triptych evaluate`, trained apart:
-of letters, and it knows no words. Beside the samples stand the recordings, and what comes back of their codes.
+of letters, and it knows no words; beside what it writes stands what is read if each word is taken for the nearest one
+that training texts have. Beside the samples stand the recordings, and what comes back of their codes.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from torch import Tensor
 
 import triptych as tt
 from triptych.core import Coding, ItemNoise, Sampling, Text, evaluating
-from triptych.metrics.recognizer import error_rate, plain
+from triptych.metrics.recognizer import edits, error_rate, plain
 from triptych.nn.mel import MelSpectrogram
 from triptych.tasks.listening import listener, through
 from triptych.tasks.speaking import ended
@@ -34,18 +35,21 @@ if __name__ == "__main__":
     rows = torch.arange(min(asked.n, len(test))) * len(test) // min(asked.n, len(test))
     batches = [test.fetch(rows[k : k + 1], ItemNoise(0, [int(rows[k])])) for k in range(len(rows))]
     said, tokens = [plain(test.texts[k]) for k in rows.tolist()], torch.cat([b.given.tokens for b in batches])
-    rate = model.config.x.rate
+    rate, known = model.config.x.rate, sorted({w for t in test.training_part().texts for w in plain(t).split()})
 
     def heard(name: str, sounds: list[Tensor]) -> None:
         texts = [ear(front(sound[None])[0]) for sound in sounds]
-        words, wanted = ([text.split() for text in some] for some in (texts, said))
-        whole = sum(a == b for a, b in zip(texts, said, strict=True)) / len(said)
-        others = error_rate(words[1:] + words[:1], wanted)
-        print(  # noqa: T201
-            f"{name}: {whole:.3f} of {len(said)} texts wholly right; misheard {error_rate(words, wanted):.3f} of words "
-            f"({others:.3f} of another text's), {error_rate(texts, said):.3f} of letters",
-            flush=True,
-        )
+        taken = [" ".join(min(known, key=lambda one: edits(one, word)) for word in text.split()) for text in texts]
+        print(f"{name}: {error_rate(texts, said):.3f} of letters misheard", flush=True)  # noqa: T201
+        for how, some in (("as it is written", texts), ("of known words", taken)):
+            words, wanted = ([text.split() for text in part] for part in (some, said))
+            whole = sum(a == b for a, b in zip(some, said, strict=True)) / len(said)
+            others = error_rate(words[1:] + words[:1], wanted)
+            print(  # noqa: T201
+                f"    {how}: {whole:.3f} of {len(said)} texts wholly right; misheard {error_rate(words, wanted):.3f} "
+                f"of words ({others:.3f} of another text's)",
+                flush=True,
+            )
 
     print(ear.about)  # noqa: T201
     heard("recordings", [b.x[0, 0, : int(b.lengths[0])] for b in batches])

@@ -289,7 +289,7 @@ def sample(
         ),
     ] = 1.0,
     best_of: Annotated[
-        int, typer.Option(help="Models of codes: draw so many for each, and keep the likeliest given its condition.")
+        int, typer.Option(help="Models of codes: draw so many for each, and keep what fits its condition best.")
     ] = 1,
     truncation: Annotated[
         float | None,

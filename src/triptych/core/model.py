@@ -322,6 +322,11 @@ class Coding(Decoding[G]):
     def pixels(self, code: Int[Tensor, "*n places"]) -> Observation:
         """p(x | code)"""
 
+    def fits(self, code: Int[Tensor, "n places"], given: G) -> Float[Tensor, " n"]:
+        """How well codes fit the condition, in nats: what `Sampling.best_of` chooses by. How likely they are given it,
+        unless a model has better."""
+        return self.log_prob_codes(code, given).nats
+
     def observe(self, noise: Noise, given: G) -> Observation:
         return self.steered(noise, given, FAITHFUL)
 
@@ -331,7 +336,7 @@ class Coding(Decoding[G]):
         codes = [self.draw_codes(noise, given, how) for _ in range(how.best_of)]
         # as one sees it: what codes of their own say that do not fit together is lost, or turns into something else
         seen = [self.encode(self.pixels(code).mean) for code in codes]
-        best = torch.stack([self.log_prob_codes(code, given).nats for code in seen]).argmax(0)
+        best = torch.stack([self.fits(code, given) for code in seen]).argmax(0)
         return self.pixels(torch.stack(codes)[best, torch.arange(len(best), device=best.device)])
 
     def check_plain(self, guidance: float) -> None:

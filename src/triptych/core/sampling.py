@@ -61,7 +61,7 @@ class Sampling:
     scores c given it and u without. 1 is plain, and what the model learned; 0 ignores the condition."""
     best_of: int = 1
     """So many are drawn for each sample of a model of codes (`Coding`), and the one is kept that, read again by the
-    encoder, has the likeliest code given the condition: truer to it, of less variety."""
+    encoder, has the code that fits the condition best (`Coding.fits`): truer to it, of less variety."""
     truncation: float | None = None
     """Latent numbers that lie further than this from 0 are drawn again, in models that allow for it (`Truncatable`)."""
     observation: Literal["drawn", "mean"] = "drawn"

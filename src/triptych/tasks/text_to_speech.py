@@ -156,7 +156,7 @@ class TextToSpeech:
         length_scale: 1.2 speaks slower, 0.8 faster; not of codec.
         vocoder: the folder of a run of the task `vocoder`, which makes the sound in place of Griffin-Lim.
         guidance: of codec, how far it is to follow the text: 1 as it learned, 2 closer, of less variety.
-        best_of: of codec, of so many tries the one whose codes it finds likeliest given the text.
+        best_of: of codec, of so many tries the one whose codes the text makes most likelier.
         temperature: of codec, below 1 likelier sounds and less variety.
         """
         how = Sampling(guidance=guidance, best_of=best_of, temperature=temperature)

@@ -233,6 +233,14 @@ class Codec(Coding[Label | Text | None]):
         nats = -self.prior.nats(code, self.prior.prefix.ids(len(code), given))
         return Exact(nats=nats, dims=self.codes.length, measure="mass", how="chain rule over codes")
 
+    def fits(self, code: Int[Tensor, "n places"], given: Label | Text | None) -> Float[Tensor, " n"]:
+        """log p(codes | given) - log p(codes): how much likelier the condition makes them. Likely ones alone would be
+        those of short and even sounds, whatever they say."""
+        if given is None:
+            return super().fits(code, given)
+        n, prefix = len(code), self.prior.prefix
+        return self.prior.nats(code, prefix.none(n)) - self.prior.nats(code, prefix.ids(n, given))
+
     # The losses
 
     def rebuilt(self, batch: Batch[Label | Text | None]) -> Float[Tensor, "2 n c t"]:
