@@ -400,6 +400,8 @@ PRESETS = {
             x=Audio(2, 30, rate=8000),
             given=Labels(3),
             hop=15,
+            segment=15,
+            misread=0.1,
             fft=32,
             levels=(4,),
             width=4,
@@ -415,6 +417,6 @@ PRESETS = {
         ),
         steps=10,
         batch=8,
-        expect="For tests of classes, of two channels and of guidance.",
+        expect="For tests of classes, of two channels, of parts of clips and of guidance.",
     ),
 }
