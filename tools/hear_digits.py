@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import triptych as tt
 from triptych.core import Audio, ItemNoise, Label, Labels, UsageError
-from triptych.report import sound
+from triptych.media import audio as sound
 from triptych.verbs.sample import sample, write
 
 

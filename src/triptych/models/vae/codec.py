@@ -367,12 +367,16 @@ PRESETS = {
             code_times=10,
             prior_width=128,
             prior_layers=3,
-            dropout=0.05,
+            dropout=0.15,
+            misread=0.1,
             prior_adam=Adam(lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05, schedule="cosine", warmup=0.02),
         ),
         steps=450,
         batch=8,
-        expect="Not trained by us yet.",
+        expect="Texts of a few words, by text-to-speech. Spoken numbers of espeak-ng, seed 0, 12 minutes of one CPU "
+        "core: of 300 numbers with a pair of words that was never heard, a recognizer apart hears .787 wholly right, "
+        ".827 by the best of four (of recordings .880, through codes .813). 1.79 bits a code by their text, exact, and "
+        "2.95 by that of another.",
     ),
     "codec-tiny": Preset(
         config=CodecConfig(
