@@ -42,7 +42,7 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 docs: $(VENV)/.installed-docs
 	$(BIN)/python tools/site.py
 	NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mkdocs build -q -f build/mkdocs.yml
-	@echo build/site/index.html
+	@echo 'build/site/index.html; with its search: $(PYTHON) -m http.server -d build/site'
 
 weights: $(VENV)/.installed
 	$(BIN)/python tools/weights.py runs/weights

@@ -49,6 +49,8 @@ def test_doctor_knows_every_extra_that_adds_something() -> None:
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {name for name, *_ in EXTRAS} == set(extras) - {"dev", "docs"}
+    page = (ROOT / "site/pages/installing.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in set(extras) - {"dev"})
 
 
 def test_no_module_needs_what_windows_lacks_when_it_is_imported() -> None:
