@@ -93,6 +93,7 @@ def test_a_run_of_minutes_keeps_its_steps_when_it_goes_on(tmp_path: Path) -> Non
     ("x", "given", "minutes", "preset"),
     [
         (Images(3, 32, 32), None, 10, "dcgan-small"),
+        (Images(3, 32, 32), None, 60, "r3gan-small"),
         (Images(1, 28, 28), None, 5, "dcgan-small"),
         (Images(1, 28, 28), None, 10, "r3gan-small"),
         (Images(1, 28, 28), Labels(10), 10, "biggan-small"),
@@ -109,11 +110,12 @@ def test_the_choice_follows_the_table(x: Any, given: Any, minutes: float, preset
 def test_the_choice_says_what_more_time_would_bring_and_what_is_left_out() -> None:
     why = " ".join(choose_for(Held(Images(1, 28, 28)), 5, CPU).why)
     assert "r3gan-small wants 7 minutes" in why and "4 minutes of one core" in why
+    assert "r3gan-small wants 45 minutes" in " ".join(choose_for(Held(Images(3, 32, 32)), 10, CPU).why)
     assert "left out: biggan-small by class made of emoji" in " ".join(
         choose_for(Held(Images(3, 32, 32), Labels(3)), 1, CPU).why
     )
     assert "not measured" in choose_for(Held(Images(3, 32, 32)), 1, torch.device("cuda")).why[-1]
-    assert (usual_side(10, CPU), usual_side(60, CPU)) == (32, 64)
+    assert (usual_side(10, CPU), usual_side(150, CPU)) == (32, 64)
 
 
 def test_what_does_not_take_the_data_is_not_chosen() -> None:
