@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from triptych import models
 from triptych.core import Generative, Images, UsageError
 from triptych.io import folder
-from triptych.report import pictures
+from triptych.media import pictures
 from triptych.verbs.create import load
 from triptych.verbs.sample import examples, sample
 

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from triptych.core import ItemNoise, UsageError
+from triptych.media import pictures
 from triptych.models.gan.infogan import Codes, InfoGAN
-from triptych.report import pictures
 from triptych.verbs.create import load
 
 COLUMNS, GAP = 10, 16
