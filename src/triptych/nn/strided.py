@@ -34,8 +34,8 @@ def buildable(x: X) -> X:
         sizes = [(h, w) for h in around[0] for w in around[1] if halvings(h, w) and (h == w) == (x.height == x.width)]
         sizes = sorted(sizes, key=lambda s: abs(s[0] - x.height) + abs(s[1] - x.width))[:3]
         raise ValueError(
-            f"the network doubles a grid whose shorter side has 4 to 7 pixels until it is the image, and never arrives at "
-            f"{x.height} x {x.width}; near it, these work: {', '.join(f'{h} x {w}' for h, w in sorted(sizes))}"
+            f"the network doubles a grid whose shorter side has 4 to 7 pixels until it is the image, and never arrives "
+            f"at {x.height} x {x.width}; near it, these work: {', '.join(f'{h} x {w}' for h, w in sorted(sizes))}"
         )
     return x
 
