@@ -25,6 +25,7 @@ from triptych.core import (
     Text,
     UsageError,
 )
+from triptych.inference.importance import LatentVariable
 from triptych.models.autoregressive.llamagen import PRESETS, LlamaGen, LlamaGenConfig
 from triptych.testing.toys import Examples, every_element, first_examples
 from triptych.training import Run, extracting, train
@@ -81,11 +82,11 @@ def test_a_code_is_scored_by_those_before_it_alone(c: LlamaGenConfig) -> None:
     n = model.codes.length
     code = torch.zeros(1, n, dtype=torch.long)
     ids = model.prefix.ids(1, one(c, 1))
-    base = model.prior.scores(code, ids)
+    base = model.code_prior.scores(code, ids)
     for i in range(n):
         moved = code.clone()
         moved[0, i] = 1
-        same = (model.prior.scores(moved, ids) == base).flatten(2).all(2)[0]
+        same = (model.code_prior.scores(moved, ids) == base).flatten(2).all(2)[0]
         assert same[: i + 1].all() and not same[i + 1 :].any()
 
 
@@ -106,7 +107,7 @@ def test_the_cache_draws_what_the_naive_loop_does(c: LlamaGenConfig, guidance: f
     with torch.no_grad():
         drawn = model.draw_codes(noise, given, how)
         for i in range(model.codes.length):
-            told, untold = (model.prior.scores(code, k)[:, i] for k in (ids, model.prefix.none(n)))
+            told, untold = (model.code_prior.scores(code, k)[:, i] for k in (ids, model.prefix.none(n)))
             code[:, i] = how.pick(untold + guidance * (told - untold), u[:, i])
     assert torch.equal(drawn, code) and len(code.unique(dim=0)) > 1
 
@@ -273,3 +274,16 @@ def test_what_is_drawn_anew_is_read_anew_and_so_is_what_is_seen_once() -> None:
 def test_more_than_memory_holds_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extracting, "MOST", 48 * 4 * 4 - 1)
     assert trained(Examples(CLASSES.x, CLASSES.given, n=48), 14)[0].seen == 20 + 14 * 8
+
+
+def test_its_codes_are_no_latent_that_others_could_draw_of_a_prior() -> None:
+    model = tt.create("llamagen-tiny")
+    assert not isinstance(model, LatentVariable)
+    assert {name.partition(".")[0] for name in model.state_dict()} == {
+        "tokenizer",
+        "prefix",
+        "code",
+        "where",
+        "transformer",
+        "out",
+    }, "the names that runs are saved by"

@@ -128,6 +128,7 @@ MEANINGS = {
     "precision": "Precision: the share of samples that lie among real examples. Recall: the share of real examples "
     "that lie among samples. Density and coverage: the same, counted so that outliers weigh less.",
     "memorized": "Memorized: the share of samples that lie much nearer to one training example than to its neighbors.",
+    "copied codes": "Copied codes: the share of samples whose codes are all those of one training item.",
     "confidence": "Confidence: how sure a classifier of real digits is of samples; 1 is surest.",
     "digits": "Digits: how often each digit comes; all should come alike.",
     "modes": "Modes: how many of the clusters of a known mixture samples reach. High quality: the share near one.",

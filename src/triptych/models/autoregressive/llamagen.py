@@ -131,8 +131,8 @@ class LlamaGen(Coding[Label | Text | None]):
         self.transformer, self.out = first.transformer, first.out
 
     @property
-    def prior(self) -> CodeTransformer:
-        """p(z | c)"""
+    def code_prior(self) -> CodeTransformer:
+        """p(z | c), of the parts that are the model's own."""
         return CodeTransformer.of(self.prefix, self.code, self.where, self.transformer, self.out)
 
     def encode(self, x: Float[Tensor, "n c *sides"], given: Label | Text | None = None) -> Int[Tensor, "n places"]:
@@ -149,7 +149,7 @@ class LlamaGen(Coding[Label | Text | None]):
 
     def draw_codes(self, noise: Noise, given: Label | Text | None, how: Sampling = FAITHFUL) -> Int[Tensor, "n places"]:
         """One code after the other, by the key-value cache; guided, with and without the condition side by side."""
-        return self.prior.draw(self.codes, noise, given, how)
+        return self.code_prior.draw(self.codes, noise, given, how)
 
     def known_codes(self, x: Float[Tensor, "n c *sides"], known: Bool[Tensor, "n *sides"]) -> Int[Tensor, "n places"]:
         """The codes of what is only known in part, for `Sampling(known=...)`: -1 for those that are to be drawn."""
@@ -160,7 +160,7 @@ class LlamaGen(Coding[Label | Text | None]):
     ) -> Float[Tensor, " n"]:
         """The log probability of the codes that are known (not -1), each given those before it: what completions that
         do not foresee them are weighed by."""
-        scores = self.prior.scores(code, self.prefix.ids(len(code), given)).log_softmax(-1)
+        scores = self.code_prior.scores(code, self.prefix.ids(len(code), given)).log_softmax(-1)
         each = scores.gather(-1, code[..., None])[..., 0]
         return (each * (known != UNKNOWN)).sum(1)
 
@@ -174,7 +174,7 @@ class LlamaGen(Coding[Label | Text | None]):
     def code_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
         """-log p(z | c) a code, in nats: of real images' codes, with the condition left out now and then."""
         code, dropped = batch.coded(self.encode), batch.noise.uniform(1)[:, 0] < self.config.drop
-        nats = self.prior.nats(code, self.prefix.ids(len(code), batch.given, dropped)).mean()
+        nats = self.code_prior.nats(code, self.prefix.ids(len(code), batch.given, dropped)).mean()
         return Loss(nats / self.codes.length, {"nats": nats})
 
     @asked
@@ -184,7 +184,7 @@ class LlamaGen(Coding[Label | Text | None]):
         """log p(z | c). Raises UsageError for a guidance other than 1: what it draws is of another distribution."""
         self.check_plain(guidance)
         self.check_given(len(code), given)
-        nats = -self.prior.nats(code, self.prefix.ids(len(code), given))
+        nats = -self.code_prior.nats(code, self.prefix.ids(len(code), given))
         return Exact(nats=nats, dims=self.codes.length, measure="mass", how="chain rule over codes")
 
     def log_prob(
@@ -213,7 +213,7 @@ class LlamaGen(Coding[Label | Text | None]):
             clip=1.0,
             project=tokenizer.fsq.follow,
         )
-        second = Player(name="codes", owns=self.prior, loss=self.code_loss, optimizer=c.adam, clip=1.0)
+        second = Player(name="codes", owns=self.code_prior, loss=self.code_loss, optimizer=c.adam, clip=1.0)
         later = Stage(name="codes", players=[second], reads=self.encode, times=c.code_times)
         return [Stage(name="tokenizer", players=[first]), later]
 
