@@ -66,9 +66,13 @@ def test_by_position_and_in_python() -> None:
         ("vae", ["x.height=0"], "x.height=0: it takes at least 1"),
         ("vae", ['x={"kind":"images","channels":1,"height":0,"width":3}'], "x.height=0: it takes at least 1"),
         ("vae", ["latent=0", "width=a"], "latent=0: it takes at least 1; width='a': it takes a whole number"),
-        ("vae", ["adam.lr.x=3"], "adam.lr.x: adam.lr is 0.001, which has no fields"),
+        ("vae", ["adam.lr.x=3"], "adam.lr.x: there is no field x: adam.lr is 0.001, which has none"),
         ("llamagen", ["given.classes=0"], "given.classes=0: it takes at least 1"),
-        ("llamagen", ["given=null", "given.classes=3"], "given.classes: given is None, which has no fields"),
+        (
+            "llamagen",
+            ["given=null", "given.classes=3"],
+            "given.classes: there is no field classes: given is None, which has none",
+        ),
     ],
 )
 def test_assignments_are_not_repeated_before_what_is_wrong(model, assignments, words) -> None:

@@ -50,7 +50,8 @@ def override(config: T, assignments: Sequence[str], **fields: Any) -> T:
         for depth, name in enumerate([*parents, last]):
             names = field_names(kind)
             if not isinstance(node, dict):
-                raise UsageError(f"{path}: {'.'.join(parents[:depth])} is {node}, which has no fields")
+                before = ".".join(parents[:depth])
+                raise UsageError(f"{path}: there is no field {name}: {before} is {node}, which has none")
             if name not in names:
                 raise UsageError(f"{path}: there is no field {name}{suggest(name, names)}")
             if depth < len(parents):
