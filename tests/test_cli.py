@@ -227,7 +227,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "unknown model": (["show", "pixelcn"], 2, "did you mean pixelcnn"),
     "unknown preset": (["show", "dcgan-mnst"], 2, "dcgan-mnist"),
     "no data": (["train", "vae", "--out", "x"], 2, "--data"),
-    "no out": (["train", "vae", "--data", "mnist"], 2, "--out"),
+    "no out": (["train", "--resume"], 2, "which run\\? --out names its folder"),
     "unknown source": (["data", "mnst"], 2, "did you mean 'mnist'"),
     "unknown field": (["train", "vae", "--data", "grey.npz", "--out", "x", "latentt=3"], 2, "did you mean latent"),
     "no assignment": (["train", "vae", "--data", "grey.npz", "--out", "x", "latent"], 2, "not of the form field=value"),
