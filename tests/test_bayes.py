@@ -219,7 +219,7 @@ def test_nonsense_is_refused() -> None:
     with pytest.raises(UsageError, match="2 examples"):
         calibrated(nats[:1], y[:1])
     model = tt.create("gated-pixelcnn-tiny", x=Images(1, 2, 2, levels=2), given=Labels(3))
-    with pytest.raises(UsageError, match="no labels"):
+    with pytest.raises(UsageError, match="has nothing beside x"):
         classify(model, Examples(Images(1, 2, 2, levels=2)))
     with pytest.raises(UsageError, match=r"classes=3\) but random examples serves Labels\(classes=9\)"):
         classify(model, Examples(Images(1, 2, 2, levels=2), Labels(9)))

@@ -42,6 +42,7 @@ def test_every_page_is_in_the_table() -> None:
         "faces",
         "phonemes",
         "listening",
+        "speaking",
     }
     pages = {p.stem for p in folder.glob("*.py")} - helpers
     assert pages == {where.partition(".")[0] for where, _ in tasks.TASKS.values()}
