@@ -13,44 +13,19 @@ espeak-ng makes the same files.
 
 import argparse
 import csv
-import io
 import shutil
-import subprocess
 import sys
-import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from scipy.signal import resample_poly
+from spoken_digits import speak, write
 
 from triptych.data import numbers
 
 VOICES = ("m1", "m3", "f2", "f4")
 PITCHES, SPEEDS = (35, 65), (190, 230)
 """From and to: of 0 to 99; in words a minute."""
-LOUDEST, SILENT = 0.8, 0.02
-"""Parts of the largest amplitude: of what a clip's peak is brought to, and of what is cut off at its ends."""
-
-
-def speak(text: str, voice: str, pitch: int, speed: int) -> np.ndarray:
-    """float [samples] in [-1, 1] at numbers.RATE."""
-    command = ["espeak-ng", "-v", f"en-us+{voice}", "-p", str(pitch), "-s", str(speed), "--stdout", text]
-    said = subprocess.run(command, check=True, capture_output=True).stdout
-    with wave.open(io.BytesIO(said)) as file:
-        sound = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
-        sound = resample_poly(sound, numbers.RATE, file.getframerate())
-    sound = sound / np.abs(sound).max()
-    (loud,) = np.nonzero(np.abs(sound) > SILENT)
-    return LOUDEST * sound[loud[0] : loud[-1] + 1]
-
-
-def write(path: Path, sound: np.ndarray) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(numbers.RATE)
-        file.writeframes(np.rint(sound * 32767).astype("<i2").tobytes())
 
 
 def main() -> None:
@@ -72,7 +47,7 @@ def main() -> None:
         ]
         names = [f"{split}/{k:05d}-{voice}.wav" for k, (voice, _, _) in enumerate(how)]
         with ThreadPoolExecutor(2) as pool:
-            sounds = pool.map(lambda one: speak(one[0], *one[1]), zip(said, how, strict=True))
+            sounds = pool.map(lambda one: speak(one[0], "en-us", *one[1]), zip(said, how, strict=True))
             for name, text, sound in zip(names, said, sounds, strict=True):
                 if len(sound) < numbers.LONGEST:
                     write(args.out / name, sound)
