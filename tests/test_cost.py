@@ -93,7 +93,7 @@ def test_a_run_of_minutes_keeps_its_steps_when_it_goes_on(tmp_path: Path) -> Non
     ("x", "given", "minutes", "preset"),
     [
         (Images(3, 32, 32), None, 10, "dcgan-small"),
-        (Images(3, 32, 32), None, 60, "r3gan-small"),
+        (Images(3, 32, 32), None, 60, "r3gan-hour"),
         (Images(1, 28, 28), None, 5, "dcgan-small"),
         (Images(1, 28, 28), None, 10, "r3gan-small"),
         (Images(1, 28, 28), Labels(10), 10, "biggan-small"),
@@ -110,7 +110,7 @@ def test_the_choice_follows_the_table(x: Any, given: Any, minutes: float, preset
 def test_the_choice_says_what_more_time_would_bring_and_what_is_left_out() -> None:
     why = " ".join(choose_for(Held(Images(1, 28, 28)), 5, CPU).why)
     assert "r3gan-small wants 7 minutes" in why and "4 minutes of one core" in why
-    assert "r3gan-small wants 45 minutes" in " ".join(choose_for(Held(Images(3, 32, 32)), 10, CPU).why)
+    assert "r3gan-hour wants 45 minutes" in " ".join(choose_for(Held(Images(3, 32, 32)), 10, CPU).why)
     assert "left out: biggan-small by class made of emoji" in " ".join(
         choose_for(Held(Images(3, 32, 32), Labels(3)), 1, CPU).why
     )

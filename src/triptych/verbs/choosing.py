@@ -36,7 +36,7 @@ EMOJI = "emoji at 32 px: FD-random-conv "
 REPEATS = "Of 718 pictures, 94 % of its samples were copies"
 TABLE: tuple[Measured, ...] = (
     Measured("color", None, "dcgan-small", 5, f"{EMOJI}1.91, floor 1.21; clear colors, ragged details"),
-    Measured("color", None, "r3gan-small", 45, f"{EMOJI}1.84 (with ema=0.999); faces and people that one can name"),
+    Measured("color", None, "r3gan-hour", 45, f"{EMOJI}1.84, floor 1.21; faces and people that one can name"),
     Measured("grey", None, "dcgan-small", 4, "MNIST, with settings near these: FD-mnist-classifier 3.5, floor .22"),
     Measured("grey", None, "r3gan-small", 7, "MNIST: FD-mnist-classifier 2.96, floor .22"),
     Measured("grey", "label", "r3gan-small", 7, "MNIST by class: FD-mnist-classifier 1.02, 95 % the class asked for"),
