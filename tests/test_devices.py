@@ -17,7 +17,6 @@ from triptych.verbs.create import create
 
 META = torch.device("meta")
 WAITS = {
-    "progan-tiny": "how far it has grown is read from a buffer, of which the layers that run are chosen",
     "cyclegan-tiny": "whether its pool is open is read from a buffer",
 }
 

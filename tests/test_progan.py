@@ -43,7 +43,7 @@ def test_a_fade_begins_as_the_small_networks_and_ends_as_the_large_ones(model):
         middle = model.generator(z, level, 0.25)
         assert torch.allclose(middle, 0.75 * up(small) + 0.25 * model.generator.rgb[level](h), atol=1e-6)
 
-        shown = at(model, level).shown(x)
+        shown = model.shown(x, level, 1.0)
         assert torch.equal(model.critic(shown, level, 0.0), model.critic(down(shown), level - 1, 1.0))
         h = model.critic.rgb[level](shown)
         for layers in reversed(model.critic.levels[: level + 1]):
@@ -53,15 +53,15 @@ def test_a_fade_begins_as_the_small_networks_and_ends_as_the_large_ones(model):
 
 def test_real_images_are_faded_alike(model):
     x, levels = batch(model.config).x, len(widths(model.config))
-    assert torch.equal(at(model, levels - 1).shown(x), x)
+    assert torch.equal(model.shown(x, levels - 1, 1.0), x)
     small = x
     for level in reversed(range(1, levels)):
         large, small = small, down(small)
-        assert torch.equal(at(model, level).shown(x), large)
-        faded = at(model, level - 0.75).shown(x)
+        assert torch.equal(model.shown(x, level, 1.0), large)
+        faded = model.shown(x, level, 0.25)
         assert torch.allclose(faded, 0.75 * up(small) + 0.25 * large, atol=1e-6)
-        nearly = at(model, level - 1 + 1e-4).shown(x)
-        assert torch.allclose(nearly, up(at(model, level - 1).shown(x)), atol=1e-3)  # a fade begins without a jump
+        nearly = model.shown(x, level, 1e-4)
+        assert torch.allclose(nearly, up(model.shown(x, level - 1, 1.0)), atol=1e-3)  # a fade begins without a jump
 
 
 def test_samples_are_of_full_size_at_any_time_and_change_steadily(model):

@@ -1,6 +1,8 @@
 """Samplers whose every step is the same work, as a GPU's recorded ones are, against those of the CPU."""
 
+import gc
 import logging
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -102,6 +104,26 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is(monkeypatch, caplog):
             again()
     assert count == 5 and len(caplog.records) == 1
     assert "kernel by kernel: operation not permitted when stream is capturing" in caplog.text
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_collected_while_a_step_is_recorded(fails, monkeypatch):
+    """What is left of another graph would be destroyed there, and to do so ends a recording."""
+    handles, seen = iter(range(9)), []
+    for name, made in {"CUDAGraph": object, "device": nullcontext, "graph": lambda graph, **_: nullcontext()}.items():
+        monkeypatch.setattr(torch.cuda, name, made)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(handles))
+    memory = recorded.Memory()
+
+    def step():
+        seen.append(gc.isenabled())
+        if fails:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    made = recorded.recorded(step, CPU, memory=memory)
+    assert seen == [False] and gc.isenabled()
+    assert (made is None) == fails
+    assert memory.handle == int(fails), "a recording that failed is not over for torch: others need other memory"
 
 
 def test_products_are_put_back_as_they_were():

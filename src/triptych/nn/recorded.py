@@ -4,8 +4,10 @@ To draw one value takes a network some hundred small kernels, each of a few mill
 than that to launch each of them. A CUDA graph is launched as a whole.
 """
 
+import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +21,29 @@ WARM = 2
 def records(device: torch.device) -> bool:
     """Whether steps on this device are recorded, and so are to do the same work on the same memory every time."""
     return device.type == "cuda"
+
+
+class Memory:
+    """What graphs share, none of which is played while another one is."""
+
+    def __init__(self) -> None:
+        self.handle = torch.cuda.graph_pool_handle()
+
+    def leave(self) -> None:
+        """To a step that could not be recorded: torch takes its recording to go on, and refuses the next one there."""
+        self.handle = torch.cuda.graph_pool_handle()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keeps Python from collecting what is left of another graph meanwhile: to destroy one ends a recording."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class Repeated:
@@ -48,21 +73,23 @@ def recorded(
     device: torch.device,
     *,
     generators: Sequence[torch.Generator] = (),
-    pool: Any = None,
+    memory: Memory | None = None,
     what: str = "the sampler's steps",
 ) -> torch.cuda.CUDAGraph | None:
     """The step as a graph, which was not run yet; None, with a warning, if it cannot be one: it is slower then.
 
-    `generators` are those that it draws from, beside the device's own: their state when it is played decides. `pool`
-    is memory that it shares with other graphs, none of which is played while another one is.
+    `generators` are those that it draws from, beside the device's own: their state when it is played decides.
     """
     graph = torch.cuda.CUDAGraph()
     try:
         for generator in generators:
             graph.register_generator_state(generator)
-        with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        options: Any = {"pool": memory and memory.handle, "capture_error_mode": "thread_local"}
+        with uncollected(), torch.cuda.device(device), torch.cuda.graph(graph, **options):
             step()
     except RuntimeError as e:
+        if memory is not None:
+            memory.leave()
         log.warning("%s could not be recorded, and run kernel by kernel: %s", what, str(e).partition("\n")[0])
         return None
     return graph

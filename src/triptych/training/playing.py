@@ -74,9 +74,9 @@ class Playing:
         self.late = None if self.maker or not waits(model.device) else Late(model, self.fetch_ahead)
         self.recordings: dict[str, Recording] = {}
         if run.record and whole and not (compiled or self.maker) and recorded.records(model.device):
-            pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
+            memory = recorded.Memory() if model.device.type == "cuda" else None
             for player in stage.players:
-                self.recordings[player.name] = Recording(model, player, self.members, self.kernels, pool)
+                self.recordings[player.name] = Recording(model, player, self.members, self.kernels, memory)
 
     @property
     def shares(self) -> bool:

@@ -76,8 +76,15 @@ class Told(Clock):
 class Recording:
     """Forward and backward passes of one player in a stage, on batches that are alike in everything but numbers."""
 
-    def __init__(self, model: nn.Module, player: Player, members: Members, kernels: Kernels, pool: Any) -> None:
-        self.model, self.name, self.kernels, self.pool = model, player.name, kernels, pool
+    def __init__(
+        self,
+        model: nn.Module,
+        player: Player,
+        members: Members,
+        kernels: Kernels,
+        memory: recorded.Memory | None,
+    ) -> None:
+        self.model, self.name, self.kernels, self.memory = model, player.name, kernels, memory
         self.owned, self.members = members.owned[player.name], members
         self.turns = self.checked = 0
         self.given_up = False
@@ -132,7 +139,7 @@ class Recording:
             step,
             noise.device,
             generators=[self.generator],
-            pool=self.pool,
+            memory=self.memory,
             what=f"the turns of {self.name}",
         )
         if self.graph is None:

@@ -59,6 +59,8 @@ PAPER = Paper(
 )
 
 ImageBatch = Float[Tensor, "n c h w"]
+Alpha = float | Float[Tensor, ""]
+"""In training a number on the device: a host that asked for it would wait."""
 SLOPE = 0.2
 """Negative slope of LeakyReLU."""
 
@@ -95,6 +97,16 @@ def down(x: ImageBatch) -> ImageBatch:
     return avg_pool2d(x, 2)
 
 
+def fade(old: ImageBatch, new: ImageBatch, alpha: Alpha) -> ImageBatch:
+    """(1 - alpha) old + alpha new."""
+    return torch.lerp(old, new, alpha.to(new.dtype) if isinstance(alpha, Tensor) else alpha)
+
+
+def fading(alpha: Alpha) -> bool:
+    """Whether there is an old one to be seen yet."""
+    return isinstance(alpha, Tensor) or alpha < 1
+
+
 def widths(c: ProGANConfig) -> list[int]:
     """Channels of each level, the coarsest first."""
     levels = strided.halvings(c.x.height, c.x.width) + 1
@@ -127,14 +139,14 @@ class Generator(nn.Module):
         self.levels = nn.ModuleList([first, *rest])
         self.rgb = nn.ModuleList(EqualizedConv2d(n, c.x.channels, 1, gain=1) for n in wide)
 
-    def forward(self, z: Float[Tensor, "n latent"], level: int, alpha: float) -> ImageBatch:
+    def forward(self, z: Float[Tensor, "n latent"], level: int, alpha: Alpha) -> ImageBatch:
         x = self.levels[0](z)
         if level == 0:
             return self.rgb[0](x)
         for layers in self.levels[1:level]:
             x = layers(up(x))
         new = self.rgb[level](self.levels[level](up(x)))
-        return new if alpha == 1 else torch.lerp(up(self.rgb[level - 1](x)), new, alpha)
+        return fade(up(self.rgb[level - 1](x)), new, alpha) if fading(alpha) else new
 
 
 class Critic(nn.Module):
@@ -164,10 +176,10 @@ class Critic(nn.Module):
         self.levels = nn.ModuleList([last, *rest])
         self.rgb = nn.ModuleList(nn.Sequential(*convolution(c.x.channels, n, 1)) for n in wide)
 
-    def forward(self, x: ImageBatch, level: int, alpha: float) -> Float[Tensor, " n"]:
+    def forward(self, x: ImageBatch, level: int, alpha: Alpha) -> Float[Tensor, " n"]:
         h = self.levels[level](self.rgb[level](x))
-        if level > 0 and alpha < 1:
-            h = torch.lerp(self.rgb[level - 1](down(x)), h, alpha)
+        if level > 0 and fading(alpha):
+            h = fade(self.rgb[level - 1](down(x)), h, alpha)
         for layers in reversed(self.levels[:level]):
             h = layers(h)
         return h
@@ -192,32 +204,34 @@ class ProGAN(Generative[None]):
         level = ceil(growth)
         return level, 1 - (level - growth)
 
-    def grow(self, level: int, fading: bool, clock: Clock) -> tuple[int, float]:
-        """Sets `growth` to where training stands. A fade's first round is still one of the level before."""
-        self.growth.fill_(level - 1 + clock.progress if fading else level)
-        return self.grown()
+    def grow(self, level: int, fades: bool, clock: Clock) -> tuple[int, Alpha]:
+        """Sets `growth` to where training stands: the level, and alpha there, from 0 on."""
+        if not fades:
+            self.growth.fill_(level)
+            return level, 1.0
+        self.growth.fill_(level - 1 + clock.number(lambda now: now.progress))
+        return level, self.growth - (level - 1)
 
     def draw(self, noise: Noise, given: None = None) -> ImageBatch:
         """By the generator in training, of the size that it has come to; by its average otherwise, in full size."""
-        z, (level, alpha) = noise.normal(self.config.latent), self.grown()
-        x = self.average.unless_training(self.generator)(z, level, alpha)
+        level, alpha = self.grown()
+        x = self.average.unless_training(self.generator)(noise.normal(self.config.latent), level, alpha)
         if self.training:
             return x
         for _ in range(level, len(self.generator.levels) - 1):
             x = up(x)
         return x.clamp(-1, 1)
 
-    def shown(self, x: ImageBatch) -> ImageBatch:
+    def shown(self, x: ImageBatch, level: int, alpha: Alpha) -> ImageBatch:
         """Real images as the critic gets to see them: small, and faded as the generated ones are."""
-        level, alpha = self.grown()
         for _ in range(level, len(self.generator.levels) - 1):
             x = down(x)
-        return x if level == 0 or alpha == 1 else torch.lerp(up(down(x)), x, alpha)
+        return fade(up(down(x)), x, alpha) if level > 0 and fading(alpha) else x
 
-    def critic_loss(self, level: int, fading: bool, batch: Batch[None], clock: Clock) -> Loss:
+    def critic_loss(self, level: int, fades: bool, batch: Batch[None], clock: Clock) -> Loss:
         """WGAN-GP's, and the drift term (Appendix A.1)."""
-        c, at = self.config, self.grow(level, fading, clock)
-        x, made = self.shown(batch.x), self.draw(batch.noise)
+        c, at = self.config, self.grow(level, fades, clock)
+        x, made = self.shown(batch.x, *at), self.generator(batch.noise.normal(c.latent), *at)
         real, fake = full(self.critic(x, *at)), full(self.critic(made, *at))
         middle = penalties.between(x, made, batch.noise.uniform())
         # the minibatch's deviation ties the scores of a group together: as in the authors' code, that is let be
@@ -226,27 +240,27 @@ class ProGAN(Generative[None]):
         value = c.penalty * penalty + c.drift * real.square().mean() - distance
         return Loss(value, {"distance": distance, "penalty": penalty, "growth": self.growth.clone()})
 
-    def generator_loss(self, level: int, fading: bool, batch: Batch[None], clock: Clock) -> Loss:
-        at = self.grow(level, fading, clock)
-        return Loss(-full(self.critic(self.draw(batch.noise), *at)).mean())
+    def generator_loss(self, level: int, fades: bool, batch: Batch[None], clock: Clock) -> Loss:
+        at = self.grow(level, fades, clock)
+        return Loss(-full(self.critic(self.generator(batch.noise.normal(self.config.latent), *at), *at)).mean())
 
     def stages(self) -> Sequence[Stage]:
         """Each size after the first is faded in, and then trained for as long again. A run has `steps` of each."""
-        stages = [self.stage(0, fading=False)]
+        stages = [self.stage(0, fades=False)]
         for level in range(1, len(self.generator.levels)):
-            stages += [self.stage(level, fading=True), self.stage(level, fading=False)]
+            stages += [self.stage(level, fades=True), self.stage(level, fades=False)]
         return stages
 
-    def stage(self, level: int, fading: bool) -> Stage:
+    def stage(self, level: int, fades: bool) -> Stage:
         adam, follow = self.config.adam, partial(self.average.update, self.generator)
-        critic_loss, generator_loss = (partial(f, level, fading) for f in (self.critic_loss, self.generator_loss))
+        critic_loss, generator_loss = (partial(f, level, fades) for f in (self.critic_loss, self.generator_loss))
         players = [
             Player(name="critic", owns=self.critic, loss=critic_loss, optimizer=adam, judges=self.critic),
             Player(name="generator", owns=self.generator, loss=generator_loss, optimizer=adam, project=follow),
         ]
         size = len(self.generator.levels) - 1 - level
         height, width = self.config.x.height >> size, self.config.x.width >> size
-        return Stage(name=f"{height} x {width}{', fading in' if fading else ''}", players=players)
+        return Stage(name=f"{height} x {width}{', fading in' if fades else ''}", players=players)
 
 
 PRESETS = {
