@@ -14,6 +14,7 @@ from triptych.core import (
     Adam,
     AnySpace,
     Audio,
+    Batch,
     Exact,
     Generative,
     Images,
@@ -328,6 +329,15 @@ class Coin(Generative):
 
     def stages(self):
         return []
+
+
+def test_codes_are_read_in_float32_whatever_the_precision_of_a_run() -> None:
+    """Those that were read before are, and a code is the nearest one or it is not."""
+    torch.manual_seed(0)
+    encode, x = nn.Linear(8, 8), torch.randn(64, 8)
+    batch = Batch(x, None, ItemNoise(0, range(64)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert batch.coded(encode).dtype == torch.float32 and encode(x).dtype == torch.bfloat16
 
 
 def test_sampling_asks_for_what_the_model_needs() -> None:

@@ -2,6 +2,9 @@
 
 import copy
 import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +14,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from triptych import models
-from triptych.core import Batch, Clock, Generative, Loss, Noise, PartialLabel, Player, StepNoise
+from triptych.core import Batch, Clock, Generative, Loss, Noise, PartialLabel, Picture, Player, StepNoise
 from triptych.models.gan.sgan import supervised
+from triptych.nn import ranks
 from triptych.nn.codebook import Codebook
 from triptych.nn.equalized import MinibatchDeviation
 from triptych.testing import Examples
@@ -98,6 +102,78 @@ def test_parts_add_up_to_the_whole_batch(name: str) -> None:
         for key, value in results[0].items():
             near = {"rtol": 1e-6, "atol": 1e-8} if exact else {"rtol": 1e-3, "atol": 1e-5}
             torch.testing.assert_close(results[1][key], value, **near, msg=lambda m, k=key: f"{k}: {m}")
+
+
+# Ranks
+
+
+class Threads:
+    """Two ranks that are threads of this process: sums over both are those of what they have brought."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.here, self.meeting = threading.local(), threading.Barrier(2, timeout=60)
+        self.brought: list[torch.Tensor] = [torch.zeros(())] * 2
+        monkeypatch.setattr(ranks, "world", lambda: 2 if hasattr(self.here, "rank") else 1)
+        monkeypatch.setattr(ranks, "rank", lambda: getattr(self.here, "rank", 0))
+        monkeypatch.setattr(ranks.dist, "all_reduce", self.reduce)
+
+    def reduce(self, x: torch.Tensor) -> None:
+        self.brought[self.here.rank] = x
+        self.meeting.wait()
+        total = self.brought[0] + self.brought[1]
+        self.meeting.wait()
+        x.copy_(total)
+
+    def both(self, work: Callable[[int], Any]) -> list[Any]:
+        """What each makes of its number."""
+
+        def one(rank: int) -> Any:
+            self.here.rank = rank
+            try:
+                return work(rank)
+            except BaseException:
+                self.meeting.abort()
+                raise
+
+        with ThreadPoolExecutor(2) as threads:
+            return list(threads.map(one, range(2)))
+
+
+def tied() -> list[tuple[str, int, int]]:
+    """Players of losses that make something of all items at once: a preset, a stage and the player's place."""
+    return [
+        (name, s, p)
+        for name in tiny_presets()
+        for s, stage in enumerate(create(name, seed=1).stages())
+        for p, player in enumerate(stage.players)
+        if player.together
+    ]
+
+
+def unlike(batch: Batch[Any], first: int) -> Batch[Any]:
+    """Items that are not equally much: sounds end sooner or later; every other picture has another in its place."""
+    place = first + torch.arange(len(batch.x))
+    if batch.x.dim() == 3:
+        lengths = batch.x.shape[2] * (1 + place) // N
+        heard = torch.arange(batch.x.shape[2]) < lengths[:, None, None]
+        return replace(batch, x=batch.x * heard, lengths=lengths)
+    return replace(batch, wrong=place % 2 == 0) if isinstance(batch.given, Picture) else batch
+
+
+@pytest.mark.parametrize(("name", "stage", "player"), tied())
+def test_ranks_learn_from_all_items_at_once(
+    name: str, stage: int, player: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is normalized by a count, or compared with another item, is so in the batch of all ranks."""
+    model, threads = steady(name), Threads(monkeypatch)
+    copies = [copy.deepcopy(model) for _ in range(3)]
+    halves = [unlike(part, k * N // 2) for k, part in enumerate(parts_of(model, 2))]
+    (whole,) = (unlike(part, 0) for part in parts_of(model, 1))
+    alone = play(copies[2], copies[2].stages()[stage].players[player], [whole])
+    for found in threads.both(lambda k: play(copies[k], copies[k].stages()[stage].players[player], [halves[k]])):
+        assert found.keys() == alone.keys()
+        for key, value in alone.items():
+            torch.testing.assert_close(found[key], value, rtol=1e-6, atol=1e-8, msg=lambda m, k=key: f"{k}: {m}")
 
 
 def test_labels_of_a_part_weigh_as_in_the_batch() -> None:

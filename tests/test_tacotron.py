@@ -109,6 +109,18 @@ def test_frames_after_the_end_of_a_recording_do_not_count() -> None:
     torch.testing.assert_close(whole, part, atol=1e-4, rtol=1e-4)
 
 
+def test_in_bfloat16_an_end_that_is_sure_costs_what_it_does() -> None:
+    """1 - 1e-4 is 1 in bfloat16, and what goes on after it has a probability of zero."""
+    model, given = small(dropout=0.0, forgotten=0.0), Text(torch.randint(1, 4, (4, 5)))
+    torch.nn.init.constant_(model.ends.bias, 9.0)
+    torch.nn.init.constant_(model.key.bias, -4.0)
+    batch = Batch(torch.rand(4, 1, 8000) - 0.5, given, ItemNoise(0, range(4)), lengths=torch.tensor([8000, 6000] * 2))
+    plain = model.loss(batch, Clock(1, 0.9)).value
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = model.loss(batch, Clock(1, 0.9)).value
+    torch.testing.assert_close(rounded, plain, rtol=0.05, atol=0.0)
+
+
 # A voice of tones
 
 

@@ -117,6 +117,16 @@ def test_the_loss_is_equation_2() -> None:
     torch.testing.assert_close(loss.value, (0.25 * far - model.decode((top, bottom)).log_prob(x)).mean())
 
 
+def test_priors_learn_codes_in_float32_whatever_the_precision_of_a_run() -> None:
+    model, seen = make(CLASSES).float(), list[torch.dtype]()
+    model.bottom_vectors.register_forward_hook(lambda *_: seen.append(_[2].dtype))
+    batch = Batch(some_images(CLASSES, 4).float(), Label(torch.arange(4) % 2), StepNoise(0, 4, slice(None)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for loss in (model.top_loss, model.bottom_loss):
+            loss(batch, Clock(0, 0.0))
+    assert seen == [torch.float32] * 2
+
+
 def test_both_encoders_learn_through_the_codes() -> None:
     """With no commitment, what they learn comes from the decoder, straight through both grids."""
     model, x = make(replace(TINY, commitment=0.0)), some_images(TINY, 8)

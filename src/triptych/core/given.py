@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from triptych.core.noise import Noise
+from triptych.core.precision import precisely
 
 
 class Given:
@@ -86,6 +87,8 @@ class Batch(Generic[G]):
     """Where examples may be shorter than their space, as recordings are: how far each goes, before silence."""
     wrong: Bool[Tensor, " batch"] | None = None
     """Where negatives are to be aware of the condition: for which items another's x stands in for what is generated."""
+    before: Callable[[Tensor], Tensor] | None = None
+    """Where this is a rank's part of a batch: gives of each item's tensor that of the item before it in all of it."""
     made: Callable[[Callable[[], Tensor]], Tensor] | None = None
     """Where several players move on this batch: gives what one of them makes of it."""
 
@@ -93,20 +96,20 @@ class Batch(Generic[G]):
     """Where a stage reads codes of x that stay the same as long as it lasts (`Stage.reads`): they, computed before."""
 
     def coded(self, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """What `encode` makes of x: computed now, if it was not before."""
-        return encode(self.x) if self.codes is None else self.codes
+        """What `encode` makes of x: computed now, if it was not before, and in float32, as then."""
+        return precisely(encode, self.x) if self.codes is None else self.codes
 
     def once(self, make: Callable[[], Tensor]) -> Tensor:
         """What `make` makes of the batch: made once, if several players move on it (`Stage.maker`)."""
         return make() if self.made is None else self.made(make)
 
     def others(self) -> Float[Tensor, "batch ..."]:
-        """The x of the next item for each: real, but not what the condition asks for. (That of a batch of one is.)"""
-        return self.x.roll(1, 0)
+        """The x of the item before for each: real, but not what the condition asks for. (That of a batch of one is.)"""
+        return self.x.roll(1, 0) if self.before is None else self.before(self.x)
 
     def fakes(self, generated: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """What a discriminator of x and its condition is to call generated: what was, or for `wrong` ones `others`."""
-        if self.wrong is None or len(self.x) == 1:
+        if self.wrong is None or (len(self.x) == 1 and self.before is None):
             return generated
         wrong = self.wrong.view(-1, *[1] * (self.x.dim() - 1))
         return torch.where(wrong, self.others().to(generated.dtype), generated)

@@ -4,6 +4,8 @@ Each is written with softplus(a) = log(1 + exp(a)), because -log D = softplus(-l
 stay finite, and keep their gradients, at any logit. Logits of a bfloat16 run are averaged, and compared, in float32.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -74,11 +76,15 @@ def relativistic(ahead: Logits, behind: Logits) -> Float[Tensor, ""]:
     return softplus(full(behind) - full(ahead)).mean()
 
 
-def balance(kept: Float[Tensor, ""], fooled: Float[Tensor, ""], last: Tensor) -> Float[Tensor, ""]:
+def balance(
+    kept: Float[Tensor, ""], fooled: Float[Tensor, ""], last: Tensor, mean: Callable[[Tensor], Tensor] = full
+) -> Float[Tensor, ""]:
     """|d kept / d last| / (|d fooled / d last| + 1e-4): the weight by which an adversarial loss moves the last layer of
     a decoder as much as its reconstruction does (Esser et al., 2020, Equation 7; https://arxiv.org/abs/2012.09841).
 
     A number, without a gradient of its own; 10,000 at most.
+
+    mean: of a gradient, that over all ranks (`nn.ranks.averaged`), where these losses are of a rank's part of a batch.
     """
-    size = [full(torch.autograd.grad(loss, last, retain_graph=True)[0]).norm() for loss in (kept, fooled)]
+    size = [mean(full(torch.autograd.grad(loss, last, retain_graph=True)[0])).norm() for loss in (kept, fooled)]
     return (size[0] / (size[1] + 1e-4)).clamp(max=1e4)

@@ -62,6 +62,18 @@ def whole(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
     return total(torch.cat(parts))
 
 
+def averaged(x: Shaped[Tensor, "*n"]) -> Shaped[Tensor, "*n"]:
+    """The mean of x over all ranks. A rank's sum divided by the mean of their counts is, in the mean over ranks, the
+    quotient of the whole batch."""
+    return total(x) / world() if world() > 1 else x
+
+
+def before(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "n ..."]:
+    """For each item the one before it in the batch of all ranks, and for the first the last."""
+    first = rank() * len(x)
+    return whole(x).roll(1, 0)[first : first + len(x)]
+
+
 def together(x: Shaped[Tensor, "*n"]) -> Shaped[Tensor, "*n"]:
     """What the ranks have filled in of x, each another part and the rest zero; on the CPU, bit for bit."""
     if world() == 1:

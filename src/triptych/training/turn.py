@@ -116,11 +116,14 @@ def turn(
 
 
 def counted(parts: Sequence[Batch[Any]]) -> list[Batch[Any]]:
-    """Parts that know how many labels of a part are known, over all parts and ranks: see `Batch.labeled`."""
+    """Parts that know of the others: which item is before each on all ranks, and how many labels of a part are known,
+    over all parts and ranks. See `Batch.before` and `Batch.labeled`."""
+    if ranks.world() > 1:
+        parts = [replace(part, before=ranks.before) for part in parts]
     if not all(isinstance(part.given, PartialLabel) for part in parts):
         return list(parts)
     labeled = torch.stack([(part.given.y >= 0).sum() for part in parts]).float().mean()
-    labeled = ranks.total(labeled) / ranks.world()
+    labeled = ranks.averaged(labeled)
     return [replace(part, labeled=labeled) for part in parts]
 
 

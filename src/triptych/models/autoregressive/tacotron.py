@@ -46,10 +46,12 @@ from triptych.core import (
     UsageError,
     asked,
     config,
+    full,
 )
 from triptych.models.paper import Paper
 from triptych.nn.alignment import stepwise
 from triptych.nn.mel import Mel, MelSpectrogram
+from triptych.nn.ranks import averaged
 from triptych.nn.timewise import Convolutions, within
 
 PAPER = Paper(
@@ -159,7 +161,7 @@ class Tacotron(Generative[Text]):
     ) -> Float[Tensor, "n steps s"]:
         """The probability that attention stays where it is, of each step and letter."""
         key, bias = self.key(memory).split((self.config.width, 1), 2)
-        return (self.query(h) @ key.mT / self.config.width**0.5 + bias.mT).sigmoid()
+        return full(self.query(h) @ key.mT / self.config.width**0.5 + bias.mT).sigmoid()
 
     def told(
         self,
@@ -177,7 +179,7 @@ class Tacotron(Generative[Text]):
         h = torch.cat((h, context), 2)
         c = self.config
         through = attention.gather(2, (many - 1)[:, None, None].expand(-1, attention.shape[1], 1))
-        end = CERTAIN + (1 - 2 * CERTAIN) * (through * self.ends(h).sigmoid())[..., 0]
+        end = CERTAIN + (1 - 2 * CERTAIN) * (through * full(self.ends(h)).sigmoid())[..., 0]
         return self.middle(h).unflatten(2, (c.frames, c.mel.mels)), end, state
 
     def nothing(self, n: int) -> Float[Tensor, "1 n hidden"]:
@@ -261,16 +263,16 @@ class Tacotron(Generative[Text]):
         frames = self.stepped(self.front(x[:, 0]))
         steps = torch.div(self.frames_of(x, batch.lengths) + c.frames - 1, c.frames, rounding_mode="floor")
         middle, end, attention = self.taught(frames, batch.given.tokens)
-        count = steps.sum() * c.frames * c.mel.mels
-        nats = -self.nats(frames, middle, end, steps).sum() / count
+        count = averaged(steps.sum())
+        nats = -self.nats(frames, middle, end, steps).sum() / (count * c.frames * c.mel.mels)
         there = within(steps * c.frames, frames.shape[1] * c.frames)[:, None]
         flat, made = frames.flatten(1, 2).mT, self.touched(middle.flatten(1, 2).mT, there)
-        off = ((made - flat).abs() * there).sum() / count
+        off = ((made - flat).abs() * there).sum() / (count * c.frames * c.mel.mels)
         logs = {"nats": nats, "mel": off}
         loss, pull = nats + off, max(0.0, 1 - clock.progress / EVEN)
         if pull:
             many = (batch.given.tokens != 0).sum(1) + 2
-            logs["pace"] = (uneven(attention, steps, many) * within(steps, frames.shape[1])).sum() / steps.sum()
+            logs["pace"] = (uneven(attention, steps, many) * within(steps, frames.shape[1])).sum() / count
             loss = loss + c.drawn * pull * logs["pace"]
         return Loss(loss, logs)
 

@@ -56,6 +56,7 @@ from triptych.losses import adversarial, penalties
 from triptych.models.paper import Paper
 from triptych.nn.conditioning import embed, told_apart
 from triptych.nn.ema import EMA
+from triptych.nn.ranks import averaged, before
 from triptych.nn.residual import DoublingConv, doubled
 from triptych.nn.strided import Halvable, halvings
 from triptych.nn.truncation import truncated
@@ -239,10 +240,11 @@ class DFGAN(Truncatable[Text | Label]):
         x, e = penalties.watched(batch.x) if penalized else batch.x, full(d.condition(batch.given))
         seen = precisely(d.trunk, x)
         real = precisely(d.judge, seen, e)
-        fake, misfit = d(self.made(batch), batch.given), d.judge(seen.roll(1, 0), e)
-        others = batch.given.map(lambda t: t.roll(1, 0))
+        fake, misfit = d(self.made(batch), batch.given), d.judge(before(seen), e)
+        others = batch.given.map(before)
         apart = told_apart(batch.given, others).to(misfit.dtype)
-        wrong = (apart * relu(1 + full(misfit))).sum() / apart.sum().clamp(min=1)
+        count = averaged(apart.sum())
+        wrong = (apart * relu(1 + full(misfit))).sum() / torch.where(count > 0, count, 1)
         value = relu(1 - real).mean() + relu(1 + full(fake)).mean() / 2 + wrong / 2
         logs = {"score(real)": real.mean(), "score(fake)": fake.mean(), "score(misfit)": misfit.mean()}
         if penalized:

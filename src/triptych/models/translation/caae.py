@@ -54,6 +54,7 @@ from triptych.nn import strided
 from triptych.nn.dense import mlp
 from triptych.nn.domains import planes_of, shares_of
 from triptych.nn.ema import EMA
+from triptych.nn.ranks import before
 from triptych.nn.strided import Halvable, initialize
 
 PAPER = Paper(
@@ -152,7 +153,7 @@ class CAAE(Generative[Picture]):
     def judge_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """L_Dimg"""
         age = self.sought(batch.given)
-        other = age.roll(1, 0)
+        other = before(age)
         real = self.score(batch.x, age)
         fake = self.score(self.autoencoder(batch.x, other), other)
         logs = {"Dimg(real)": real.sigmoid().mean(), "Dimg(fake)": fake.sigmoid().mean()}
@@ -161,7 +162,7 @@ class CAAE(Generative[Picture]):
     def autoencoder_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """L_EG"""
         c, age = self.config, self.sought(batch.given)
-        other = age.roll(1, 0)
+        other = before(age)
         z = self.autoencoder.encoder(batch.x)
         same, moved = self.autoencoder.decode(z, age), self.autoencoder.decode(z, other)
         restored = pictures.l1(same, batch.x)

@@ -53,6 +53,7 @@ from triptych.losses import pictures
 from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
 from triptych.nn.patch import check_aligned
+from triptych.nn.ranks import averaged
 from triptych.nn.spade import SpadeGenerator
 from triptych.nn.unet import UNet
 
@@ -182,7 +183,8 @@ def balanced(logits: Float[Tensor, "n k+1 h w"], t: Int[Tensor, "n h w"], classe
     known, index = t != NO_CLASS, t.clamp(min=0)
     counts = t.new_zeros(classes, dtype=torch.float32).index_add_(0, index.flatten(), known.flatten().float())
     each = cross_entropy(full(logits), t, ignore_index=NO_CLASS, reduction="none")
-    weight = 1 / (counts * (counts > 0).sum()).clamp(min=1)
+    counts = averaged(counts)
+    weight = torch.where(counts > 0, 1 / (counts * (counts > 0).sum()), 0)
     return (each * weight[index]).sum()
 
 

@@ -56,6 +56,7 @@ from triptych.losses import penalties, pictures
 from triptych.models.paper import Paper
 from triptych.nn.domains import amounts_of, planes_of, shares_of
 from triptych.nn.ema import EMA
+from triptych.nn.ranks import before
 from triptych.nn.reach import reach
 from triptych.nn.translator import Translator, check_translator
 
@@ -183,7 +184,7 @@ class StarGAN(AnySize[Picture]):
     def discriminator_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """L_D"""
         c, domains = self.config, self.sought(batch.given)
-        fake = self.turned(batch.x, domains.roll(1, 0))
+        fake = self.turned(batch.x, before(domains))
         real, logits = self.discriminator(batch.x)
         distance = full(real).mean() - full(self.discriminator.score(fake)).mean()
         middle = penalties.between(batch.x, fake, batch.noise.uniform())
@@ -195,7 +196,7 @@ class StarGAN(AnySize[Picture]):
     def generator_loss(self, batch: Batch[Picture], clock: Clock) -> Loss:
         """L_G"""
         c, domains = self.config, self.sought(batch.given)
-        target = domains.roll(1, 0)
+        target = before(domains)
         fake = self.turned(batch.x, target)
         scores, logits = self.discriminator(fake)
         restored = pictures.l1(batch.x, self.turned(fake, domains))

@@ -44,10 +44,13 @@ from triptych.core import (
     Tokens,
     UsageError,
     config,
+    full,
+    precisely,
 )
 from triptych.models.paper import Paper
 from triptych.nn.alignment import durations, search, spread
 from triptych.nn.mel import Mel, MelSpectrogram
+from triptych.nn.ranks import averaged
 from triptych.nn.timewise import Convolutions, within
 
 PAPER = Paper(
@@ -146,7 +149,8 @@ class MASTTS(Generative[Text]):
     ) -> Int[Tensor, "n frames"]:
         """The symbol of each frame, by the search: -|mel_t - mu_i|^2 / 2 up to what is the same for all symbols; drawn
         to the even alignment so much."""
-        score = torch.bmm(mean.mT, mel) - 0.5 * mean.square().sum(1)[:, :, None]
+        mean = full(mean)  # a sum over a thousand frames, of numbers of which bfloat16 leaves whole nats
+        score = precisely(torch.bmm, mean.mT, mel) - 0.5 * mean.square().sum(1)[:, :, None]
         if drawn:
             symbol, frame = (torch.arange(t.shape[2], device=t.device) + 0.5 for t in (mean, mel))
             off = symbol[:, None] / many[:, None, None] - frame / frames[:, None, None]
@@ -168,11 +172,11 @@ class MASTTS(Generative[Text]):
         there = within(frames, mel.shape[2])[:, None]
         path = self.align(mel, mean, many, frames, max(0.0, 1 - clock.progress / EVEN))
         means, made = self.decode(h, mean, path, there)
-        count = there.sum() * c.mel.mels
+        count = averaged(there.sum()) * c.mel.mels
         prior = 0.5 * ((means - mel).square() * there).sum() / count
         off = ((made - mel).abs() * there).sum() / count
         heard, spoken = durations(path, frames, mean.shape[2]), within(many, mean.shape[2])
-        pace = (deviance(heard, log_length) * spoken).sum() / spoken.sum()
+        pace = (deviance(heard, full(log_length)) * spoken).sum() / averaged(spoken.sum())
         return Loss(prior + off + pace, {"prior": prior, "mel": off, "duration": pace})
 
     def alignment(

@@ -42,6 +42,7 @@ from triptych.core import (
     Stage,
     check_sides,
     config,
+    precisely,
     sized,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic, evened, outputs_of, pixels_of
@@ -260,13 +261,13 @@ class VQVAE2(Decoding[Label | None]):
 
     def top_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """-log p(top | y) a code, in nats."""
-        top, _ = self.encode(batch.x)
+        top, _ = precisely(self.encode, batch.x)
         nats = -self.top_prior.log_prob(top, batch.given).mean()
         return Loss(nats / top[0].numel(), {"nats": nats})
 
     def bottom_loss(self, batch: Batch[Label | None], clock: Clock) -> Loss:
         """-log p(bottom | top, y) a code, in nats."""
-        top, bottom = self.encode(batch.x)
+        top, bottom = precisely(self.encode, batch.x)
         nats = -self.bottom_prior.log_prob(bottom, batch.given, self.above(top)).mean()
         return Loss(nats / bottom[0].numel(), {"nats": nats})
 

@@ -58,6 +58,7 @@ from triptych.nn.code_prior import CodePrior
 from triptych.nn.codebook import UnitCodebook
 from triptych.nn.fsq import FSQ, Levels
 from triptych.nn.patch import PatchDiscriminator, check_patches
+from triptych.nn.ranks import averaged
 from triptych.nn.tokenizer import decoder, encoder
 from triptych.nn.transformer import check_heads
 
@@ -202,7 +203,7 @@ class VQGAN(Generative[Label | None]):
         (_, seen), (scores, felt) = self.discriminator(batch.x), self.discriminator(back)
         alike, fooled = features.matching(seen, felt), adversarial.hinge_generator(scores)
         kept, last = pixel + self.config.perceptual * alike, next(self.decoder[-1].parameters())
-        share = self.config.adversarial * adversarial.balance(kept, fooled, last)
+        share = self.config.adversarial * adversarial.balance(kept, fooled, last, averaged)
         logs = {"pixel": pixel, "PSNR": pictures.psnr(batch.x, back), "alike": alike, "fooled": fooled, "weight": share}
         return Loss(kept + self.config.commitment * commitment + share * fooled, logs)
 
