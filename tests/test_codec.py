@@ -55,6 +55,17 @@ def test_parts_of_clips_are_learned_from_and_never_the_silence_behind_them() -> 
     assert model.rebuilt(batch).shape == (2, 200, 1, 16)
 
 
+@pytest.mark.parametrize("samples", [8, 16, 24])
+def test_no_part_is_of_silence_alone_where_a_clip_ends_with_a_code(samples: int) -> None:
+    model = Codec(replace(TINY, segment=8))
+    heard = torch.arange(32) < samples
+    batch = Batch(heard.expand(200, 1, 32).float(), None, ItemNoise(0, range(200)), lengths=torch.full((200,), samples))
+    part = model.cut(batch, 8)
+    assert (part == 1).all()  # parts of a code's length lie on codes
+    empty = replace(batch, x=0 * batch.x, lengths=0 * batch.lengths)
+    assert model.cut(empty, 8).shape == (200, 1, 8)
+
+
 def test_codes_have_a_likelihood_and_sounds_have_none() -> None:
     small = replace(CLASSES, x=Audio(2, 30, rate=8000), levels=(3,))
     model = Codec(small).double().eval()

@@ -85,6 +85,11 @@ def test_reversed_it_goes_back():
     assert not torch.equal(other.sample(2, Picture(c)), model.sample(2, Picture(c)))
 
 
+def test_reversed_it_models_the_other_kind():
+    other = CycleGAN(replace(TINY, given=Images(1, 16, 16, levels=2))).reversed()
+    assert (other.config.x.levels, other.config.given.levels) == (2, 256)
+
+
 # The pool
 
 

@@ -95,3 +95,8 @@ def test_a_color_of_the_whole_reaches_the_code():
 def test_pictures_of_two_sizes_are_refused():
     with pytest.raises(UsageError, match="x is 64 x 64 and the picture given 32 x 32"):
         PixelDTGANConfig(given=Images(3, 32, 32))
+
+
+def test_sides_that_are_never_arrived_at_are_refused():
+    with pytest.raises(UsageError, match="never arrives at 9 x 9; near it, these work: 8 x 8"):
+        PixelDTGANConfig(x=Images(3, 9, 9), given=Images(3, 9, 9))

@@ -10,6 +10,8 @@ from triptych.core import (
     UNKNOWN,
     Audio,
     Autoregressive,
+    Coding,
+    Given,
     Images,
     ItemNoise,
     Noise,
@@ -23,8 +25,10 @@ from triptych.core import (
     prefix,
 )
 from triptych.core.sampling import FAITHFUL, from_sequence, raster, to_sequence
-from triptych.models import find
+from triptych.models import find, own
 from triptych.nn.fixed_point import draw_by_iteration, draw_naively
+from triptych.testing.toys import Examples, first_examples
+from triptych.verbs.create import create
 
 P = torch.tensor([0.5, 0.1, 0.3, 0.1])
 
@@ -236,3 +240,43 @@ def test_a_low_temperature_takes_the_likeliest(temperature: float) -> None:
     assert torch.equal(level, logits.argmax(-1))
     coin = Sampling(temperature=temperature).pick(torch.tensor([[2.0], [-2.0]]), torch.tensor([0.99, 0.01]))
     assert coin.tolist() == [1, 0]
+
+
+# Models of codes
+
+
+def models_of_codes() -> list[str]:
+    """Tiny ones that have a condition."""
+    of_codes = [entry.presets() for entry in own().values() if issubclass(entry.load(), Coding)]
+    return [name for one in of_codes for name, p in one.items() if "-tiny" in name and p.config.given is not None]
+
+
+def decided(name: str) -> tuple[Coding, Given]:
+    """One whose codes are far from equally likely, and conditions for 12 samples."""
+    torch.manual_seed(0)
+    model = create(name, seed=0).eval()
+    for weight in model.parameters():
+        weight.data += 0.5 * torch.randn(weight.shape)
+    return model, first_examples(model, Examples(model.config.x, model.config.given), 12).given
+
+
+@pytest.mark.parametrize("name", models_of_codes())
+def test_guidance_of_0_ignores_the_condition(name: str) -> None:
+    model, given = decided(name)
+    others = given[torch.arange(12).flip(0)]
+
+    def same(guidance: float) -> bool:
+        one, other = (model.sample(12, g, seed=1, how=Sampling(guidance=guidance)) for g in (given, others))
+        return torch.equal(one, other)
+
+    assert same(0.0) and not same(1.0)
+
+
+@pytest.mark.parametrize("name", models_of_codes())
+def test_the_best_of_several_is_a_function_of_the_seed(name: str) -> None:
+    """Not of torch's own generator, nor of what is drawn beside it."""
+    model, given, how = *decided(name), Sampling(best_of=4)
+    x = model.sample(12, given, seed=1, how=how)
+    torch.manual_seed(5)
+    apart = [model.sample(1, given[i : i + 1], seed=1, first=i, how=how) for i in range(12)]
+    torch.testing.assert_close(torch.cat(apart), x)

@@ -21,7 +21,7 @@ do not know of each other, follow p(z) in part only.
 """
 
 from collections.abc import Sequence
-from math import acos, cos, pi
+from math import acos, ceil, cos, pi
 from typing import Literal
 
 import torch
@@ -225,6 +225,18 @@ class MaskGIT(Coding[Label | Text | None]):
         """-log p of each code given those that are not masked."""
         scores = self.scores(code.masked_fill(masked, UNKNOWN), ids)
         return F.cross_entropy(scores.mT, code, reduction="none", label_smoothing=smoothing)
+
+    def fits(self, code: Int[Tensor, "n places"], given: Label | Text | None) -> Float[Tensor, " n"]:
+        """log p(codes | given) of the passes of a Halton sequence. The bound draws its orders: what a seed draws would
+        be chosen by something else, each time."""
+        ids, places, seen = self.prefix.ids(len(code), given), self.codes.length, 0
+        passes, nats = min(self.config.passes, places), code.new_zeros(len(code), dtype=self.precision)
+        for share in shares(passes, places, "halton"):
+            due = ceil(share * places - 1e-4)
+            masked, now = self.halton >= seen, (self.halton >= seen) & (self.halton < due)
+            nats = nats - (now * self.cost(code, masked.expand_as(code), ids)).sum(1)
+            seen = due
+        return nats
 
     # The likelihood
 

@@ -208,7 +208,10 @@ class VAR(Coding[Label | Text | None]):
         return torch.cat(drawn, 1)
 
     def ramped(self, k: int, how: Sampling) -> Sampling:
-        """How scale k is guided: not at all at first, and as far as asked for in the end."""
+        """How scale k is guided: not at all at first, and as far as asked for in the end. To follow the condition less
+        than was learned, or not at all, is to do so from the first scale on."""
+        if how.guidance < 1:
+            return how
         last = len(self.quantizer.lengths) - 1
         return replace(how, guidance=1 + (how.guidance - 1) * (k / last if last else 1))
 

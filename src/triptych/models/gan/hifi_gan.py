@@ -119,6 +119,8 @@ class HiFiGANConfig:
                 raise UsageError(f"{name}={length}: no multiple of the hop, {hop} samples; {near} would do")
         if self.segment > x.length:
             raise UsageError(f"segment={self.segment}: longer than x.length={x.length}, of which it is to be a part")
+        if min(self.rates) < 2:
+            raise UsageError(f"rates={list(self.rates)}: each is how many times as many places there are, 2 or more")
         if hop % prod(self.rates):
             raise UsageError(f"rates={list(self.rates)}: together {prod(self.rates)}, which does not divide {hop=}")
         if self.width % (1 << len(self.rates)):

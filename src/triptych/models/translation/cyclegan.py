@@ -127,6 +127,7 @@ class CycleGAN(AnySize[Picture]):
     def reversed(self) -> "CycleGAN":
         """The same model the other way round: what it models is the first kind, given pictures of the second."""
         other, names = copy.deepcopy(self), {"there": "back", "back": "there"}
+        other.config = replace(self.config, x=self.config.given, given=self.config.x)
         turned = {
             ".".join(names.get(part, part) for part in key.split(".")): value
             for key, value in self.state_dict().items()

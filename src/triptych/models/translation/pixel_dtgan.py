@@ -53,7 +53,7 @@ from triptych.models.paper import Paper
 from triptych.nn.ema import EMA
 from triptych.nn.equalized import PixelNorm
 from triptych.nn.residual import DoublingConv
-from triptych.nn.strided import halvings
+from triptych.nn.strided import Halvable, halvings
 
 PAPER = Paper(
     called="PixelDTGAN",
@@ -70,8 +70,8 @@ SLOPE = 0.2
 
 @config
 class PixelDTGANConfig:
-    x: Images = Images(3, 64, 64)
-    """What is modeled: pictures of products."""
+    x: Halvable = Images(3, 64, 64)
+    """What is modeled: pictures of products, with sides of 4 to 7 pixels, doubled at least once."""
     given: Images = Images(3, 64, 64)
     """Pictures of the wearer, as large."""
     width: Count = 24
@@ -95,7 +95,6 @@ class PixelDTGANConfig:
                 f"x is {x.height} x {x.width} and the picture given {given.height} x {given.width}: they are judged "
                 "side by side, and have the same size"
             )
-        halvings(x.height, x.width)
 
 
 def read(cin: int, cout: int) -> nn.Sequential:

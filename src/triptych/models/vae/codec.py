@@ -226,7 +226,7 @@ class Codec(Coding[Label | Text | None]):
         """log p(codes | given). Raises UsageError for a guidance other than 1: what it draws is distributed otherwise.
 
         Example:
-            model.log_prob_codes(model.encode(x), given).bits_per_dim    # bits a code
+            model.log_prob_codes(model.encode(x), given).bits_per_dim()    # bits a code
         """
         self.check_plain(guidance)
         self.check_given(len(code), given)
@@ -254,7 +254,7 @@ class Codec(Coding[Label | Text | None]):
         """A part of each clip, from anywhere in it on: never of the silence behind it alone."""
         x, hop = batch.x, self.config.hop
         last = x.new_full((len(x),), x.shape[2]).long() if batch.lengths is None else batch.lengths
-        ways = (last // hop).clamp(max=(x.shape[2] - samples) // hop) + 1
+        ways = ((last + hop - 1) // hop).clamp(1, (x.shape[2] - samples) // hop + 1)
         first = (batch.noise.uniform() * ways).long() * hop
         at = first[:, None, None] + torch.arange(samples, device=x.device)
         return x.gather(2, at.expand(-1, x.shape[1], -1))
