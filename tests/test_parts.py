@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from triptych import models
-from triptych.core import Batch, Clock, Generative, Loss, Noise, PartialLabel, Picture, Player, StepNoise
+from triptych.core import Batch, Clock, Generative, Loss, Noise, PartialLabel, Player, StepNoise
 from triptych.models.gan.sgan import supervised
 from triptych.nn import ranks
 from triptych.nn.codebook import Codebook
@@ -56,7 +56,11 @@ def parts_of(model: Generative[Any], parts: int, n: int = N) -> list[Batch[Any]]
     def typed(t: torch.Tensor) -> torch.Tensor:
         return t.to(kind) if t.is_floating_point() else t
 
-    return [replace(b, x=typed(b.x), given=b.given and b.given.map(typed), noise=Typed(b.noise, kind)) for b in found]
+    wrong = torch.arange(n) % 2 == 0  # every other picture has another in its place
+    return [
+        replace(b, x=typed(b.x), given=b.given and b.given.map(typed), noise=Typed(b.noise, kind), wrong=wrong[s])
+        for b, s in zip(found, slices, strict=True)
+    ]
 
 
 class Typed:
@@ -151,16 +155,15 @@ def tied() -> list[tuple[str, int, int]]:
 
 
 def unlike(batch: Batch[Any], first: int) -> Batch[Any]:
-    """Items that are not equally much: sounds end sooner or later; every other picture has another in its place."""
-    place = first + torch.arange(len(batch.x))
-    if batch.x.dim() == 3:
-        lengths = batch.x.shape[2] * (1 + place) // N
-        heard = torch.arange(batch.x.shape[2]) < lengths[:, None, None]
-        return replace(batch, x=batch.x * heard, lengths=lengths)
-    return replace(batch, wrong=place % 2 == 0) if isinstance(batch.given, Picture) else batch
+    """Items that are not equally much: sounds end sooner or later."""
+    if batch.x.dim() != 3:
+        return batch
+    lengths = batch.x.shape[2] * (1 + first + torch.arange(len(batch.x))) // N
+    heard = torch.arange(batch.x.shape[2]) < lengths[:, None, None]
+    return replace(batch, x=batch.x * heard, lengths=lengths)
 
 
-@pytest.mark.parametrize(("name", "stage", "player"), tied())
+@pytest.mark.parametrize(("name", "stage", "player"), [*tied(), ("pix2pix-tiny", 0, 0), ("pixel-dtgan-tiny", 0, 1)])
 def test_ranks_learn_from_all_items_at_once(
     name: str, stage: int, player: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

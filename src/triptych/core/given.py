@@ -87,8 +87,8 @@ class Batch(Generic[G]):
     """Where examples may be shorter than their space, as recordings are: how far each goes, before silence."""
     wrong: Bool[Tensor, " batch"] | None = None
     """Where negatives are to be aware of the condition: for which items another's x stands in for what is generated."""
-    before: Callable[[Tensor], Tensor] | None = None
-    """Where this is a rank's part of a batch: gives of each item's tensor that of the item before it in all of it."""
+    before: Callable[[], Tensor] | None = None
+    """Where this is one of several parts of a batch: gives for each item the x of the item before it in all of it."""
     made: Callable[[Callable[[], Tensor]], Tensor] | None = None
     """Where several players move on this batch: gives what one of them makes of it."""
 
@@ -105,7 +105,7 @@ class Batch(Generic[G]):
 
     def others(self) -> Float[Tensor, "batch ..."]:
         """The x of the item before for each: real, but not what the condition asks for. (That of a batch of one is.)"""
-        return self.x.roll(1, 0) if self.before is None else self.before(self.x)
+        return self.x.roll(1, 0) if self.before is None else self.before()
 
     def fakes(self, generated: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """What a discriminator of x and its condition is to call generated: what was, or for `wrong` ones `others`."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -116,12 +117,18 @@ def turn(
 
 
 def counted(parts: Sequence[Batch[Any]]) -> list[Batch[Any]]:
-    """Parts that know of the others: which item is before each on all ranks, and how many labels of a part are known,
-    over all parts and ranks. See `Batch.before` and `Batch.labeled`."""
-    if ranks.world() > 1:
-        parts = [replace(part, before=ranks.before) for part in parts]
+    """Parts that know of each other, over all ranks: which item is before each, and how many labels of a part are
+    known. See `Batch.before` and `Batch.labeled`."""
+    moved = list[Tensor]()
+
+    def before(k: int) -> Tensor:
+        if not moved:  # most losses do not ask
+            moved.extend(ranks.before(torch.cat([part.x for part in parts])).chunk(len(parts)))
+        return moved[k]
+
+    parts = [replace(part, before=partial(before, k)) for k, part in enumerate(parts)]
     if not all(isinstance(part.given, PartialLabel) for part in parts):
-        return list(parts)
+        return parts
     labeled = torch.stack([(part.given.y >= 0).sum() for part in parts]).float().mean()
     labeled = ranks.averaged(labeled)
     return [replace(part, labeled=labeled) for part in parts]

@@ -207,7 +207,6 @@ class PixelDTGAN(Generative[Picture]):
                 loss=self.pair_loss,
                 optimizer=c.discriminator_adam,
                 judges=self.beside,
-                together="the next item's x, which does not belong to the condition",
             ),
             Player(
                 name="generator",
