@@ -12,11 +12,14 @@ import torch
 from PIL import Image
 
 import triptych as tt
+from triptych.cli.applying import valued
 from triptych.cli.words import in_words
 from triptych.core import UsageError
 from triptych.media.photo import Photo
 from triptych.tasks import TASKS
-from triptych.verbs.apply import Answered, jobs, pipeline, sheet
+from triptych.tasks.text_to_speech import TextToSpeech
+from triptych.verbs.apply import Answered, check_value, flags_of, pipeline, sheet
+from triptych.verbs.jobs import jobs
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +142,68 @@ def test_a_users_own_file_is_never_replaced_by_a_sheet(run, photos, tmp_path, cl
     assert done.code == 2 and "there already" in done.err and mine.read_bytes() == before
     assert not (tmp_path / "o.png").exists()
     assert cli(*words, "--sheet", mine, "--overwrite").code == 0 and mine.read_bytes() != before
+
+
+def test_nothing_that_is_brought_is_dropped_in_silence(run, photos, tmp_path, cli) -> None:
+    picture, out = photos / "0.png", tmp_path / "o.png"
+    twice = cli("apply", run, "--picture", picture, "--picture", photos / "1.png", "--out", out)
+    assert twice.code == 2 and "--picture comes twice" in twice.err
+    listed = cli("apply", run, "--picture", picture, photos / "1.png", "--out", out)  # as a shell writes *.png
+    assert listed.code == 2 and "1.png: what is brought comes behind a flag" in listed.err and not out.exists()
+
+    source = tmp_path / "in"
+    (source / "deeper").mkdir(parents=True)
+    for place in (source, source / "deeper"):
+        (place / "a.png").write_bytes(picture.read_bytes())
+    done = cli("apply", run, "--picture", source, "--out", tmp_path / "out")
+    assert done.code == 0 and "the pictures in deeper are left alone" in done.err
+    (source / "a.png").unlink()
+    done = cli("apply", run, "--picture", source, "--out", tmp_path / "out2")
+    assert done.code == 2 and "those in deeper are not looked at" in done.err
+
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:])
+    done = cli("apply", run, "--picture", tmp_path / "moves.gif", "--out", out)
+    assert done.code == 0 and "moves.gif: animated: only its first frame is taken" in done.err
+
+
+def test_a_sheet_goes_into_a_png_of_its_own(run, photos, tmp_path, cli) -> None:
+    out = tmp_path / "o.png"
+    words = ["apply", run, "--picture", photos / "0.png", "--out", out]
+    for more, said in (
+        (["--sheet", out], f"{out} is to hold an answer: give --sheet another name"),
+        (["--sheet", photos / "0.png", "--overwrite"], "0.png is what was brought"),
+        (["--sheet", tmp_path / "s.jpg"], "s.jpg: it is a picture, whose name ends in .png"),
+        (["--sheet", tmp_path / "s.png", "--truth", tmp_path / "gone.png"], "gone.png: there is no such file"),
+        (["--sheet", tmp_path / "s.png", "--truth", run], "no file in it is called as"),
+    ):
+        done = cli(*words, *more)
+        assert done.code == 2 and said in done.err and not out.exists(), (more, done.err)
+    done = cli("data", photos, "--sheet", tmp_path / "s.jpg")
+    assert done.code == 2 and "ends in .png" in done.err
+
+
+def test_answers_that_no_seed_changes_are_told(run, photos, tmp_path, cli) -> None:
+    words = ["apply", run, "--picture", photos / "0.png", "--out", tmp_path / "o.png"]
+    assert "the answers of all seeds are the same" in cli(*words, "-n", 2).err
+    done = cli(*words, "--seed", 7)  # as sample has it
+    assert done.code == 0 and (tmp_path / "o.png").exists() and "all seeds" not in done.err and "1/1" not in done.err
+
+
+def test_words_are_no_names_of_files_and_the_other_way_round() -> None:
+    assert valued("--text", "a red star " * 100, Path | str) == "a red star " * 100  # longer than names are
+    assert valued("--text", "a red star.", Path | str) == "a red star."
+    with pytest.raises(UsageError, match=r"--text letter\.txt: there is no such file"):
+        valued("--text", "letter.txt", Path | str)
+
+
+def test_what_a_flag_takes_is_checked_in_both_languages() -> None:
+    kind = flags_of(TextToSpeech)["length_scale"].annotation
+    with pytest.raises(UsageError, match="--length-scale 0: Input should be greater than 0"):
+        valued("--length-scale", "0", kind)
+    with pytest.raises(UsageError, match="length_scale=0: Input should be greater than 0"):
+        check_value("length_scale", 0, kind)
+    assert valued("--length-scale", "1.2", kind) == 1.2
 
 
 def test_seeds_name_their_files(tmp_path) -> None:

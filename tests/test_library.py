@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -260,6 +261,20 @@ def test_a_set_is_brought_once_and_opened_by_its_name(registry: Registry, tmp_pa
         data("toys/depth")
     with pytest.raises(UsageError, match="has no part"):
         data("toys/../toys/x")
+
+
+def test_what_lies_beside_a_set_of_ours_is_as_it_was_meant(
+    registry: Registry, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    got = tt.get_data("toys")
+    data("toys")
+    assert caplog.messages == []  # about.json is ours, and nobody asked how its columns are read
+    data("toys", size=32)
+    (line,) = caplog.messages
+    assert "much smaller than 32 x 32" in line  # which another size would change
+    shutil.copytree(got.folder, tmp_path / "copied")
+    data(tmp_path / "copied")
+    assert any("about.json: not used" in line for line in caplog.messages)
 
 
 def test_a_folder_of_that_name_goes_before_the_library(

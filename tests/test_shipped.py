@@ -16,6 +16,7 @@ from triptych.core import HasLikelihood, UsageError
 from triptych.data.shapes import APART, read
 from triptych.io import commit
 from triptych.metrics import digits
+from triptych.verbs.compare import compare, distinct
 from triptych.verbs.posing import saved_task
 from triptych.verbs.sample import examples
 from triptych.verbs.shipped import FOLDER, RECIPES, located, shipped
@@ -149,6 +150,15 @@ def test_a_folder_goes_before_a_name_and_a_slip_is_answered(tmp_path: Path, monk
 def test_sampling_what_is_made_for_a_task_says_how_it_is_used(name: str, use: str, tmp_path: Path) -> None:
     drawn = CliRunner().invoke(app, ["sample", name, "--out", str(tmp_path / "s.png")])
     assert isinstance(drawn.exception, UsageError) and use in str(drawn.exception)
+
+
+def test_show_and_compare_take_the_names_too() -> None:
+    about, preset = (CliRunner().invoke(app, ["show", name]) for name in ("dcgan-emoji", "dcgan-mnist"))
+    assert about.exit_code == 0 and "trained on emoji" in about.stdout, about.output
+    assert "what to expect" in preset.stdout  # this is the name of a preset, too
+    with pytest.raises(UsageError, match="no folder pixelcnn-mist; did you mean pixelcnn-mnist"):
+        compare(["pixelcnn-mist"])
+    assert distinct([located("pixelcnn-mnist")]) == ["pixelcnn"]
 
 
 def test_sampling_by_name_and_the_gallery(tmp_path: Path, monkeypatch: Any) -> None:

@@ -19,7 +19,7 @@ from triptych.tasks import fitting
 from triptych.tasks.captions import heard
 from triptych.tasks.task import posed
 from triptych.tasks.text_to_image import TextToImage
-from triptych.verbs.apply import slug
+from triptych.verbs.jobs import slug
 
 WORDS = ("<pad>", "<unknown>", "a", "red", "heart", "car", "blue")
 SPACE = Tokens(7, 4, symbols=Words(words=WORDS))

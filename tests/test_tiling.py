@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from triptych.core import AnySize, Generative, Images, Picture
+from triptych.inference import tiling
 from triptych.inference.tiling import Parts, hat, pieces, reflect, starts
 
 
@@ -85,6 +86,15 @@ def test_a_receptive_field_beyond_the_margin_is_faded() -> None:
     found = whole(model, grid, tile=40)
     torch.testing.assert_close(found, model.sample(1, Picture(grid), seed=0)[0], atol=0.5, rtol=0)
     assert not found.isnan().any()
+
+
+def test_a_large_picture_says_how_far_it_is(monkeypatch, caplog) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(tiling, "TELL", -1.0)
+    one_more = tiling.patience(3)
+    for _ in range(3):
+        one_more()
+    assert [line.partition(",")[0] for line in caplog.messages] == ["1 of 3 tiles are done", "2 of 3 tiles are done"]
 
 
 def test_tiles_are_spread_evenly_and_cover_all() -> None:

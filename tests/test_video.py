@@ -161,6 +161,13 @@ def test_mp4_is_written_by_pyav_or_said(tmp_path) -> None:
     assert np.abs(again.frames[..., :17, :17].astype(int) - film.frames).mean() < 12
 
 
+def test_of_a_folder_of_frames_the_one_that_cannot_be_read_is_named(tmp_path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "0.png")
+    (tmp_path / "1.png").write_text("no picture")
+    with pytest.raises(UsageError, match=r"its frame 1\.png: not a PNG"):
+        Film.read(tmp_path)
+
+
 def test_a_video_is_gone_on_with_at_the_command_line(tmp_path, cli) -> None:
     (tmp_path / "clips").mkdir()
     for i in range(12):

@@ -51,6 +51,12 @@ def test_options_are_said_as_they_are_typed(verb: str | None, python: str, typed
     assert in_words(python) == typed
 
 
+def test_of_two_names_of_an_option_the_one_that_was_typed_is_said(monkeypatch) -> None:
+    for typed in ("--label", "--given"):
+        monkeypatch.setattr(sys, "argv", ["triptych", "sample", "x", f"{typed}=3"])
+        assert in_words("takes no label; leave out given=") == f"takes no label; leave out {typed}"
+
+
 def run(*arguments: object, stdout: Any = subprocess.PIPE, **environment: str) -> "subprocess.CompletedProcess[bytes]":
     settings = {**os.environ, "PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1", **environment}
     command = [sys.executable, "-m", "triptych", *map(str, arguments)]

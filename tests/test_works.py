@@ -16,7 +16,8 @@ from triptych.media.audio import Clip
 from triptych.media.photo import Photo
 from triptych.media.text import Writing
 from triptych.tasks.task import Question
-from triptych.verbs.apply import Pipeline, answers, jobs, sheet
+from triptych.verbs.apply import Pipeline, answers, sheet
+from triptych.verbs.jobs import jobs
 
 RATE = 8000
 

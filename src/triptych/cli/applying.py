@@ -17,13 +17,13 @@ def apply(
     folder: Folder,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="A file, or a folder for a folder.")],
     task: Annotated[str | None, typer.Option(help="What for, where the run was not trained for a task.")] = None,
-    seeds: Annotated[str, typer.Option(help="One answer for each: 0-3, or 0,7.")] = "0",
+    seeds: Annotated[str, typer.Option("--seeds", "--seed", help="One answer for each: 0-3, or 0,7.")] = "0",
     n: Annotated[int | None, typer.Option("-n", min=1, help="So many answers: seeds 0 to n - 1.")] = None,
     tile: Annotated[int | None, typer.Option(min=1, help="Pixels to a side that are worked on at a time.")] = None,
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Pictures at their own size, not brought to that of training's.")
     ] = False,
-    sheet: Annotated[Path | None, typer.Option(help="Also a picture of input | output | truth.")] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Also a picture of input | output | truth.")] = None,
     truth: Annotated[Path | None, typer.Option(help="For the sheet: the true answer, or a folder of them.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     device: Device = "auto",
@@ -45,9 +45,10 @@ def apply(
     --vocoder, a run of the task vocoder; of models of codes --guidance and --best-of.
     vocoder: --sound, a recording to be said again of its spectrogram.
     """
-    from triptych.io.outputs import check_file
-    from triptych.verbs.apply import answers, by_stem, jobs, pipeline
+    from triptych.io.outputs import check_file, check_png
+    from triptych.verbs.apply import answers, pipeline, same
     from triptych.verbs.apply import sheet as drawn
+    from triptych.verbs.jobs import check_apart, jobs, matched
 
     pipe = pipeline(task, folder, pick_device(device))
     asked = parsed(context.args, pipe.flags, pipe.task.name)
@@ -57,18 +58,20 @@ def apply(
     if there and not overwrite:
         raise UsageError(f"{there[0]} is there already; --overwrite replaces it, another --out leaves it alone")
     if sheet is not None:
-        check_file(sheet, overwrite=overwrite)
+        check_png(sheet, overwrite=overwrite)
+        check_apart(sheet, todo)
     for file in (file for job in todo for file in job.outs.values() if not file.exists()):
         check_file(file)
-    truths = None if truth is None else by_stem(truth) if truth.is_dir() else {Path(todo[0].name).stem: truth}
+    truths = None if truth is None else matched(truth, todo)
     found = []
     with output.progress() as add:
-        tick = add(f"{pipe.task.name} with {pipe.model.name}", len(todo))
+        tick = add(f"{pipe.task.name} with {pipe.model.name}", len(todo)) if len(todo) > 1 else None
         for one in answers(pipe, todo, tile=tile, as_is=as_is):
             found.append(one)
             if one.refused and len(todo) > 1:
                 output.note(f"left out: {one.refused}")
-            tick(len(found), "")
+            if tick is not None:
+                tick(len(found), "")
     refused = [one for one in found if one.refused]
     if len(refused) == len(found):
         raise DataError(str(refused[0].refused) if len(refused) == 1 else "nothing could be worked on")
@@ -76,6 +79,8 @@ def apply(
         from triptych.media.pictures import save_png
 
         save_png(drawn(found, truths), sheet)
+    if any(same(one) for one in found):
+        output.note(f"{pipe.model.name} draws nothing at random: the answers of all seeds are the same")
     written = [str(file) for one in found for file in one.files]
     if as_json:
         output.dump({"task": pipe.task.name, "model": pipe.model.name, "files": written, "left_out": len(refused)})
@@ -93,9 +98,14 @@ def parsed(words: list[str], flags: dict[str, Parameter], task: str) -> dict[str
         word, equals, value = rest.pop(0).partition("=")
         if word == "-i":
             word = next(iter(known))
+        if word not in known and not word.startswith("-"):
+            first = next(iter(known))
+            raise UsageError(f"{word}: what is brought comes behind a flag, as in {first} {word}; several in a folder")
         if word not in known:
             raise UsageError(f"{task} takes {', '.join(known)}; not {word}")
         name, kind = known[word]
+        if name in found:
+            raise UsageError(f"{word} comes twice: it takes one, or a folder of several")
         if kind is bool:
             found[name] = True
             continue
@@ -116,8 +126,8 @@ def valued(word: str, text: str, kind: Any) -> Any:
 
     kinds = (kind, *get_args(kind))
     if Path in kinds:
-        if not text.strip() or not Path(text).exists():
-            if str in kinds:  # words may be given as they are, or in a file
+        if not text.strip() or not there(text):
+            if str in kinds and not named_as_a_file(text):  # words may be given as they are, or in a file
                 return text
             raise UsageError(f"{word} {text}: there is no such file or folder")
         return Path(text)
@@ -125,6 +135,21 @@ def valued(word: str, text: str, kind: Any) -> Any:
         return TypeAdapter(kind).validate_strings(text)
     except ValidationError as e:
         raise UsageError(f"{word} {text}: {e.errors()[0]['msg']}") from None
+
+
+def there(text: str) -> bool:
+    """Whether this is the name of something; a text may be longer than names are."""
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def named_as_a_file(text: str) -> bool:
+    """Whether words look like the name of a text, which nobody wants to have read out."""
+    from triptych.media.text import Writing
+
+    return not re.search(r"\s", text) and Path(text).suffix.lower() in Writing.suffixes
 
 
 def seeds_of(text: str) -> list[int]:

@@ -19,7 +19,7 @@ ALSO = {"data": "--data", "anneal": "--ais"}
 
 def in_words(text: str, verb: str | None = None) -> str:
     """The text with options written as one types them to `verb`; None: the verb that is at work in this process."""
-    names = options(verb or at_work())
+    names = options(verb or at_work(), frozenset(word.partition("=")[0] for word in sys.argv[1:]))
     if not names:
         return text
     known = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
@@ -58,16 +58,15 @@ def commands() -> dict[str, Any]:
 
 
 @cache
-def options(verb: str | None) -> dict[str, str]:
-    """What Python calls each option of a verb, and how it is typed."""
+def options(verb: str | None, used: frozenset[str]) -> dict[str, str]:
+    """What Python calls each option of a verb, and how it is typed: where it has two names, as it was by the person."""
     if verb is None:
         return {}
-    typed = {
-        str(one.name): max(one.opts, key=len)
-        for one in commands()[verb].params
-        if one.opts and one.opts[0].startswith("-")
+    params = [one for one in commands()[verb].params if one.opts and one.opts[0].startswith("-")]
+    typed = {one.name: next((opt for opt in one.opts if opt in used), max(one.opts, key=len)) for one in params}
+    by_option = {
+        opt.removeprefix("--").replace("-", "_"): typed[one.name] for one in params for opt in one.opts if len(opt) > 2
     }
-    by_option = {option.removeprefix("--").replace("-", "_"): option for option in typed.values() if len(option) > 2}
     also = {name: option for name, option in ALSO.items() if option in typed.values()}
     return {**typed, **by_option, **also, **(asked() if verb == "apply" else {})}
 

@@ -3,6 +3,7 @@
 import difflib
 import errno
 import logging
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -120,7 +121,7 @@ def data(source: Any, **options: Unpack[Opening]) -> Served:
         pack = cached(name_of(found, stored), found.stamp, found.read, stored, how["cache"])
     else:
         pack = build(name_of(found, stored), found.read, stored, None)
-    report(pack, how["strict"])
+    report(pack, how["strict"], ours=not in_memory and named(place))
     return served(pack, wanted, how, binary, stored.noisy, opened if on_disk else None)
 
 
@@ -257,15 +258,22 @@ told = set[tuple[str, str]]()
 """Notes that this process has logged: a source is opened more than once, for its splits."""
 
 
-def report(pack: Pack, strict: bool) -> None:
-    """Logs what was decided about a source (once) and its problems; with `strict`, raises DataError if it has any."""
+CHANGED = re.compile(r"\b[a-z_]+=")
+"""In a note: an option, which somebody may want to choose."""
+
+
+def report(pack: Pack, strict: bool, ours: bool = False) -> None:
+    """Logs what was decided about a source (once) and its problems; with `strict`, raises DataError if it has any.
+
+    A set of `ours` is arranged as it was meant to be: only what an option would change is said of it.
+    """
     problems, notes = pack.meta.problems, list(pack.meta.notes)
     if pack.meta.classes and pack.meta.tokenizer:
         notes.append(
             'it has classes and captions: a model is given what it takes, unless condition="label" or '
             'condition="caption" decides'
         )
-    for note in notes:
+    for note in notes if not ours else filter(CHANGED.search, notes):
         if (pack.fingerprint, note) not in told:
             told.add((pack.fingerprint, note))
             log.warning("%s: %s", pack.meta.name, note)

@@ -5,6 +5,8 @@ off afterwards: the tiles are the whole picture's own values, and there is no se
 is larger than a margin may be, and for models of one size, tiles overlap and fade into each other.
 """
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,10 @@ from torch.nn import functional as F
 
 from triptych.core import AnySize, Generative, Picture, UsageError
 
+log = logging.getLogger(__name__)
+
+TELL = 10.0
+"""Seconds between two words on how far a large picture is."""
 TILE = 192
 """Pixels of the condition to a side of a tile, margins not counted, if nothing is said; four times as many as a margin
 has, where that is more."""
@@ -118,8 +124,11 @@ def exact(
     """Tiles with a margin all around that is cut off again; at the picture's border the model sees its border."""
     height, width = ends
     ratio = ratio_of(model)
-    for top in range(0, height, side):
-        for left in range(0, width, side):
+    tops, lefts = range(0, height, side), range(0, width, side)
+    one_more = patience(len(tops) * len(lefts))
+    for top in tops:
+        for left in lefts:
+            one_more()
             bottom, right = min(top + side, height), min(left + side, width)
             if not parts.asks((top, left, bottom, right)):
                 continue
@@ -147,8 +156,10 @@ def faded(
         torch.zeros(channels + 1, size[0] * ratio, width * ratio),
         0,
     )  # of the rows from `done` on; the weight last
+    one_more = patience(len(tops) * len(lefts))
     for i, top in enumerate(tops):
         for left in lefts:
+            one_more()
             part = (top, left, top + size[0], left + size[1])
             if parts.asks(part):
                 columns = slice(left * ratio, (left + size[1]) * ratio)
@@ -158,6 +169,27 @@ def faded(
         ready, held = held[:, :rows], torch.cat([held[:, rows:], torch.zeros(channels + 1, rows, width * ratio)], 1)
         yield done, 0, ready[:-1] / ready[-1].clamp(min=1e-9)  # without weight: where nothing is wanted
         done += rows
+
+
+def patience(tiles: int) -> Callable[[], None]:
+    """To be called before each tile: says now and then how far a large picture is."""
+    began = told = time.monotonic()
+    done = -1
+
+    def one_more() -> None:
+        nonlocal told, done
+        done, now = done + 1, time.monotonic()
+        if now - told > TELL and done:
+            told = now
+            left = round((now - began) / done * (tiles - done))
+            log.info(
+                "%d of %d tiles are done, %s left",
+                done,
+                tiles,
+                f"{left // 60} min {left % 60} s" if left > 59 else f"{left} s",
+            )
+
+    return one_more
 
 
 def starts(length: int, size: int, overlap: int) -> list[int]:

@@ -48,6 +48,13 @@ def check_file(path: Path, *, overwrite: bool = False) -> None:
     check_place(path.parent)
 
 
+def check_png(path: Path, *, overwrite: bool = False) -> None:
+    """As `check_file`, of a picture that is written as PNG: raises UsageError for a name that says something else."""
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{path}: it is a picture, whose name ends in .png")
+    check_file(path, overwrite=overwrite)
+
+
 def readable(path: Path) -> bool:
     """Whether a file is one of ours; one that cannot be read is not."""
     try:

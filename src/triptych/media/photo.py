@@ -5,6 +5,7 @@ came: 16 bits stay 16 bits, what was transparent stays so, a colour profile goes
 """
 
 import io
+import logging
 import struct
 import sys
 import zlib
@@ -32,6 +33,8 @@ from triptych.media.images import (
 )
 from triptych.media.maps import ClassTable, read_map
 from triptych.media.work import Work
+
+log = logging.getLogger(__name__)
 
 ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """What pictures are written as, by the ending of the file's name."""
@@ -174,6 +177,8 @@ def read_photo(source: "Path | str | bytes | Image.Image | np.ndarray | Photo") 
     try:
         data = source if isinstance(source, bytes) else read_file(Path(source))
         with open_picture(data) as image:
+            if image.format != "MPO" and getattr(image, "is_animated", False):
+                log.info("%s: animated: only its first frame is taken", name)
             return of_deep_color(data, image, name) or of_image(image, image, name)
     except BadImage as e:
         raise UsageError(f"{name}: {e}") from e

@@ -227,7 +227,7 @@ def archived(data: bytes, wanted: int | None) -> list[np.ndarray]:
             if not names:
                 raise BadFile("no pictures in it")
             chosen = evenly(len(names), len(names) if wanted is None else wanted)
-            return [Reading()(archive.read(names[k])).pixels for k in chosen]
+            return [framed(names[k], archive.read(names[k])) for k in chosen]
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as e:
         raise BadFile(f"damaged ({e})") from e
 
@@ -235,6 +235,14 @@ def archived(data: bytes, wanted: int | None) -> list[np.ndarray]:
 def natural(name: str) -> list[tuple[int, str]]:
     """Numbers within names in their own order: frame 2 before frame 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def framed(name: str, data: bytes) -> np.ndarray:
+    """One frame, uint8 [channels, height, width]. Raises BadFile, naming it."""
+    try:
+        return Reading()(data).pixels
+    except BadFile as e:
+        raise BadFile(f"its frame {name}: {e}") from e
 
 
 def gathered(frames: Iterator[tuple[str, bytes]]) -> bytes:

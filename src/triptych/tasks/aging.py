@@ -125,7 +125,9 @@ class Aging:
         eyes: where they are in the picture, x,y,x,y in pixels, to be turned and scaled by; else the middle is taken.
         """
         if (age is None) == (not strip):
-            raise UsageError("ageing takes one of age= (in years) and strip (every age); as in --age 60, or --strip")
+            raise UsageError(
+                "ageing takes one of age= (in years) and strip=True (every age); as in --age 60, or --strip"
+            )
         if age is not None and not self.ages[0] <= age <= self.ages[-1]:
             raise UsageError(
                 f"age={age:g}: the model was trained on ages from {self.ages[0]:g} to {self.ages[-1]:g}, and knows "

@@ -45,6 +45,6 @@ def check_speaks(model: Any, scale: float, how: Sampling) -> None:
         raise UsageError(f"{model.name} does not speak; train text-to-speech with mas-tts, tacotron or codec")
     elif how.guidance != 1 or how.best_of != 1 or not how.faithful:
         raise UsageError(
-            f"{model.name} makes no codes that could be guided or chosen from: leave out guidance, best_of and "
-            "temperature, or train codec"
+            f"{model.name} makes no codes that could be guided or chosen from: leave out guidance=, best_of= and "
+            "temperature=, or train codec"
         )

@@ -1,17 +1,16 @@
 """Using a trained model on files of one's own: what was posed in training is asked again, of one picture or many."""
 
 import hashlib
-import logging
-import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
+import numpy as np
 import torch
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 
 import triptych
 from triptych import tasks
@@ -20,16 +19,15 @@ from triptych.core.problems import suggest
 from triptych.io import commit, folder
 from triptych.media import pictures
 from triptych.media.images import on_white
+from triptych.media.photo import Photo
 from triptych.media.reading import Reading
-from triptych.media.text import Writing
 from triptych.media.work import Work
-from triptych.tasks.task import BROUGHT, Question, Reads, Task
+from triptych.tasks.task import Question, Reads, Task
 from triptych.verbs.create import load
+from triptych.verbs.jobs import Job
 from triptych.verbs.opening import readings
 from triptych.verbs.posing import saved_task
 from triptych.verbs.shipped import located
-
-log = logging.getLogger(__name__)
 
 SHOWN = 320
 """Pixels of the longer side of a picture on a sheet."""
@@ -72,6 +70,8 @@ class Pipeline:
         for name, parameter in takes.items():
             if parameter.default is Parameter.empty and name not in asked:
                 raise UsageError(f"{self.task.name} needs {name}=")
+            if name in asked and get_origin(parameter.annotation) is Annotated:
+                check_value(name, asked[name], parameter.annotation)
         return self.task.ask(self.model, **asked if as_is else self.as_read(asked))
 
     def as_read(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -109,9 +109,17 @@ class Pipeline:
         return said | {"software": f"triptych {triptych.__version__}"}
 
 
+def check_value(name: str, value: Any, kind: Any) -> None:
+    """Raises UsageError for a value that a flag does not take: `Positive` and the like."""
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError as e:
+        raise UsageError(f"{name}={value}: {e.errors()[0]['msg']}") from None
+
+
 def flags_of(kind: type[Task]) -> dict[str, Parameter]:
     """The keywords that a task's `ask` takes, with their types."""
-    types = get_type_hints(kind.ask)
+    types = get_type_hints(kind.ask, include_extras=True)
     found = {name: p for name, p in signature(kind.ask).parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
     return {name: p.replace(annotation=types[name]) for name, p in found.items()}
 
@@ -158,91 +166,6 @@ def apply(
     return pipeline(task, run, device)(seed=seed, tile=tile, as_is=as_is, **asked)
 
 
-@dataclass(frozen=True)
-class Job:
-    """One question to be answered into one file for each seed."""
-
-    asked: dict[str, Any]
-    outs: dict[int, Path]
-    """By seed."""
-    name: str
-    """What to call it: the file that is asked about."""
-
-
-def jobs(
-    asked: dict[str, Any], out: Path, seeds: Sequence[int], gives: type[Work], brings: str, lines: bool = False
-) -> list[Job]:
-    """A job for what is brought, or for each file of a folder; what else is a folder is matched by the names in it.
-    With `lines`, each line of a text is one that is brought, and "-" is standard input.
-
-    Raises UsageError for an empty folder, a missing partner, or a name that cannot be written.
-    """
-    brought = asked[brings]
-    if lines and not (isinstance(brought, Path) and brought.is_dir()):
-        return spoken(asked, out, seeds, gives, brings)
-    one = isinstance(brought, Path) and brought.is_dir() and brings in BROUGHT and BROUGHT[brings].whole(brought)
-    if one or not (isinstance(brought, Path) and brought.is_dir()):
-        gives.check_ending(out.suffix, str(out))
-        return [Job(asked, {s: named(out, s, seeds) for s in seeds}, str(brought))]
-    if out.suffix and not out.is_dir():
-        raise UsageError(f"{out}: the {brings}s of a folder go into a folder; name one without an ending")
-    suffixes, ending = BROUGHT[brings].suffixes if brings in BROUGHT else frozenset[str](), gives.endings[0]
-    files = files_in(brought, suffixes)
-    if not files:
-        raise UsageError(f"{brought} holds no {brings}s ({', '.join(sorted(suffixes))})")
-    partners = {name: by_stem(value) for name, value in asked.items() if isinstance(value, Path) and value.is_dir()}
-    found, taken = [], dict[str, Path]()
-    for file in files:
-        if file.stem in taken:
-            raise UsageError(f"{taken[file.stem]} and {file} would both be written as {file.stem}{ending}: rename one")
-        taken[file.stem] = file
-        own = dict(asked)
-        for name, partner in partners.items():
-            if file.stem not in partner:
-                raise UsageError(f"{asked[name]} has no file that belongs to {file.name}: its name begins the same")
-            own[name] = partner[file.stem]
-        own[brings] = file
-        found.append(Job(own, {s: named(out / f"{file.stem}{ending}", s, seeds) for s in seeds}, str(file)))
-    return found
-
-
-def spoken(asked: dict[str, Any], out: Path, seeds: Sequence[int], gives: type[Work], brings: str) -> list[Job]:
-    """A job for each line of a text. Raises UsageError for none, and where several have the name of one file."""
-    brought = asked[brings]
-    text = sys.stdin.read() if brought == "-" else Writing.read(brought).text
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) < 2:  # an empty one is the task's to refuse
-        gives.check_ending(out.suffix, str(out))
-        return [Job({**asked, brings: "".join(lines)}, {s: named(out, s, seeds) for s in seeds}, "".join(lines))]
-    if out.suffix and not out.is_dir():
-        raise UsageError(f"{out}: the pictures of {len(lines)} lines go into a folder; name one without an ending")
-    ending, digits = gives.endings[0], len(str(len(lines)))
-    found = []
-    for k, line in enumerate(lines, 1):
-        file = out / f"{k:0{digits}d}-{slug(line)}{ending}"
-        found.append(Job({**asked, brings: line}, {s: named(file, s, seeds) for s in seeds}, line))
-    return found
-
-
-def slug(text: str, most: int = 40) -> str:
-    """A text as a part of a file's name: "red-heart"."""
-    return re.sub(r"[^\w]+", "-", text.lower())[:most].strip("-") or "text"
-
-
-def files_in(path: Path, suffixes: frozenset[str]) -> list[Path]:
-    """Those of a folder whose names end so, hidden ones left out."""
-    return sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
-
-
-def by_stem(path: Path) -> dict[str, Path]:
-    """The files of a folder of any kind that is brought, by their names without the ending."""
-    return {p.stem: p for p in files_in(path, frozenset().union(*(kind.suffixes for kind in BROUGHT.values())))}
-
-
-def named(out: Path, seed: int, seeds: Sequence[int]) -> Path:
-    return out if len(seeds) == 1 else out.with_name(f"{out.stem}-{seed}{out.suffix}")
-
-
 @dataclass(frozen=True, eq=False)
 class Answered:
     """One thing that was asked about."""
@@ -253,6 +176,12 @@ class Answered:
     before: Work | None = None
     after: tuple[Work, ...] = ()
     files: tuple[Path, ...] = ()
+
+
+def same(one: Answered) -> bool:
+    """Whether pictures of several seeds are all alike."""
+    photos = [work for work in one.after if isinstance(work, Photo)]
+    return len(photos) > 1 and all(np.array_equal(photos[0].pixels, other.pixels) for other in photos[1:])
 
 
 def answers(pipe: Pipeline, todo: Sequence[Job], *, tile: int | None = None, as_is: bool = False) -> Iterator[Answered]:

@@ -21,6 +21,7 @@ from triptych.verbs.evaluate import Evaluation, evaluate, machine
 from triptych.verbs.judge import POOL, Judge
 from triptych.verbs.opening import own
 from triptych.verbs.sections import section
+from triptych.verbs.shipped import located, meant
 
 PAD, SCALE = 2, 2
 
@@ -85,7 +86,7 @@ def compare(
         if Path(out).suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"{out}: a report is one page; give it a name that ends in .html")
         outputs.check_file(Path(out), overwrite=overwrite)
-    paths = tuple(Path(f) for f in folders)
+    paths = tuple(located(f) for f in folders)
     names = distinct(paths)
     judges: dict[str, Judge] = {}
     evaluations, sections, rows = [], [], []
@@ -155,4 +156,4 @@ def distinct(paths: Sequence[Path]) -> list[str]:
 
 
 def missing(path: Path) -> str:
-    raise UsageError(f"there is no folder {path}")
+    raise UsageError(f"there is no folder {path}; {meant(str(path))}")

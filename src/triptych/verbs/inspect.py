@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych.data import Served, pack
-from triptych.io.outputs import check_file
+from triptych.io.outputs import check_png
 from triptych.media import medium_of
 from triptych.media.pictures import save_png
 from triptych.options import Packing, declared
@@ -16,6 +16,8 @@ READINGS = {"index": ", label maps (255 is of no class)", "picture": ""}
 def inspect(data: Served, pack_to: Path | None = None, sheet: Path | None = None) -> dict[str, Any]:
     """Items, columns, conditions and problems of a source; with `pack_to`, its packed form is written there too, and
     with `sheet`, a picture of some items (see `contact_sheet`)."""
+    if sheet is not None:
+        check_png(sheet)
     about: dict[str, Any] = {
         "name": data.name,
         "items": len(data),
@@ -32,7 +34,6 @@ def inspect(data: Served, pack_to: Path | None = None, sheet: Path | None = None
         pack(opened["source"], pack_to, **{**again, "sound": sound})
         about["packed"] = str(pack_to)
     if sheet is not None:
-        check_file(sheet)
         about["sheet"] = str(save_png(contact_sheet(data), sheet))
     return about
 

@@ -108,7 +108,7 @@ def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | Non
         numbered: Given = space.condition(numbers(space, n, asked).to(model.device))
         return numbered
     if space is None or not space.choices:
-        raise UsageError(f"{model.name} takes no label; leave out --given")
+        raise UsageError(f"{model.name} takes no label; leave out given=")
     whole = asked in space.called  # a name may have a comma in it
     try:
         classes = [space.number(part.strip()) for part in ([asked] if whole else asked.split(","))]

@@ -9,6 +9,7 @@ from triptych.io import commit, configs, folder
 from triptych.verbs.create import initialize
 from triptych.verbs.opening import readings
 from triptych.verbs.posing import saved_task
+from triptych.verbs.shipped import located
 
 
 def first_line(loss: Any) -> str:
@@ -70,12 +71,20 @@ def show_task(name: str) -> dict[str, Any]:
 
 def is_run(name: str) -> bool:
     """Whether there is a run, or a saved model, of this name."""
-    return bool(commit.committed(Path(name)))
+    if Path(name).exists() or name in presets():
+        return bool(commit.committed(Path(name)))
+    return bool(commit.committed(located(name)))
+
+
+def presets() -> set[str]:
+    """The names of all models' presets: some are those of weights, too, which `sample` and the like mean by them."""
+    return {preset for entry in models.every().values() for preset in entry.presets()}
 
 
 def show_run(run: str | Path) -> dict[str, Any]:
     """What a run's folder says of itself: its model, task and data, how each column was read, and its settings."""
-    about, task = folder.about(run), saved_task(Path(run))
+    run = located(run)
+    about, task = folder.about(run), saved_task(run)
     data, trained = about.get("data") or {}, about.get("run") or {}
     config = configs.from_json(folder.config_class(models.find_class(about["model"])), about["config"], str(run))
     return {
