@@ -57,6 +57,18 @@ class CodePrior(nn.Module):
         """What is added to the embedding of the code before: the position, and the context if there is any."""
         return self.where[None] if context is None else self.where + context
 
+    def memory(self, n: int) -> Sequence[Tensor]:
+        """The key-value caches of n grids before their first code."""
+        return self.transformer.memory(n)
+
+    def step(
+        self, value: Int[Tensor, " n"], at: Int[Tensor, " 1"], memory: Sequence[Tensor], given: Label | None
+    ) -> tuple[Float[Tensor, "n codes"], Sequence[Tensor]]:
+        """The logits of the code at one place, given the one before it, for programs without this model."""
+        h = torch.where(at == 0, self.begin(value.shape[0], given)[:, 0], self.code(value))
+        h, memory = self.transformer.advance((h + self.where.index_select(0, at))[:, None], at, memory)
+        return self.out(h[:, 0]), memory
+
     def log_prob(
         self,
         code: Int[Tensor, "n rows columns"],

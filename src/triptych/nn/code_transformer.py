@@ -68,6 +68,21 @@ class CodeTransformer(nn.Module):
         relied on."""
         return F.cross_entropy(self.scores(code if read is None else read, ids).mT, code, reduction="none").sum(1)
 
+    def memory(self, n: int) -> Sequence[Tensor]:
+        """The key-value caches of n grids before anything is read."""
+        return self.transformer.memory(n)
+
+    def step(
+        self, value: Int[Tensor, " n"], at: Int[Tensor, " 1"], memory: Sequence[Tensor], ids: Int[Tensor, "n prefix"]
+    ) -> tuple[Float[Tensor, "n codes"], Sequence[Tensor]]:
+        """What is read at one place, and the scores of the code after it, for programs without this model: first the
+        condition's tokens, of which the last one is followed by the first code, and then each code but the last."""
+        last = self.prefix.length - 1
+        word = self.prefix(ids).index_select(1, at.clamp(max=last))[:, 0]
+        h = torch.where(at > last, self.code(value), word) + self.where.index_select(0, at)
+        h, memory = self.transformer.advance(h[:, None], at, memory)
+        return self.out(h[:, 0]), memory
+
     def draw(self, space: Tokens, noise: Noise, given: Given | None, how: Sampling) -> Int[Tensor, "n places"]:
         """One code after the other, by the key-value cache; guided, with and without the condition side by side."""
         n, before = noise.n, self.prefix.length - 1

@@ -65,7 +65,7 @@ class Spectra(nn.Module):
         spectrum = precisely(self.front.spectrum, x.flatten(0, 1))
         size = spectrum.abs().clamp_min(SOFTEST)
         parts = torch.view_as_real(spectrum / size.sqrt()).unbind(-1)
-        return torch.cat((size.log() / -math.log(SOFTEST), *parts), 1).view(len(x), -1, spectrum.shape[2])
+        return torch.cat((size.log() / -math.log(SOFTEST), *parts), 1).view(x.shape[0], -1, spectrum.shape[2])
 
     def sound(self, said: Float[Tensor, "n c*says frames"], channels: int) -> Float[Tensor, "n c t"]:
         if not said.shape[0]:  # Fourier transforms of nothing are refused

@@ -8,22 +8,19 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from triptych import __version__
 from triptych.core import (
-    AnySize,
-    Generative,
     TriptychError,
     UsageError,
     evaluating,
@@ -31,12 +28,10 @@ from triptych.core import (
 from triptych.io import commit, outputs
 from triptych.nn.compact import Compact
 from triptych.verbs.create import load
-from triptych.verbs.programs import LEAST, TRACED, Encoded, Input, Part, Stepped, parts
+from triptych.verbs.programs import LEAST, TRACED, Encoded, Part
+from triptych.verbs.scripts import BATCHES, ENDING, To, readme
+from triptych.verbs.stepping import Coded, CodeStep, Decoded, Stepped, parts
 
-To = Literal["onnx", "torch"]
-ENDING: dict[To, str] = {"onnx": ".onnx", "torch": ".pt2"}
-BATCHES = (1, 2, 5)
-"""At which what was written is compared with the model."""
 TOLERANCE = 1e-3
 """The most that a value may differ, of values that are from -1 to 1: kernels round differently."""
 
@@ -59,9 +54,10 @@ class Exported:
 
 
 def export(run: str | Path, out: str | Path, to: To = "onnx", *, overwrite: bool = False) -> Exported:
-    """Writes a run's model into the folder `out`: model.onnx or model.pt2 (and encoder.*), or step.* of an
-    autoregressive model, with a README.md that has a script which uses it without Triptych; of a network for super
-    resolution also weights.safetensors, under the names by which other tools know that network.
+    """Writes a run's model into the folder `out`: model.onnx or model.pt2, and encoder.* of a VAE; step.* of an
+    autoregressive model; step.*, decoder.* and encoder.* of a model whose codes are drawn one after the other. With a
+    README.md that has a script which uses it without Triptych; of a network for super resolution also
+    weights.safetensors, under the names by which other tools know that network.
 
     Raises UsageError if a package is missing, the model cannot be written (some autoregressive ones) or
     files are there already; TriptychError if what was written does not give what the model gives.
@@ -126,13 +122,13 @@ def program(part: Part, to: To, name: str) -> bytes:
             dim = torch.export.Dim(side, min=LEAST, max=16384 // part.multiple)
             sizes[-1][axis] = dim if part.multiple == 1 else part.multiple * dim
     try:
-        shapes: Any = (
-            tuple(sizes),
-        )  # as `Drawn.forward` takes them, all as one; and `Encoded.forward`: x, and the rest
-        if isinstance(part.program, Encoded):
+        shapes: Any = (tuple(sizes),)  # as `Drawn.forward` takes them, all as one
+        if isinstance(part.program, Encoded):  # x, and the rest
             shapes = (sizes[0], tuple(sizes[1:])) if sizes[1:] else (sizes[0],)
-        if isinstance(part.program, Stepped):
+        elif isinstance(part.program, Stepped | CodeStep):
             shapes = (sizes[0], sizes[1], tuple(sizes[2:]))
+        elif isinstance(part.program, Decoded | Coded):
+            shapes = (sizes[0],)
         traced = torch.export.export(part.program, args, dynamic_shapes=shapes)
         buffer = io.BytesIO()
         if to == "torch":
@@ -161,6 +157,9 @@ def compared(part: Part, content: bytes, to: To, name: str) -> float:
                 raise TriptychError(
                     f"{name} as {to}: {n} items have shape {list(theirs.shape)}, not {list(ours.shape)}"
                 )
+            if not ours.is_floating_point():  # codes: the share of those that are others
+                worst = max(worst, float((theirs != ours).float().mean()))
+                continue
             scale = max(1.0, float(ours.abs().max()))
             worst = max(worst, float((theirs - ours).abs().max()) / scale)
     if not math.isfinite(worst) or worst > TOLERANCE:
@@ -201,128 +200,3 @@ def names_others_know(model: Any) -> dict[str, Tensor] | None:
     if not isinstance(net, Compact):
         return None
     return {name: t.detach().cpu().contiguous() for name, t in net.state_dict().items()}
-
-
-def readme(model: Generative[Any], written: Sequence[Part], to: To, apart: Mapping[str, float]) -> str:
-    """What was written, and a script that uses it without Triptych."""
-    lines = [f"# {model.name}, written by Triptych {__version__} for programs without it", ""]
-    for part in written:
-        name = f"{part.name}{ENDING[to]}"
-        lines += [f"`{name}`: differs from the model by {apart[name]:.1e} at most (batches of {BATCHES}). It takes", ""]
-        for one in part.inputs:
-            size = ", ".join(map(str, one.shape if one.kind == "place" else ("batch", *one.shape)))
-            lines.append(f"- `{one.name}` [{size}]: {one.what}")
-        lines += ["", f"and gives {', '.join(f'`{o}`' for o in part.outputs)}.", ""]
-    if isinstance(model, AnySize):
-        lines += [
-            f"The sides of the condition may be any multiples of {model.multiple}, from {LEAST * model.multiple} on.",
-            "",
-        ]
-    x = model.config.x
-    lines += [f"x is {x}; pictures are from -1 (black) to 1 (white).", ""]
-    code = walk(model, written[0], to) if written[0].name == "step" else script(written[0], to)
-    return "\n".join([*lines, "```python", code.strip(), "```", ""])
-
-
-def script(part: Part, to: To) -> str:
-    """Some twenty lines that sample."""
-    drawn = {"normal": "rng.standard_normal(({0}), 'float32')", "uniform": "rng.random(({0}), 'float32')"}
-    feed = []
-    for one in part.inputs:
-        size = ", ".join(["n", *(str(s) for s in one.shape)])
-        said = drawn[one.kind].format(size) if one.kind in drawn else brought(one)
-        feed.append(f'    "{one.name}": {said},')
-    runs = {
-        "onnx": [
-            'session = onnxruntime.InferenceSession("model.onnx")',
-            'x = session.run(["x"], inputs)[0]',
-        ],
-        "torch": [
-            'program = torch.export.load("model.pt2").module()',
-            "x = program(*map(torch.from_numpy, inputs.values())).detach().numpy()",
-        ],
-    }
-    picture = any(one.kind == "given" and len(one.shape) == 3 for one in part.inputs)
-    opened = [
-        'picture = np.asarray(Image.open("input.png").convert("RGB"), "float32") / 127.5 - 1',
-        "picture = picture.transpose(2, 0, 1)[None]",
-    ]
-    return "\n".join(
-        [
-            "import numpy as np",
-            {"onnx": "import onnxruntime", "torch": "import torch"}[to],
-            "from PIL import Image",
-            "",
-            f"n, rng = {1 if picture else 16}, np.random.default_rng(0)",
-            *(opened if picture else []),
-            "inputs = {",
-            *feed,
-            "}",
-            *runs[to],
-            "pixels = ((x.clip(-1, 1) + 1) * 127.5).round().astype('uint8')  # [n, channels, height, width]",
-            "row = np.concatenate(list(pixels), axis=2).transpose(1, 2, 0)",
-            'Image.fromarray(row.squeeze()).save("samples.png")',
-        ]
-    )
-
-
-def walk(model: Any, part: Part, to: To) -> str:
-    """Some twenty lines that draw value after value by single steps."""
-    x = model.config.x
-    zeros = [f"np.zeros((n, {', '.join(map(str, i.shape))}), 'float32')" for i in part.inputs if i.kind == "memory"]
-    given = [f'"{one.name}": np.zeros((n,), "int64")' for one in part.inputs if one.kind == "given"]
-    opened, ask = {
-        "onnx": (
-            'session = onnxruntime.InferenceSession("step.onnx")',
-            ["    scores, *memory = session.run(None, inputs)"],
-        ),
-        "torch": (
-            'program = torch.export.load("step.pt2").module()',
-            [
-                "    found = program(*map(torch.from_numpy, inputs.values()))",
-                "    scores, *memory = (one.detach().numpy() for one in found)",
-            ],
-        ),
-    }[to]
-    remembered = ", ".join(f'"{i.name}": memory[{k}]' for k, i in enumerate(part.inputs[2 : 2 + len(zeros)]))
-    inputs = ", ".join(['"value": value', '"place": np.array([place])', remembered, *given])
-    two = x.values == 2 and x.planar
-    pick = (
-        ["    value = (rng.random(n) * (1 + np.exp(-scores[:, 0])) < 1).astype('int64')"]
-        if two
-        else [
-            "    likely = np.exp(scores - scores.max(1, keepdims=True)).cumsum(1)",
-            "    value = (likely > rng.random((n, 1)) * likely[:, -1:]).argmax(1)",
-        ]
-    )
-    if x.planar:
-        last = [
-            f"pixels = np.stack(drawn, 1).reshape(n, {x.height}, {x.width}, {x.channels}) * (255 / {x.levels - 1})",
-            "row = np.concatenate(list(pixels), axis=1).round().astype('uint8')",
-            'Image.fromarray(row.squeeze()).save("samples.png")',
-        ]
-    else:
-        last = ["tokens = np.stack(drawn, 1)  # [n, length]", "print(tokens)"]
-    return "\n".join(
-        [
-            *(["import numpy as np", {"onnx": "import onnxruntime", "torch": "import torch"}[to]]),
-            *(["from PIL import Image"] if x.planar else []),
-            "",
-            "n, rng, drawn = 4, np.random.default_rng(0), []",
-            opened,
-            f"value, memory = np.zeros(n, 'int64'), [{', '.join(zeros)}]",
-            f"for place in range({x.dims}):",
-            f"    inputs = {{{inputs}}}",
-            *ask,
-            *pick,
-            "    drawn.append(value)",
-            *last,
-        ]
-    )
-
-
-def brought(one: Input) -> str:
-    """The condition, in a script: a picture that was opened, or the first class."""
-    if len(one.shape) == 3:
-        return f"picture[:, :{one.shape[0]}]"
-    return f"np.zeros((n, {', '.join(map(str, one.shape))}), 'int64')"

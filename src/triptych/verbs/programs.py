@@ -1,7 +1,7 @@
 """What a model is to programs that do not have Triptych: tensors in, tensors out.
 
 Samples are a function of random numbers and, of some models, of a condition (`Generative.draw`); of a model with a
-decoder its means are. An encoder is a function of x.
+decoder its means are. An encoder is a function of x. What is drawn value after value: see `stepping`.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from triptych.core import (
     AnySize,
-    Autoregressive,
     Decoding,
     Generative,
     ItemNoise,
     Sampling,
-    Stepwise,
     UsageError,
     evaluating,
 )
@@ -36,7 +34,7 @@ class Input:
     """A tensor that the program takes."""
 
     name: str
-    kind: Literal["normal", "uniform", "given", "x", "value", "place", "memory"]
+    kind: Literal["normal", "uniform", "given", "x", "value", "place", "memory", "codes"]
     shape: tuple[int | str, ...]
     """Without the batch, but of a place, which is one for all; a name where any size will do."""
     what: str
@@ -44,7 +42,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Part:
-    """One program: of samples, or of the encoder."""
+    """One program: of samples, of one step of them, of the decoder or of the encoder."""
 
     name: str
     program: nn.Module
@@ -52,6 +50,10 @@ class Part:
     outputs: tuple[str, ...]
     example: Callable[[int, int], tuple[Tensor, ...]]
     """n items with a seed."""
+    steps: int = 0
+    """How often a single step is taken, from place 0 on; 0: it is no step."""
+    before: int = 0
+    """Of them, those that read the condition and give no scores that mean anything."""
     multiple: int = 0
     """Of what the sides of the condition may be any multiple; 0: they are as they are."""
 
@@ -110,66 +112,14 @@ class Encoded(nn.Module):
         return q.mean, q.stddev
 
 
-class Stepped(nn.Module):
-    """One step of an autoregressive model: its scores, and what is remembered."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, value: Tensor, place: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        needs = getattr(self.model.config, "given", None)
-        memory, given = (rest, None) if needs is None else (rest[:-1], needs.condition(rest[-1]))
-        scores, memory = self.model.step(value, place, memory, given)
-        return (scores, *memory)
-
-
-def step_of(model: Any) -> Part:
-    """One step of an autoregressive model, with what it remembers."""
-    space, needs = model.config.x, getattr(model.config, "given", None)
-    memories = [
-        Input(f"memory_{i}", "memory", tuple(t.shape[1:]), "what is remembered: zeros at first, then as it came out")
-        for i, t in enumerate(model.memory(1))
-    ]
-    inputs = (
-        Input("value", "value", (), "the level or token before this place; of the first place, any"),
-        Input("place", "place", (1,), f"whose scores are asked for: 0 to {space.dims - 1}, in this order"),
-        *memories,
-        *([Input("given", "given", needs.shape, f"the condition: {needs}")] if needs is not None else []),
-    )
-    stepped = Stepped(model).eval()
-
-    def example(n: int, seed: int) -> tuple[Tensor, ...]:
-        """In the midst of things: some steps were taken."""
-        generator = torch.Generator().manual_seed(seed)
-        given = (condition(needs, n, seed),) if needs is not None else ()
-        memory = tuple(model.memory(n))
-        for place in range((3 * n + seed) % space.dims + 1):
-            value = torch.randint(space.values, (n,), generator=generator)
-            asked = (value, torch.tensor([place]), *memory, *given)
-            with evaluating(model), torch.no_grad():
-                memory = stepped(*asked)[1:]
-        return asked
-
-    return Part("step", stepped, inputs, ("scores", *(f"{one.name}_next" for one in memories)), example)
-
-
 def draw(model: Any, noise: Any, given: Any) -> Tensor:
     """As `sample` does, without what `sample` checks; of a model with a decoder, the means."""
     found: Tensor = model.draw(noise, given, MEAN) if isinstance(model, Decoding) else model.draw(noise, given)
     return found
 
 
-def parts(model: Generative[Any]) -> list[Part]:
-    """The programs of a model. Raises UsageError if it is none."""
-    if isinstance(model, Autoregressive):
-        if not isinstance(model, Stepwise):
-            raise UsageError(
-                f"{model.name} draws value after value, each given those before it: that is a loop and no single "
-                "program; what is exported are generators, decoders, encoders, translators, and single steps of gpt, "
-                "nanochat, imagegpt, lstm and pixelcnn"
-            )
-        return [step_of(model)]
+def sampled(model: Generative[Any]) -> list[Part]:
+    """Samples as one program, and the encoder if there is one. Raises UsageError if there is none."""
     needs = getattr(model.config, "given", None)
     any_size = isinstance(model, AnySize)
     listening = Listening(ItemNoise(0, range(TRACED), model.device))
@@ -193,7 +143,7 @@ def parts(model: Generative[Any]) -> list[Part]:
         drawn = [noise.normal(*i.shape) if i.kind == "normal" else noise.uniform(*i.shape) for i in inputs]  # type: ignore[arg-type]
         return (*drawn, condition(sized(needs, multiple, n), n, seed)) if needs is not None else tuple(drawn)
 
-    found = [Part("model", Drawn(model).eval(), (*inputs, *conditioned), ("x",), example, multiple)]
+    found = [Part("model", Drawn(model).eval(), (*inputs, *conditioned), ("x",), example, multiple=multiple)]
     if isinstance(model, LatentVariable) and model.config.x.values is not None and centered(model):
         x = Input("x", "x", model.config.x.shape, f"what is encoded: {model.config.x}")
 

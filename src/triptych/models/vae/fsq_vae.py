@@ -114,7 +114,7 @@ class FSQVAE(Decoding[Label | None]):
 
     def encode(self, x: Float[Tensor, "n c h w"], given: Label | None = None) -> Int[Tensor, "n rows columns"]:
         """The image's codes: there is no distribution over them."""
-        return self.tokenizer.encode(x).view(len(x), *self.tokenizer.grid)
+        return self.tokenizer.encode(x).unflatten(1, self.tokenizer.grid)
 
     def decode(self, code: Int[Tensor, "*n rows columns"], given: Label | None = None) -> Distribution:
         """p(x | z), over images"""
