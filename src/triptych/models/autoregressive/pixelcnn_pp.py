@@ -431,7 +431,9 @@ PRESETS = {
         fits=unchanged,
         steps=50_000,
         batch=32,
-        expect="Pictures of any size, for a GPU; not trained by us.",
+        expect="Emoji (`--data emoji --size 32 --condition none`), seed 0, 2,606 steps: 5 minutes of an H100 beside "
+        "nine other trainings (TF32). 2.18 bits/dim on 358 held-out emoji (exact; pixelcnn-pp-small: 2.66): surfaces "
+        "and edges of emoji, hardly a thing.",
     ),
     "pixelcnn-pp-mnist": Preset(
         config=PixelCNNPPConfig(

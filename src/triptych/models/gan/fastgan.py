@@ -298,7 +298,9 @@ PRESETS = {
         config=FastGANConfig(),
         steps=10_000,
         batch=8,
-        expect="A few hundred photographs in colour, 64 x 64; not trained by us.",
+        expect="718 `furniture-renders` at 64 px, seed 0, 2,939 steps of 16: 4 minutes of an H100 beside nine other "
+        "trainings (TF32). FD-random-conv 1.72, floor 1.50 (102 held-out renders): seats, legs and cushions, hardly a "
+        "whole chair.",
     ),
     "fastgan-256": Preset(
         config=FastGANConfig(x=Images(3, 256, 256), latent=256, most=512),

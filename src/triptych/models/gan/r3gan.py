@@ -309,7 +309,9 @@ PRESETS = {
         fits=unchanged,
         steps=20_000,
         batch=64,
-        expect="Pictures of any size, for a GPU; not trained by us.",
+        expect="Emoji (`--data emoji --condition none ema=0.999`), seed 0, 5 minutes of an H100 beside nine other "
+        "trainings (TF32), far from its length: FD-random-conv 1.61, floor 1.21, at 32 px (2,679 steps); 1.44, floor "
+        ".88, at 64 px (1,829), and 1.34 with `gamma=[2,0.2]` (2,310): smooth things of clear colors.",
     ),
     "r3gan-mnist": Preset(
         config=QUICK,

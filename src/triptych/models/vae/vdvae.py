@@ -456,7 +456,9 @@ PRESETS = {
         fits=shrinking,
         steps=50_000,
         batch=32,
-        expect="Pictures of any size, for a GPU; not trained by us.",
+        expect="Emoji (`--data emoji --size 32 --condition none`), seed 0, 1,816 steps: 5 minutes of an H100 beside "
+        "nine other trainings (TF32), far from its length. At most 3.12 bits/dim (bound) on 358 held-out emoji; "
+        "FD-random-conv 3.13, floor 1.21.",
     ),
     "vdvae-mnist": Preset(
         config=VDVAEConfig(

@@ -259,7 +259,10 @@ PRESETS = {
         fits=lambda x: {"halvings": halvings_for(x)},
         steps=20_000,
         batch=64,
-        expect="Pictures of any size, for a GPU; not trained by us.",
+        expect="Emoji at 64 px (`--data emoji --size 64 --condition none`), seed 0, 12,206 steps of the codes and "
+        "4,952 of the prior, cut off there: 5 minutes of an H100 beside nine other trainings (TF32). FD-random-conv "
+        "1.29, floor .88 (358 held-out emoji), at most 3.20 bits/dim (bound): people, faces and flags that are all but "
+        "sharp, 58 % of them the codes of a training picture.",
     ),
     "vq-vae-mnist": Preset(
         config=VQVAEConfig(
