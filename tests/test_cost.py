@@ -94,6 +94,7 @@ def test_a_run_of_minutes_keeps_its_steps_when_it_goes_on(tmp_path: Path) -> Non
     [
         (Images(3, 32, 32), None, 10, "dcgan-small"),
         (Images(3, 32, 32), None, 60, "r3gan-hour"),
+        (Images(3, 64, 64), None, 60, "dcgan-small"),  # where R3GAN was not better in an hour
         (Images(1, 28, 28), None, 5, "dcgan-small"),
         (Images(1, 28, 28), None, 10, "r3gan-small"),
         (Images(1, 28, 28), Labels(10), 10, "biggan-small"),
