@@ -39,6 +39,14 @@ def test_mixtures_are_torchs() -> None:
     assert (GaussianMixture.of(raw, 3).scale == 1).all()
 
 
+def test_a_mixture_of_one_is_a_gaussian() -> None:
+    """Its one score is no odds of two."""
+    y, e = torch.randn(50, 5), torch.randn(50, 2)
+    one = GaussianMixture.of(y, 1)
+    torch.testing.assert_close(one.draw(torch.rand(50), e), one.mean[:, 0] + one.scale[:, 0] * e)
+    torch.testing.assert_close(one.log_prob(e), Normal(one.mean[:, 0], one.scale[:, 0]).log_prob(e).sum(1))
+
+
 def test_draws_follow_the_mixture() -> None:
     mixture = GaussianMixture(
         torch.tensor([math.log(3.0), 0.0]), torch.tensor([[0.0], [8.0]]), torch.tensor([[1.0], [0.5]])

@@ -9,7 +9,8 @@ from triptych.core import Images, Label, Labels, Tokens, UsageError
 from triptych.core.sampling import to_sequence
 from triptych.inference.imputation import Imputed, impute, spread
 from triptych.testing import Examples
-from triptych.testing.toys import every_element
+from triptych.testing.toys import every_element, first_examples
+from triptych.verbs.create import create
 from triptych.verbs.impute import impute as fill
 from triptych.verbs.impute import mask
 
@@ -120,6 +121,16 @@ def test_a_vae_approaches_the_posterior() -> None:
     number = (found.x.flatten(1)[:, None] == everything.flatten(1)).all(2).long().argmax(1)
     share = torch.bincount(number, minlength=16) / n
     assert (share - p).abs().max() < 0.1 and torch.equal(found.x[known], x[known])
+
+
+@pytest.mark.parametrize("name", ["vae-tiny", "pixelcnn-tiny", "llamagen-tiny"])
+def test_of_one_completion_there_is_nothing_to_choose(name: str) -> None:
+    model = create(name, seed=0)
+    x = first_examples(model, Examples(model.config.x), 24).x
+    known = torch.zeros_like(x, dtype=torch.bool)
+    known[..., 0] = True
+    found = impute(model, x, known, draws=1)
+    assert torch.equal(found.x[known], x[known])
 
 
 def test_known_codes_stay_and_the_others_fit_the_known_pixels() -> None:

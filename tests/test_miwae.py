@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from triptych.core import UNKNOWN, Batch, Clock, Images, LowerBound, StepNoise, UsageError
+from triptych.core import UNKNOWN, Batch, Clock, Images, ItemNoise, LowerBound, StepNoise, UsageError
 from triptych.models.vae.miwae import MIWAE, PRESETS, MIWAEConfig
 from triptych.testing.toys import every_element
 
@@ -148,6 +148,18 @@ def test_several_imputations_come_as_often_as_they_should() -> None:
     often = (x[:, None, 1:3] == every).all(2).double().mean(0)
     assert truth.sum().item() == pytest.approx(1) and truth.max() < 0.9
     torch.testing.assert_close(often, truth, rtol=0, atol=0.03)
+
+
+def test_of_one_latent_there_is_nothing_to_choose() -> None:
+    known = torch.tensor([[[[1, -1], [-1, 0]]]]).expand(20, 1, 2, 2)
+    model, noise = make(), ItemNoise(0, range(20), dtype=torch.float64)
+    x, there = model.split(known)
+    with torch.no_grad():
+        _, z = model.log_weights(x, there, noise.normal(1, model.config.latent).movedim(1, 0))
+        noise.uniform(3)  # what would choose
+        drawn = model.pixels(z.expand(3, -1, -1)).icdf(noise.uniform(3, 1, 2, 2).movedim(1, 0))
+        found = model.impute(known, draws=1, copies=3)
+    assert torch.equal(found, torch.where(there, x, drawn))
 
 
 def test_an_imputation_depends_on_the_seed_and_the_item(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,12 @@ def test_pixels_are_drawn_as_often_as_they_are_likely():
     assert (((seen - expected) / expected.sqrt())[expected > 5].abs() < 4.5).all()
 
 
+def test_a_mixture_of_one_draws_from_it():
+    u = torch.rand(50, 2)
+    p = single(torch.randn(50), -2.0)
+    assert torch.equal(p.icdf(u)[:, 0], DiscretizedLogistic(p.loc[:, 0, 0], p.log_scale[:, 0, 0], 256).icdf(u[:, 1]))
+
+
 def test_the_mean_is_that_of_what_is_drawn():
     """Where the scales are fine enough for bins and edges not to matter."""
     table = 0.3 * torch.randn(1, parameters_of(3, 2), 2)

@@ -97,6 +97,7 @@ def test_the_generator_learns_alone_first() -> None:
         ({"segment": 131072}, "longer than x.length"),
         ({"rates": (8, 5)}, "together 40, which does not divide"),
         ({"rates": (1, 4)}, "2 or more"),
+        ({"kernels": (3, 4)}, "as far back as ahead; take 5"),
         ({"width": 9}, "halved 1 times; 16 would do"),
         ({"x": Audio(1, 65536, rate=8000)}, "mel.rate=16000, and x.rate=8000"),
         ({"given": Images(1, 80, 255)}, "80 bands by 256 frames"),

@@ -14,6 +14,7 @@ from triptych.models.vae.vqgan import PRESETS, VQGAN, VQGANConfig
 from triptych.nn.codebook import UnitCodebook
 from triptych.testing.toys import Examples
 from triptych.training import Run, train
+from triptych.verbs.create import create
 
 TINY: VQGANConfig = PRESETS["vqgan-tiny"].config
 CLASSES: VQGANConfig = PRESETS["vqgan-tiny-classes"].config
@@ -91,6 +92,12 @@ def test_an_image_through_its_codes_is_what_the_codes_decode_to() -> None:
     assert torch.equal(model.reconstruct(x), model.decode(model.encode(x)))
     loss = model.loss(Batch(x, None, StepNoise(0, 3, slice(None))), Clock(0, 0.0))
     torch.testing.assert_close(loss.logs["pixel"], (model.reconstruct(x) - x).abs().mean())
+
+
+@pytest.mark.parametrize("model", ["vqgan", "vq-vae", "vq-vae-2", "var"])
+def test_one_code_says_nothing(model: str) -> None:
+    with pytest.raises(UsageError, match="codes=1: it takes at least 2"):
+        create(f"{model}-tiny", codes=1)
 
 
 def test_what_does_not_fit_is_named() -> None:

@@ -37,6 +37,7 @@ def test_the_papers_sizes() -> None:
         ({"x": Audio(1, 20)}, "x.length=20"),
         ({"kernel": 24}, "kernel=24"),
         ({"shuffle": -1}, "shuffle=-1"),
+        ({"shuffle": 64}, "has 64 places, of which some stay; 63 at most"),
         ({"x": Audio(1, 4096, companding="mu-law")}, "leave it out"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from triptych.core.asking import asked, learned, learning
 from triptych.core.classes import Labels, PartialLabels
-from triptych.core.config import Count, Doublings, Fraction, NonNegative, Positive, config
+from triptych.core.config import Count, Doublings, Fraction, NonNegative, Positive, Several, config
 from triptych.core.data import Data, sent
 from triptych.core.divisible import check_multiple, check_sides
 from triptych.core.game import Clock, Loss, Player, Preset, Stage, sized, unchanged
@@ -24,7 +24,7 @@ from triptych.core.muon import Muon, MuonOf
 from triptych.core.noise import ItemNoise, Noise, StepNoise, mix
 from triptych.core.optimizers import Adam, RMSProp
 from triptych.core.precision import full, precisely, products
-from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, inverse_cdf, levels_of, prefix
+from triptych.core.sampling import FAITHFUL, UNKNOWN, Sampling, category, inverse_cdf, levels_of, prefix
 from triptych.core.space import Leveled, Space, trusting
 from triptych.core.spaces import AnySpace, Audio, Images, Points, Tokens, Video, Voxels, planar
 from triptych.core.text import BytePairs, Characters, Symbols
@@ -87,6 +87,7 @@ __all__ = [
     "RMSProp",
     "ResourceError",
     "Sampling",
+    "Several",
     "Space",
     "Stage",
     "StepNoise",
@@ -103,6 +104,7 @@ __all__ = [
     "Video",
     "Voxels",
     "asked",
+    "category",
     "check_multiple",
     "check_sides",
     "config",

@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 """A whole number, one or more; and not so large that sizes made of it could overflow."""
+Several = Annotated[int, Field(ge=2, lt=2**31)]
+"""A whole number, two or more: how many there are that one is chosen of."""
 Doublings = Annotated[int, Field(ge=1, le=24)]
 """How often something doubles or halves, one or more times: no size that is worked on is doubled more often."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -23,13 +23,20 @@ SAME = 1e-6
 
 
 def inverse_cdf(logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
-    """The level that each uniform number stands for: how many cumulative probabilities are <= u. int64.
-
-    k logits are those of k levels (softmax); a single one is the log-odds of level 1 against level 0. A level of
-    probability 0 is never picked: where rounding leaves the sum of all below u, the last of the others is.
+    """The level that each uniform number stands for: as `category` says of k logits, which are those of k levels; a
+    single one is the log-odds of level 1 against level 0. int64.
     """
     if logits.shape[-1] == 1:
         return (torch.sigmoid(-logits[..., 0]) <= u).long()
+    return category(logits, u)
+
+
+def category(logits: Float[Tensor, "*n k"], u: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+    """Which of k each uniform number stands for: how many cumulative probabilities (softmax) are <= u. int64.
+
+    One of probability 0 is never picked: where rounding leaves the sum of all below u, the last of the others is. Of
+    one there is nothing to choose.
+    """
     below = logits.softmax(-1).cumsum(-1)
     return ((below <= u[..., None]) & (below < below[..., -1:])).sum(-1)
 

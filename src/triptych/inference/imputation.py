@@ -33,6 +33,7 @@ from triptych.core import (
     Sampling,
     Space,
     UsageError,
+    category,
     evaluating,
     inverse_cdf,
     mix,
@@ -143,7 +144,7 @@ def impute(
                     cast(LatentVariable[Any], model), x[part], known[part], some, draws, mix(seed, number)
                 )
             u = ItemNoise(mix(seed, 1), [number], x.device).uniform()
-            chosen = inverse_cdf(log_w[None], u.to(log_w.dtype))
+            chosen = category(log_w[None], u.to(log_w.dtype))
             rows.append(y[chosen])
             if z is not None:
                 means.append(cast(LatentVariable[Any], model).decode(z[chosen], some).mean[0])

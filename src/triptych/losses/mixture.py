@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from triptych.core import full, inverse_cdf
+from triptych.core import category, full
 from triptych.losses.pixels import DiscretizedLogistic
 
 LEAST_LOG_SCALE = -7.0
@@ -79,7 +79,7 @@ class LogisticMixture:
 
     def icdf(self, u: Float[Tensor, "n channels+1 *grid"]) -> Float[Tensor, "n channels *grid"]:
         """Uniforms -> pixels: the first of each chooses its component, the others the colors of it, in turn."""
-        component = inverse_cdf(self.log_weight, u[:, 0])[..., None]
+        component = category(self.log_weight, u[:, 0])[..., None]
 
         def chosen(table: Float[Tensor, "n *grid components"]) -> Float[Tensor, "n *grid"]:
             return table.gather(-1, component)[..., 0]

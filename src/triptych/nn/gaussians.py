@@ -6,7 +6,7 @@ from math import log, pi
 from jaxtyping import Float
 from torch import Tensor
 
-from triptych.core import full, inverse_cdf
+from triptych.core import category, full
 
 LEAST = 1e-6
 """The smallest standard deviation."""
@@ -37,6 +37,6 @@ class GaussianMixture:
 
     def draw(self, u: Float[Tensor, "*n"], e: Float[Tensor, "*n width"]) -> Float[Tensor, "*n width"]:
         """A point for each uniform number, which chooses the Gaussian, and standard normal ones."""
-        index = inverse_cdf(self.weights, u)[..., None, None].expand(*u.shape, 1, self.mean.shape[-1])
+        index = category(self.weights, u)[..., None, None].expand(*u.shape, 1, self.mean.shape[-1])
         mean, scale = (t.gather(-2, index)[..., 0, :] for t in (self.mean, self.scale))
         return mean + scale * e

@@ -45,6 +45,7 @@ from triptych.core import (
     Player,
     Preset,
     Sampling,
+    Several,
     Stage,
     Text,
     Tokens,
@@ -83,7 +84,7 @@ class VARConfig:
     """How often each side is halved on the way from the image to the finest grid of codes."""
     scales: tuple[Count, ...] = ()
     """The longer side of each scale's grid, from 1 to that of the finest. None given: doubled from one to the next."""
-    codes: Count = 512
+    codes: Several = 512
     """How many codes each scale has."""
     code_width: Count = 16
     """Dimensions of a code's vector."""

@@ -190,8 +190,9 @@ class Judge(nn.Module):
 
     def __init__(self, channels: int, embedding: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.both = nn.Conv2d(channels + embedding, 2 * channels // MOST, 3, padding=1, bias=False)
-        self.score = nn.Conv2d(2 * channels // MOST, 1, grid, bias=False)
+        inner = max(1, 2 * channels // MOST)
+        self.both = nn.Conv2d(channels + embedding, inner, 3, padding=1, bias=False)
+        self.score = nn.Conv2d(inner, 1, grid, bias=False)
 
     def forward(self, h: Float[Tensor, "n c h w"], e: Float[Tensor, "n embedding"]) -> Float[Tensor, " n"]:
         everywhere = e[:, :, None, None].expand(-1, -1, *h.shape[2:])

@@ -119,6 +119,8 @@ class HiFiGANConfig:
                 raise UsageError(f"{name}={length}: no multiple of the hop, {hop} samples; {near} would do")
         if self.segment > x.length:
             raise UsageError(f"segment={self.segment}: longer than x.length={x.length}, of which it is to be a part")
+        if even := [k for k in self.kernels if k % 2 == 0]:
+            raise UsageError(f"kernels={list(self.kernels)}: each looks as far back as ahead; take {even[0] + 1}")
         if min(self.rates) < 2:
             raise UsageError(f"rates={list(self.rates)}: each is how many times as many places there are, 2 or more")
         if hop % prod(self.rates):

@@ -103,6 +103,12 @@ class WaveGANConfig:
                 f"come to so many; near it, these work: {', '.join(map(str, close))}"
             )
 
+        if self.shuffle >= STRIDE * self.shortest and layers > 1:
+            raise UsageError(
+                f"shuffle={self.shuffle}: the layer before the last has {STRIDE * self.shortest} places, of which some "
+                f"stay; {STRIDE * self.shortest - 1} at most"
+            )
+
     @property
     def layers(self) -> int:
         """How often the length is made four times as large."""

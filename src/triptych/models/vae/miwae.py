@@ -38,9 +38,9 @@ from triptych.core import (
     Sampling,
     Stage,
     UsageError,
+    category,
     config,
     full,
-    inverse_cdf,
     sized,
 )
 from triptych.losses.pixels import Binary, DiscretizedLogistic
@@ -197,7 +197,7 @@ class MIWAE(Decoding[None]):
         for rows in self.shares(len(x), draws):
             noise = ItemNoise(seed, rows, self.device, self.precision)
             log_w, z = self.log_weights(x[rows], there[rows], noise.normal(draws, self.config.latent).movedim(1, 0))
-            pick = inverse_cdf(log_w.T[:, None].expand(-1, copies, -1), noise.uniform(copies)).T
+            pick = category(log_w.T[:, None].expand(-1, copies, -1), noise.uniform(copies)).T
             p = self.pixels(z.take_along_dim(pick[..., None], 0))
             drawn = p.icdf(noise.uniform(copies, *self.config.x.shape).movedim(1, 0))
             filled.append(torch.where(there[rows], x[rows], drawn))

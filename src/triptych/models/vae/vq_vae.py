@@ -37,6 +37,7 @@ from triptych.core import (
     Player,
     Positive,
     Preset,
+    Several,
     Stage,
     check_sides,
     config,
@@ -65,7 +66,7 @@ class VQVAEConfig:
     """The space of x. p(x | z): Bernoulli pixels if there are two levels, else discretized logistic ones."""
     given: Labels | None = None
     """The classes, for p(x | class): the second stage's condition."""
-    codes: Count = 512
+    codes: Several = 512
     """K, how many codes there are."""
     code_width: Count = 64
     """Dimensions of a code's vector in the codebook."""

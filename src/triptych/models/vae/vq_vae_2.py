@@ -39,6 +39,7 @@ from triptych.core import (
     Player,
     Positive,
     Preset,
+    Several,
     Stage,
     check_sides,
     config,
@@ -72,7 +73,7 @@ class VQVAE2Config:
     """The space of x. p(x | codes): Bernoulli pixels if there are two levels, else discretized logistic ones."""
     given: Labels | None = None
     """The classes, for p(x | class): the second stage's condition."""
-    codes: Count = 512
+    codes: Several = 512
     """How many codes each codebook has."""
     code_width: Count = 64
     """Dimensions of a code's vector in the codebook."""

@@ -46,6 +46,7 @@ from triptych.core import (
     NonNegative,
     Player,
     Preset,
+    Several,
     Stage,
     asked,
     check_sides,
@@ -80,7 +81,7 @@ class VQGANConfig:
     """What is modeled."""
     given: Labels | None = None
     """The classes, for p(z | class): the last stage's condition."""
-    codes: Count = 1024
+    codes: Several = 1024
     """How many codes there are, if they are learned."""
     code_width: Count = 8
     """Dimensions of a code's vector."""
