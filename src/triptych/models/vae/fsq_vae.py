@@ -17,6 +17,7 @@ An image has one grid in log_prob, but may come from any: p(x) = sum over z of p
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Distribution, Independent
@@ -114,7 +115,7 @@ class FSQVAE(Decoding[Label | None]):
 
     def encode(self, x: Float[Tensor, "n c h w"], given: Label | None = None) -> Int[Tensor, "n rows columns"]:
         """The image's codes: there is no distribution over them."""
-        return self.tokenizer.encode(x).unflatten(1, self.tokenizer.grid)
+        return torch.unflatten(self.tokenizer.encode(x), 1, self.tokenizer.grid)
 
     def decode(self, code: Int[Tensor, "*n rows columns"], given: Label | None = None) -> Distribution:
         """p(x | z), over images"""
