@@ -135,6 +135,15 @@ def test_sound_goes_through_a_spectrum_unharmed() -> None:
     torch.testing.assert_close(spectra.sound(said.view(2, -1, 10), 2), x, atol=1e-4, rtol=0)
 
 
+def test_codes_of_a_batch_that_judges_have_to_themselves_are_not_counted() -> None:
+    model = Codec(TINY)
+    batch = Batch(torch.rand(4, 1, 32), None, ItemNoise(0, range(4)))
+    model.judges_loss(batch, Clock(0, 0.0))
+    assert model.fsq.seen.sum() == 0
+    model.judges_loss(replace(batch, made=lambda make: make()), Clock(0, 0.0))  # of all players
+    assert model.fsq.seen.sum() == 16
+
+
 def test_distances_of_spectrograms_are_in_nats_and_those_of_judges_add_up() -> None:
     """Half as loud is log 2 off in every band of every window."""
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ https://arxiv.org/abs/2008.05865
 
 x and e are a picture and what is said of it, e' is what is said of another. The penalty is taken at real pictures that
 fit alone: there the score is to be high and flat, so that what is made is drawn to pictures that are real and fit. In
-the generator every convolution comes after two affine transformations by (z, e) with a ReLU after each (deep fusion);
+the generator every convolution comes after two affine transformations by (z, e), a leaky ReLU after each (deep fusion);
 there is no normalization in either network. The paper ends in tanh; here the last layer is linear, and what it makes is
 clipped once it is trained: pictures on white drove tanh to its end within a hundred steps, where no gradient returns.
 
@@ -120,8 +120,8 @@ class Affine(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Deep fusion: affine, ReLU, affine, ReLU. What a place comes to does not depend on others, so it may come before
-    the doubling as well as after."""
+    """Deep fusion: affine, leaky ReLU, and again. What a place comes to does not depend on others, so it may come
+    before the doubling as well as after."""
 
     def __init__(self, code: int, channels: int) -> None:
         super().__init__()

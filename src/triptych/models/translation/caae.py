@@ -16,9 +16,9 @@ The condition is a picture, and behind it a plane for each group of ages: 1 for 
 -1; or shares of two neighbours, for ages between. In training x is a picture of the age of its condition; the
 condition's picture is then not looked at.
 
-Where this departs from the paper: Dimg also judges faces at another age than their own (that of the batch's next
-item), at which the paper's generator is never looked at; differences are absolute, not squared; samples are drawn by a
-moving average; no sex is given beside the age.
+Where this departs from the paper: Dimg judges faces at another age than their own (that of another item of the batch),
+at which the paper's generator is never looked at, and there they are to be smooth; differences are absolute, not
+squared; samples are drawn by a moving average; no sex is given beside the age.
 
 The model is a function of its condition.
 """

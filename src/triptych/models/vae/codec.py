@@ -243,11 +243,13 @@ class Codec(Coding[Label | Text | None]):
 
     # The losses
 
-    def rebuilt(self, batch: Batch[Label | Text | None]) -> Float[Tensor, "2 n c t"]:
-        """Sounds, and what comes back of their codes, with the gradient going on to the encoder; codes are counted."""
+    def rebuilt(self, batch: Batch[Label | Text | None], counts: bool = True) -> Float[Tensor, "2 n c t"]:
+        """Sounds, and what comes back of their codes, with the gradient going on to the encoder; codes are counted, if
+        they are to be."""
         x = batch.x if self.config.segment is None else self.cut(batch, self.config.segment)
         z = self.vectors(x)
-        self.fsq.observe(self.fsq.nearest(z))
+        if counts:
+            self.fsq.observe(self.fsq.nearest(z))
         return torch.stack((x, self.play(self.fsq.pass_through(z))))
 
     def cut(self, batch: Batch[Label | Text | None], samples: int) -> Float[Tensor, "n c samples"]:
@@ -279,8 +281,9 @@ class Codec(Coding[Label | Text | None]):
         return Loss(loss, {**kept.logs, "alike": near, "fooled": fooled})
 
     def judges_loss(self, batch: Batch[Label | Text | None], clock: Clock) -> Loss:
-        """The hinge loss of each judge, on sounds and on what came back of them."""
-        x, back = batch.once(partial(self.rebuilt, batch))
+        """The hinge loss of each judge, on sounds and on what came back of them. A batch of the judges' own (in parts,
+        or on several ranks) is not counted among the auto-encoder's."""
+        x, back = batch.once(partial(self.rebuilt, batch, counts=batch.made is not None))
         pairs = zip(self.judges(x), self.judges(back), strict=True)
         losses = [adversarial.hinge_discriminator(real, fake) for (real, _), (fake, _) in pairs]
         return Loss(sum(losses[1:], losses[0]))
