@@ -83,3 +83,8 @@ def test_what_cannot_be_cropped_is_refused(photos) -> None:
 def test_arrays_and_digits_are_cropped_too() -> None:
     data = tt.data("mnist", crop=14)
     assert data.x == tt.Images(1, 14, 14) and len(data) == 240_000
+
+
+def test_black_and_white_is_not_cropped_and_it_is_said_why() -> None:
+    with pytest.raises(UsageError, match="these are black and white: leave out binary="):
+        tt.data("mnist-binary", crop=16)

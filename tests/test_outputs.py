@@ -56,6 +56,27 @@ def test_a_run_begins_in_no_folder_of_somebody_else(tmp_path: Path, name: str) -
     assert file.read_bytes() == MINE and [p for p in sorted(tmp_path.rglob("*")) if p.name != ".lock"] == before
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--out", "a.png", "--per-item=./a.png"), "--out and --per-item both name ./a.png"),
+        (("--out", "-"), "--out -: results are files"),
+    ],
+)
+def test_two_results_are_two_files(words, said, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert start("classify", "run", *words, monkeypatch=monkeypatch) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_the_folder_of_a_model_is_its_own(run, monkeypatch, capsys) -> None:
+    card = put(run / "README.md").read_bytes()
+    for words in (("export", run, "--to", "torch", "--out", run), ("sample", run, "-n", 2, "--out", run)):
+        assert start(*words, monkeypatch=monkeypatch) == 2
+        assert "is a run's or a model's own: name another folder" in capsys.readouterr().err
+    assert (run / "README.md").read_bytes() == card and not list(run.glob("*.png"))
+
+
 def test_a_run_begins_where_only_hidden_files_are_and_again_where_one_saved_nothing(tmp_path: Path) -> None:
     put(tmp_path / "run" / ".gitignore")
     model = tt.create("vae-tiny")

@@ -168,6 +168,13 @@ def test_of_a_folder_of_frames_the_one_that_cannot_be_read_is_named(tmp_path) ->
         Film.read(tmp_path)
 
 
+def test_a_clip_that_is_too_short_is_not_called_damaged(tmp_path) -> None:
+    frames = [Image.new("L", (8, 8), k) for k in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match=r"a\.gif: 3 frames, where 20 are wanted"):
+        tt.data(tmp_path, frames=20)
+
+
 def test_a_video_is_gone_on_with_at_the_command_line(tmp_path, cli) -> None:
     (tmp_path / "clips").mkdir()
     for i in range(12):

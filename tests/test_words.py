@@ -158,6 +158,12 @@ def test_data_are_found_from_elsewhere_and_opened_for_the_model(photos: Path, mo
         open_for(model, tmp_path, None)
 
 
+def test_one_picture_is_opened_for_the_model_as_a_folder_is(photos: Path, monkeypatch, capsys) -> None:
+    start(monkeypatch, "score", photos / "run", "--data", photos / "other/3.png")
+    said = capsys.readouterr().out
+    assert "on 3-threshold" in said and "n = 1" in said and "nan" not in said  # of one item no error is known
+
+
 def test_what_is_opened_because_a_run_names_it_is_said(photos: Path, caplog, monkeypatch) -> None:
     """A run may have come from anybody; what a person names, or comes with Triptych, needs no word."""
     told.cache_clear()

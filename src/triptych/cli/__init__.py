@@ -43,12 +43,13 @@ def answer() -> int:
     """Runs a verb; its exit code."""
     import typer
 
-    from triptych.cli.app import app, check_names, check_plain
+    from triptych.cli.app import app, check_names, check_outputs, check_plain
 
     mistake: Any = typer.BadParameter.__mro__[1]  # click's UsageError: of click itself, or of the click inside typer
     try:
         check_names(sys.argv[1:])
         check_plain(sys.argv[1:])
+        check_outputs(sys.argv[1:])
         code = app(standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.Exit as e:

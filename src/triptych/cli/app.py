@@ -101,6 +101,24 @@ def check_plain(words: Sequence[str]) -> None:
         )
 
 
+WRITTEN = ("--out", "-o", "--sheet", "--pack", "--per-item", "--per-token")
+"""Options that name what is written."""
+
+
+def check_outputs(words: Sequence[str]) -> None:
+    """Raises UsageError where two results would be written to one place, the second over the first, and for what other
+    programs take for their standard output."""
+    taken = dict[Path, str]()
+    pairs = [*pairwise(words), *((word.partition("=")[0], word.partition("=")[2]) for word in words)]
+    for option, name in pairs:
+        if option in WRITTEN and name:
+            if name == "-":
+                raise UsageError(f"{option} -: results are files; name one")
+            place = Path(name).absolute()
+            if taken.setdefault(place, option) != option:
+                raise UsageError(f"{taken[place]} and {option} both name {name}: each takes a place of its own")
+
+
 def check_names(words: Sequence[str]) -> None:
     """Raises UsageError where the name of a file or folder is empty: Python would take it for the current folder."""
     verb = next((verb for verb in VERBS if words and verb.__name__ == words[0]), None)

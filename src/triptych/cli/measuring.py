@@ -87,7 +87,8 @@ def score(
     if as_json:
         output.dump(result.summary())
         return
-    value = f"{result.nats:.3f} +- {result.stderr:.3f} nats, {result.bits_per_dim:.4f} bits/dim"
+    within = f" +- {result.stderr:.3f}" if result.stderr == result.stderr else ""  # of one item nothing is known
+    value = f"{result.nats:.3f}{within} nats, {result.bits_per_dim:.4f} bits/dim"
     if result.bits_per_char is not None:
         value += f", {result.bits_per_char:.4f} bits/character"
     output.say(f"{result.model} on {result.data}: {value}")

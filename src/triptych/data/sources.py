@@ -163,7 +163,12 @@ def served(
     length, stride = how["length"], how["stride"]
     again = dict(opened or {})
     if how["crop"] is not None:
-        if binary or mutate or labels is not None or length is not None or stride is not None:
+        if binary:
+            raise UsageError(
+                "crop= is for pictures in grey or in color, and these are black and white: leave out binary=, or take "
+                "a source of others"
+            )
+        if mutate or labels is not None or length is not None or stride is not None:
             raise UsageError("crop= goes with size=, channels= and condition= only")
         again |= {"crop": how["crop"], **({"condition": condition} if condition else {})}
         crops = Crops.of(pack, split, how["crop"], again if opened else None)

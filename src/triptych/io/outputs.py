@@ -3,7 +3,7 @@
 One rule, asked before any work is done:
 
   a file        has a new name, or says in itself that Triptych made it (pictures, reports and compressed files do)
-  files a name  each of them as above
+  files a name  each of them as above; their folder is no run's, whose card would go
   a run folder  is new or empty (hidden files do not count), or was begun by a run
 
 `overwrite` is how a person says that the files of those names may go; a run folder has no such word.
@@ -23,6 +23,8 @@ COMPRESSED = b"TTC"
 """What a compressed file begins with (`inference.compression`)."""
 BEGUN = ".triptych"
 """Lies in a folder from the moment on that a run writes into it."""
+MODEL = "model.safetensors"
+"""Lies in the folder of a run that saved, and in that of a model."""
 HEAD = 4096
 """Bytes of a file within which it says who made it."""
 
@@ -64,9 +66,14 @@ def readable(path: Path) -> bool:
 
 
 def check_files(folder: Path, names: Iterable[str], *, overwrite: bool = False) -> None:
-    """Raises UsageError unless files of these names may be written into a folder, which need not be there yet."""
+    """Raises UsageError unless files of these names may be written into a folder, which need not be there yet.
+
+    That of a run or a model is none: a README.md there is its card.
+    """
     if os.path.lexists(folder) and not folder.is_dir():
         raise UsageError(f"cannot write into {folder}: it is not a folder")
+    if any((folder / name).is_file() for name in (BEGUN, MODEL)):
+        raise UsageError(f"{folder} is a run's or a model's own: name another folder, such as {folder}-out")
     check_place(folder)
     held = set(os.listdir(folder)) if folder.is_dir() else set[str]()
     for name in names:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from triptych.errors import TriptychError
 from triptych.media.work import BadFile
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -114,7 +115,7 @@ def open_picture(data: bytes, *, header: bool = False) -> Iterator[Image.Image]:
         raise BadImage(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture (it starts with {start!r})") from e
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
         raise BadImage(f"more than {MOST_PIXELS:,} pixels, as a decompression bomb has") from e
-    except (BadImage, MemoryError):
+    except (BadFile, TriptychError, MemoryError):  # of whoever looks at the picture, too
         raise
     except Exception as e:  # damaged files make the decoders raise errors of almost every type
         raise BadImage(f"damaged ({str(e).strip() or type(e).__name__})") from e

@@ -15,6 +15,7 @@ from triptych.data.sides import SizesDiffer
 from triptych.data.sources import LARGEST_SIDE, split_of
 from triptych.io import commit, configs, folder
 from triptych.media import medium_of
+from triptych.media.images import SUFFIXES
 from triptych.media.reading import Reading
 from triptych.options import Opening, declared
 from triptych.tasks.task import Task, posed
@@ -242,4 +243,5 @@ def files(source: str | Path) -> bool:
     """Whether a source may be files of any size, which only become one set when a size is given."""
     path = Path(str(source).rpartition(":")[0]) if not Path(source).exists() and ":" in str(source) else Path(source)
     packed = (path / "meta.json").is_file()
-    return str(path) not in BUILTIN and (path.suffix.lower() == ".zip" or (path.is_dir() and not packed))
+    one = path.suffix.lower() == ".zip" or path.suffix.lower() in SUFFIXES
+    return str(path) not in BUILTIN and (one or (path.is_dir() and not packed))
