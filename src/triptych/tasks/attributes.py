@@ -124,7 +124,7 @@ class Attributes:
         """
         if bool(set) == strip:
             raise UsageError(
-                f"editing takes one of set= and strip; as in --set {self.names[0]}={self.words[0][1]}, or --strip"
+                f"editing takes one of set= and strip=True; as in --set {self.names[0]}={self.words[0][1]}, or --strip"
             )
         photo = read_photo(picture).opaque()
         x = face(photo, model.config.x, eyes, self.eyes)

@@ -113,11 +113,9 @@ def conditions(model: Generative[Any], n: int, asked: str | None) -> Given | Non
     try:
         classes = [space.number(part.strip()) for part in ([asked] if whole else asked.split(","))]
     except UsageError as e:
-        raise UsageError(
-            f"--given {asked}: {e}; name a class, or several to take turns: {examples_of(space)}"
-        ) from None
+        raise UsageError(f"given={asked}: {e}; name a class, or several to take turns: {examples_of(space)}") from None
     y = torch.tensor(classes, device=model.device)[torch.arange(n, device=model.device) % len(classes)]
-    space.check(y, "--given")
+    space.check(y, "given")
     given: Given = space.condition(y)
     return given
 
