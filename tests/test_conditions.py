@@ -106,7 +106,7 @@ def test_a_run_knows_its_condition(faces, tmp_path, cli) -> None:
     assert "--condition age" in card
     assert model.sample(2, Vector(torch.tensor([[20.0], [60.0]])), seed=0).shape == (2, 1, SIDE, SIDE)
     assert conditions(model, 3, "20,60").values.tolist() == [[20.0], [60.0], [20.0]]
-    with pytest.raises(UsageError, match="--given old: these are numbers"):
+    with pytest.raises(UsageError, match="given=old: these are numbers"):
         conditions(model, 1, "old")
     other = open_for(model, out, faces, split="all")
     assert other.given == Points(1) and len(other) == N

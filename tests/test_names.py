@@ -97,8 +97,16 @@ def test_names_travel_with_a_model(tmp_path: Path) -> None:
     assert again.config.given.names == ("cat", "dog")
     assert conditions(again, 3, "dog,cat").y.tolist() == [1, 0, 1] and conditions(again, 2, "1").y.tolist() == [1, 1]
     for wrong in ("cow", "2", "cat;dog", ""):
-        with pytest.raises(UsageError, match=r"--given .*no class .*cat,dog"):
+        with pytest.raises(UsageError, match=r"given=.*no class .*cat,dog"):
             conditions(again, 2, wrong)
+
+
+def test_a_preset_of_so_many_classes_takes_their_names(tmp_path: Path) -> None:
+    found = data(shaded(tmp_path / "a", cat=0, dog=100), size=28, channels=1)
+    model = create_for("gated-pixelcnn-mnist-classes", found, ["given.classes=2", *TINY])
+    assert model.config.given.names == ("cat", "dog")
+    three = create_for("gated-pixelcnn-mnist-classes", found, ["given.classes=3", *TINY])
+    assert three.config.given.names is None  # which are not these
 
 
 def test_digits_have_no_names_but_their_numbers(tmp_path: Path) -> None:

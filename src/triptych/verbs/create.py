@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -20,6 +20,7 @@ from triptych.core import (
     UsageError,
     mix,
 )
+from triptych.core.classes import Classes
 from triptych.data.fits import serving, taken
 from triptych.io import configs, folder
 from triptych.io.lock import writing
@@ -72,7 +73,7 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
         bound |= {"x": data.x, "given": data.given, **told(data, settings)} if isinstance(data, Posed) else {}
         if getattr(data, "condition", None) == "caption" and Tokens in taken(settings):
             bound["given"] = data.given
-        return initialize(kind, configs.override(preset.config, assignments, **bound), seed)
+        return initialize(kind, called(configs.override(preset.config, assignments, **bound), data.given), seed)
     names, usual = {f.name for f in fields(settings)}, preset.config if preset else settings()
     data = serving(data, taken(settings))
     given = condition(data.given, getattr(usual, "given", None))
@@ -83,6 +84,17 @@ def create_for(name: str, data: Data, assignments: list[str], *, seed: int = 0) 
     spaces |= told(data, settings) if isinstance(data, Posed) else {}
     follows = preset.fits(data.x) if preset and preset.fits else {}
     return initialize(kind, configs.override(usual, assignments, **{**follows, **spaces}), seed)
+
+
+def called(config: Any, served: Space | None) -> Any:
+    """The configuration with the names of the data's classes, where it has as many classes and no names for them."""
+    given = getattr(config, "given", None)
+    if not (isinstance(given, Classes) and isinstance(served, Classes)) or given.names or not served.names:
+        return config
+    if given.classes != served.classes:
+        return config
+    one: Any = given
+    return replace(config, given=replace(one, names=served.names))
 
 
 def told(data: Posed, settings: type) -> dict[str, Any]:

@@ -125,13 +125,13 @@ def numbers(space: Space, n: int, asked: str) -> Tensor:
     try:
         values = torch.tensor([float(word) for word in asked.split(",")])
     except ValueError:
-        raise UsageError(f"--given {asked}: these are numbers, with commas between: 20,40,60") from None
+        raise UsageError(f"given={asked}: these are numbers, with commas between: 20,40,60") from None
     if space.dims > 1 and len(values) != space.dims:
-        raise UsageError(f"--given {asked}: {len(values)} numbers; a condition has {space.dims}")
+        raise UsageError(f"given={asked}: {len(values)} numbers; a condition has {space.dims}")
     rows = values.view(-1, space.dims)
     found = rows[torch.arange(n) % len(rows)]
     if not found.isfinite().all():
-        raise UsageError(f"--given {asked}: it takes finite numbers")
+        raise UsageError(f"given={asked}: it takes finite numbers")
     return found
 
 
@@ -139,7 +139,7 @@ def check_words(space: Tokens, text: str) -> str:
     """The text, if the model knows a word of it; says which it does not know. Raises UsageError if it knows none."""
     strange = space.symbols.unknown(text) if isinstance(space.symbols, Words) else []
     if strange and len(strange) == len(space.encode(text)):
-        raise UsageError(f"--given {text}: the model knows none of these words; it was told of {words_like(space)}")
+        raise UsageError(f"given={text}: the model knows none of these words; it was told of {words_like(space)}")
     if strange:
         log.warning("the model does not know %s: it takes it for some word", ", ".join(strange))
     return text
