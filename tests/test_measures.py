@@ -51,6 +51,7 @@ def test_what_does_not_apply_is_left_out_with_a_reason():
     assert set(text["measures"]["modes"]) == {"protocol", "floor"} and len(text["measures"]) == 1
     assert text["skipped"] == found.skipped and text["distances"] == [] and text["classes"] is None
     assert "left out: likelihoods (gan has no likelihood)" in found.notes()
+    assert "it is of solids" in found.skipped["shapes"] and "solids" not in " ".join(found.notes())  # nobody asks
 
 
 def test_data_that_nobody_knows_are_judged_by_a_classifier_of_their_own_classes(judged):

@@ -13,7 +13,7 @@ from triptych.data import fitted
 from triptych.data.notebook import table_of
 from triptych.report import NO_LIKELIHOOD, Histogram, MeanLikelihood, Quantity, Row
 from triptych.verbs.judge import Judge
-from triptych.verbs.measures import MEASURES, Case, record, run
+from triptych.verbs.measures import MEASURES, OTHER, Case, record, run
 from triptych.verbs.opening import as_data
 from triptych.verbs.purity import Purity
 from triptych.verbs.sample import examples, noisy, sample, to_look_at, told_items
@@ -174,8 +174,9 @@ class Evaluation:
         return out
 
     def notes(self) -> list[str]:
-        """What was left out, and why."""
-        found = [f"left out: {name} ({reason})" for name, reason in self.left_out.items()]
+        """What was left out, and why; not the measures of other kinds of data, of which nobody thought here."""
+        those = {name: reason for name, reason in self.left_out.items() if not OTHER.match(reason)}
+        found = [f"left out: {name} ({reason})" for name, reason in those.items()]
         return [self.fewer, *found] if self.fewer else found
 
 

@@ -5,6 +5,7 @@ are `Task.measure`).
 """
 
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -41,6 +42,10 @@ from triptych.verbs.score import Score, score
 
 SHAPES = 200
 """Held-out solids that samples are compared with, at most: all pairs are."""
+
+
+OTHER = re.compile(r"it is of [^;]*; .* serves ")
+"""A reason for a measure to be left out: that it is of data of another kind."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
