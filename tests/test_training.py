@@ -812,6 +812,27 @@ def test_a_shared_round_is_one_batch_and_one_pass_of_the_generator() -> None:
         assert torch.allclose(w, other, atol=1e-5)
 
 
+def test_a_shared_round_in_parts_is_of_the_same_batches() -> None:
+    """Each player makes of it again what one would have made once."""
+    weights, orders = [], []
+    for parts in (1, 2):
+        data, fetched = Examples(Images(1, 8, 8)), list[int]()
+        fetch = data.fetch
+        data.fetch = lambda rows, noise, fetch=fetch, to=fetched: to.extend(rows.tolist()) or fetch(rows, noise)  # type: ignore[method-assign]
+        model = small("dcgan-tiny-shared")
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+                module.train = lambda mode=True, module=module: module  # of the items one by one
+        assert [now.drawn for now in loop(model, data, Run(steps=3, batch=8, seed=3, accumulate=parts))] == [1, 2, 3]
+        weights.append(copied(model))
+        orders.append(fetched)
+    once, again = (torch.tensor(order).view(3, -1) for order in orders)
+    assert torch.equal(again, once.repeat(1, 2))
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
 @pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"accumulate": 2}, {"augment": ("color",)}], ids=str)
 def test_a_shared_round_resumes_bit_for_bit(changes, tmp_path) -> None:
     data, run = Examples(Images(1, 8, 8)), Run(steps=6, batch=8, **changes)

@@ -180,7 +180,7 @@ def play(playing: Playing, clock: Clock, drawn: int, patience: Patience) -> tupl
                     batch = playing.draw(number)  # its noise is used up
                     moved = playing.move(players[len(done)], clock, batch)
                 done.append(moved)
-                shared = batch if playing.shares else None
+                shared = batch if playing.maker else None
         except NonFiniteError as e:
             turn = len(done) if not isinstance(e, Ruined) or e.turn is None else e.turn
             patience.bear(playing.placed(e, clock, drawn if playing.shares else drawn + turn))

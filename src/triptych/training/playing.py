@@ -80,8 +80,9 @@ class Playing:
 
     @property
     def shares(self) -> bool:
-        """Whether all players of a round move on one batch, and on what is made of it once."""
-        return self.maker is not None
+        """Whether all players of a round move on one batch. With a `maker`, on what is made of it once; else, in parts
+        or on several ranks, on what is made of it again, of the same noise."""
+        return self.stage.maker is not None
 
     def players(self, clock: Clock) -> list[Player]:
         """Whose turns make a round, in their order."""
@@ -105,11 +106,16 @@ class Playing:
     def draw(self, drawn: int) -> Drawn:
         """Batch number `drawn`, which may have been fetched before."""
         number, batch = self.fetched or (None, None)
-        self.fetched, self.following = None, drawn + 1
-        return batch if batch is not None and number == drawn else self.fetch(drawn)
+        self.following = drawn + 1
+        if batch is None or number != drawn:
+            return self.fetch(drawn)
+        self.fetched = None
+        return batch
 
     def fetch_ahead(self) -> None:
         """Fetches the batch after the last one: before the host waits for a GPU, which is then not kept waiting."""
+        if self.fetched is not None and self.fetched[0] == self.following:
+            return
         try:
             self.fetched = self.following, self.fetch(self.following)
         except Exception:  # it fails again when its time has come, if it does
