@@ -257,7 +257,7 @@ def test_codes_may_speak(tmp_path: Path, monkeypatch, capsys) -> None:
 def test_a_voice_of_codes_ends_where_nothing_is_heard_any_more() -> None:
     sound = torch.cat((torch.zeros(400), 0.5 * torch.ones(800), 0.004 * torch.ones(2000)))
     assert ended(sound, RATE) == 1200 and ended(torch.zeros(100), RATE) == 80
-    with pytest.raises(UsageError, match="leave out guidance, best_of and temperature"):
+    with pytest.raises(UsageError, match="leave out guidance=, best_of= and temperature="):
         check_speaks(MASTTS(PRESETS["mas-tts-tiny"].config), 1.0, Sampling(guidance=2))
     with pytest.raises(UsageError, match="does not speak"):
         check_speaks(SimpleNamespace(name="wavegan"), 1.0, FAITHFUL)
