@@ -171,7 +171,7 @@ def test_a_sheet_goes_into_a_png_of_its_own(run, photos, tmp_path, cli) -> None:
     out = tmp_path / "o.png"
     words = ["apply", run, "--picture", photos / "0.png", "--out", out]
     for more, said in (
-        (["--sheet", out], f"{out} is to hold an answer: give --sheet another name"),
+        (["--sheet", out], f"--out and --sheet both name {out}: each takes a place of its own"),
         (["--sheet", photos / "0.png", "--overwrite"], "0.png is what was brought"),
         (["--sheet", tmp_path / "s.jpg"], "s.jpg: it is a picture, whose name ends in .png"),
         (["--sheet", tmp_path / "s.png", "--truth", tmp_path / "gone.png"], "gone.png: there is no such file"),

@@ -128,7 +128,7 @@ def test_a_run_is_asked_for_ages(tmp_path, cli):
         assert one.size == (16, 16)
     for words, said in (
         (["--age", "80"], "--age 80: the model was trained on ages from 10 to 49"),
-        ([], "one of --age (in years) and strip"),
+        ([], "one of --age (in years) and --strip"),
         (["--age", "30", "--eyes", "1,2"], "four numbers"),
         (["--age", "30", "--eyes", "1,2,400,2"], "two places in a picture of 70 x 50"),
     ):
