@@ -32,13 +32,13 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 
 PARTS: dict[str, float] = {
-    "machine": 12,
-    "correct": 60,
-    "samplers": 60,
-    "steps": 115,
+    "machine": 10,
+    "correct": 115,
+    "samplers": 50,
+    "steps": 130,
     "pair": 30,
-    "compiled": 50,
-    "picture": 80,
+    "compiled": 30,
+    "picture": 35,
 }
 """In their order, with the seconds of each; the last takes what is left."""
 SECONDS = 400.0
