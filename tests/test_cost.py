@@ -116,7 +116,7 @@ def test_the_choice_says_what_more_time_would_bring_and_what_is_left_out() -> No
         choose_for(Held(Images(3, 32, 32), Labels(3)), 1, CPU).why
     )
     assert "not measured" in choose_for(Held(Images(3, 32, 32)), 1, torch.device("cuda")).why[-1]
-    assert (usual_side(10, CPU), usual_side(150, CPU)) == (32, 64)
+    assert (usual_side(CPU), usual_side(torch.device("cuda"))) == (32, 64)
 
 
 def test_what_does_not_take_the_data_is_not_chosen() -> None:

@@ -32,6 +32,17 @@ def saved(name: str, path: Path) -> Any:
     return model.eval()
 
 
+def scripted(folder: Path, most: int) -> dict[str, Any]:
+    """What the script beside an exported model has made: it has so many lines at most, and no need of Triptych."""
+    script = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert "triptych" not in script and len(script.splitlines()) <= most
+    variables: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        exec(script, variables)  # noqa: S102  # it is ours
+    return variables
+
+
 def with_onnx() -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the extra export is not installed")
@@ -181,12 +192,7 @@ def test_one_step_after_the_other_gives_every_factor(tmp_path, name: str) -> Non
 def test_the_script_of_a_step_draws_without_triptych(tmp_path, name: str, capsys) -> None:
     model = saved(name, tmp_path)
     export(tmp_path / "run", tmp_path / "out", "torch")
-    script = (tmp_path / "out" / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    assert "triptych" not in script and len(script.splitlines()) <= 22
-    space: dict[str, Any] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path / "out")
-        exec(script, space)  # noqa: S102  # it is ours
+    space = scripted(tmp_path / "out", 22)
     drawn = np.stack(space["drawn"], 1)
     assert drawn.shape == (4, model.config.x.dims) and 0 <= drawn.min() <= drawn.max() < model.config.x.values
     assert (tmp_path / "out" / "samples.png").exists() == model.config.x.planar
@@ -227,12 +233,7 @@ def test_codes_are_drawn_by_steps_and_decoded(tmp_path, name: str, capsys) -> No
             want = -model.log_prob_codes(code, given).nats.float()
     torch.testing.assert_close(nats, want, atol=1e-3, rtol=1e-4)
 
-    script = (tmp_path / "out" / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    assert "triptych" not in script and len(script.splitlines()) <= 22
-    variables: dict[str, Any] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path / "out")
-        exec(script, variables)  # noqa: S102  # it is ours
+    variables = scripted(tmp_path / "out", 22)
     assert variables["x"].shape == (4, *space.shape)
     assert (tmp_path / "out" / "samples.png").exists() == space.planar
 
@@ -279,17 +280,11 @@ def test_files_that_are_there_are_left_alone(tmp_path) -> None:
 def test_the_script_of_the_readme_samples_without_triptych(tmp_path, name: str, picture: bool) -> None:
     model = saved(name, tmp_path)
     export(tmp_path / "run", tmp_path / "out", "torch")
-    script = (tmp_path / "out" / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    assert "triptych" not in script and len(script.splitlines()) <= 20
     if picture:
         side = 4 * model.multiple
         Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(tmp_path / "out" / "input.png")
-    here = tmp_path / "out"
-    space: dict[str, Any] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(here)
-        exec(script, space)  # noqa: S102  # it is ours
-    with Image.open(here / "samples.png") as made:
+    scripted(tmp_path / "out", 20)
+    with Image.open(tmp_path / "out" / "samples.png") as made:
         assert made.height >= 4
 
 

@@ -232,8 +232,8 @@ def pick(source: str, opening: Any, minutes: float | None, device: str) -> tuple
     from triptych.verbs.opening import open_to_train
 
     on = pick_device(device)
-    side = usual_side(minutes, on)
-    why = "for the time there is"
+    side = usual_side(on)
+    why = "unless you say another"
     found = open_to_train(Images(3, side, side), False, why, source=source, **opening)
     own = found.x.planar and source.partition(":")[0] not in BUILTIN
     if own and "size" not in opening and "crop" not in opening:
